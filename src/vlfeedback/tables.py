@@ -1,0 +1,308 @@
+"""Tables of records as Parquet: streamed, written atomically, digested.
+
+A table's schema is derived from its record. Its file carries what is needed to trust it: the room that made it, the
+digest of its rows, the digest of its inputs and settings, and whether the room came to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlfeedback.errors import BooksError, DataError
+
+T = TypeVar("T")
+
+OUTSIDE_DIGEST = frozenset({"latency", "cost", "time", "created", "finished"})
+"""Fields that may differ between identical runs."""
+
+ROWS_AT_ONCE = 4096
+_PREFIX = "vlfeedback."
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """What a table file says of itself.
+
+    Attributes:
+        rows: Number of records.
+        digest: 64 hexadecimal digits over the rows in any order, without times and costs.
+        inputs: Digest of the inputs and settings the room was given.
+        complete: False where the room was interrupted.
+        room: Who wrote it.
+        record: Name of the record class.
+    """
+
+    rows: int
+    digest: str
+    inputs: str
+    complete: bool
+    room: str
+    record: str
+
+
+class _Digest:
+    """A sum of row hashes: equal for equal rows in any order, and different when a row comes twice."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.rows = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        kept = {name: value for name, value in row.items() if name not in OUTSIDE_DIGEST}
+        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+        self.total += int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), "big")
+        self.rows += 1
+
+    def hex(self) -> str:
+        return f"{self.total % (1 << 256):064x}"
+
+
+def _optional(hint: Any) -> Any:
+    """The X of `X | None`, or None where the type is no optional."""
+    if get_origin(hint) in (Union, types.UnionType):
+        rest = [arg for arg in get_args(hint) if arg is not type(None)]
+        if len(rest) == 1:
+            return rest[0]
+    return None
+
+
+def _arrow(hint: Any) -> pa.DataType:
+    inner = _optional(hint)
+    if inner is not None:
+        return _arrow(inner)
+    if get_origin(hint) is Literal:
+        return pa.string()
+    if get_origin(hint) is tuple:
+        args = get_args(hint)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return pa.list_(_arrow(args[0]))
+        return pa.struct([(str(index), _arrow(arg)) for index, arg in enumerate(args)])
+    if is_dataclass(hint):
+        return pa.struct([(name, _arrow(sub)) for name, sub in get_type_hints(hint).items()])
+    simple = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    return simple[hint]
+
+
+def _packer(hint: Any) -> Callable[[Any], Any] | None:
+    """A function from a record's field to what Arrow takes, or None where the value goes in as it is."""
+    inner = _optional(hint)
+    if inner is not None:
+        pack = _packer(inner)
+        return None if pack is None else lambda value: None if value is None else pack(value)
+    if get_origin(hint) is tuple:
+        args = get_args(hint)
+        if len(args) == 2 and args[1] is Ellipsis:
+            pack = _packer(args[0])
+            return list if pack is None else lambda value: [pack(one) for one in value]
+        return lambda value: {str(index): one for index, one in enumerate(value)}
+    if is_dataclass(hint):
+        parts = [(name, _packer(sub)) for name, sub in get_type_hints(hint).items()]
+        return lambda value: {
+            name: getattr(value, name) if pack is None else pack(getattr(value, name)) for name, pack in parts
+        }
+    return None
+
+
+def _unpacker(hint: Any) -> Callable[[Any], Any] | None:
+    """The way back from what Arrow gives."""
+    inner = _optional(hint)
+    if inner is not None:
+        unpack = _unpacker(inner)
+        return None if unpack is None else lambda value: None if value is None else unpack(value)
+    if get_origin(hint) is tuple:
+        args = get_args(hint)
+        if len(args) == 2 and args[1] is Ellipsis:
+            unpack = _unpacker(args[0])
+            return tuple if unpack is None else lambda value: tuple([unpack(one) for one in value])
+        return lambda value: tuple(value.values())
+    if is_dataclass(hint):
+        record = cast("Callable[..., Any]", hint)
+        parts = [(name, _unpacker(sub)) for name, sub in get_type_hints(hint).items()]
+        known = {name for name, _ in parts}
+        changing = [(name, unpack) for name, unpack in parts if unpack is not None]
+
+        def build(value: dict[str, Any]) -> Any:
+            given = {name: one for name, one in value.items() if name in known}
+            for name, unpack in changing:
+                if name in given:
+                    given[name] = unpack(given[name])
+            return record(**given)
+
+        return build
+    return None
+
+
+def schema(record: type[Any]) -> pa.Schema:
+    """The Arrow schema of a record class: nested records become structs, tuples become lists."""
+    return pa.schema([(name, _arrow(hint)) for name, hint in get_type_hints(record).items()])
+
+
+class Writer:
+    """Writes one table in pieces; nothing is visible under its name before `close`.
+
+    Args:
+        path: The file to make or to replace.
+        record: Class of the rows.
+        room: Who writes.
+    """
+
+    def __init__(self, path: Path, record: type[Any], *, room: str) -> None:
+        self._path, self._record, self._room = path, record, room
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._schema = schema(record)
+        self._file: pq.ParquetWriter | None = None
+        self._pack = cast("Callable[[Any], dict[str, Any]]", _packer(record))
+        self._digest = _Digest()
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, row: Any) -> None:
+        """Take one record."""
+        packed = self._pack(row)
+        self._digest.add(packed)
+        self._rows.append(packed)
+        if len(self._rows) >= ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            if self._file is None:
+                self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd")
+            if self._rows:
+                self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        except OSError as error:
+            self.discard()
+            raise DataError(f"{self._path} could not be written ({error}). Free some disk space and run again.") from error
+        self._rows = []
+
+    def close(self, *, inputs: str = "", complete: bool = True) -> TableInfo:
+        """Make the table visible, and say what was written.
+
+        Raises:
+            DataError: the disk is full or not writable; a table that was there before stays as it was.
+        """
+        self._flush()
+        info = TableInfo(self._digest.rows, self._digest.hex(), inputs, complete, self._room, self._record.__name__)
+        file = cast("pq.ParquetWriter", self._file)
+        try:
+            file.add_key_value_metadata({_PREFIX + f.name: json.dumps(getattr(info, f.name)) for f in fields(info)})
+            file.close()
+            with self._part.open("rb") as written:
+                os.fsync(written.fileno())
+            self._part.replace(self._path)
+        except OSError as error:
+            self.discard()
+            raise DataError(f"{self._path} could not be written ({error}). Free some disk space and run again.") from error
+        return info
+
+    def discard(self) -> None:
+        """Leave no trace."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:
+                self._file = None  # the disk that stopped the writing stops the closing too; the part goes anyway
+        self._part.unlink(missing_ok=True)
+
+
+def write(
+    path: Path, record: type[T], records: Iterable[T], *, room: str, inputs: str = "", complete: bool = True
+) -> TableInfo:
+    """Write a whole table from an iterator, atomically; on any error the old file stays."""
+    writer = Writer(path, record, room=room)
+    try:
+        for row in records:
+            writer.add(row)
+    except BaseException:
+        writer.discard()
+        raise
+    return writer.close(inputs=inputs, complete=complete)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    if not path.exists():
+        raise DataError(f"{path} is not there. `vlfeedback status {path.parent}` says which room makes it.")
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.") from error
+
+
+def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None) -> Iterator[T]:
+    """Records of a table, in the order they were written.
+
+    Args:
+        path: A table of `record`.
+        columns: Read only these (Parquet paths such as `ratings.list.element.score`); left-out fields must have
+            defaults.
+    Raises:
+        DataError: the file is missing, damaged, or a table of other records.
+    """
+    file = _open(path)
+    try:
+        have, want = set(file.schema_arrow.names), {f.name for f in fields(cast("Any", record))}
+        needed = {f.name for f in fields(cast("Any", record)) if f.default is MISSING and f.default_factory is MISSING}
+        if not needed <= have:
+            missing = ", ".join(sorted(needed - have))
+            raise DataError(f"{path} is no table of {record.__name__}: it lacks {missing}. Make it again with its room.")
+        names = list(columns) if columns is not None else sorted(have & want)
+        unpack = cast("Callable[[Any], T]", _unpacker(record))
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
+            for row in batch.to_pylist():
+                yield unpack(row)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.") from error
+    finally:
+        file.close()
+
+
+def info(path: Path) -> TableInfo:
+    """What a table says of itself, without reading its rows.
+
+    Raises:
+        DataError: the file is missing, damaged, or not made by this package.
+    """
+    file = _open(path)
+    try:
+        found = {key.decode(): value for key, value in (file.metadata.metadata or {}).items()}
+        return TableInfo(**{f.name: json.loads(found[_PREFIX + f.name]) for f in fields(TableInfo)})
+    except KeyError as error:
+        raise DataError(f"{path} was not written by vlfeedback: it lacks the mark {error}.") from error
+    finally:
+        file.close()
+
+
+def frame(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """A table as a polars DataFrame; nested records are structs, tuples are lists."""
+    import polars as pl
+
+    return pl.from_arrow(pq.read_table(path, columns=None if columns is None else list(columns)))
+
+
+def balance(room: str, read_count: int, **written: int) -> None:
+    """Check that what a room read equals what it wrote plus what it dropped (law 3).
+
+    Args:
+        room: For the message.
+        read_count: Records, slots or combinations that came in.
+        written: Where each of them went, by name.
+    Raises:
+        BooksError: they differ.
+    """
+    total = sum(written.values())
+    if total != read_count:
+        parts = " + ".join(f"{count:,} {name}" for name, count in written.items())
+        raise BooksError(
+            f"{room}: {read_count:,} came in, but {parts} = {total:,} went out. Nothing was written. "
+            "This is a fault of the program: please report it with `vlfeedback status`."
+        )
