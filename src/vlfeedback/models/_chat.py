@@ -1,0 +1,224 @@
+"""The chat-completions protocol: a request as the bytes of its body, and a body as a generation.
+
+The body is spliced from bytes: base64 needs no escaping, so a picture never passes through a JSON encoder (measured on
+200 KB pictures: 1.2 against 2.2 ms of processor time per call).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request, TokenLogprobs, Usage
+
+FILTER_CODES = frozenset(
+    {"content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation"}
+)
+NO_MONEY_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+
+_FINISH: dict[str, Finish] = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a model wants its requests, beyond what a `Request` says.
+
+    Attributes:
+        model: Name that the endpoint knows.
+        reasoning: It thinks before it answers: `max_completion_tokens`, and no sampling settings.
+        detail: `low`, `high` or `auto` on each picture, or empty to send none.
+        extra: Further top-level fields of the body as JSON members (`,"a":1`), or empty.
+    """
+
+    model: str
+    reasoning: bool = False
+    detail: str = ""
+    extra: bytes = b""
+
+
+def _json(value: object) -> bytes:
+    # surrogates in foreign text would break UTF-8: they go out as ASCII escapes, everything else as itself
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def extra_members(extra: Mapping[str, object] | None) -> bytes:
+    """Further body fields as JSON members, each with a leading comma."""
+    return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in (extra or {}).items())
+
+
+def body(request: Request, shape: Shape, picture: Callable[[Image], bytes]) -> bytes:
+    """The JSON body of a request.
+
+    Args:
+        request: The question; its parts keep their order.
+        shape: What the model wants.
+        picture: Address of a picture as bytes that need no JSON escaping: `data:…`, `file://…` or `https://…`.
+    """
+    pieces = [b'{"model":', _json(shape.model), b',"messages":[']
+    if request.system:
+        pieces += [b'{"role":"system","content":', _json(request.system), b"},"]
+    pieces.append(b'{"role":"user","content":')
+    pieces += _content(request.parts, shape, picture)
+    pieces.append(b"}]")
+    pieces.append(_sampling(request, shape))
+    if request.schema is not None:
+        name = b',"response_format":{"type":"json_schema","json_schema":{"name":"reply","strict":true,"schema":'
+        pieces += [name, _json(json.loads(request.schema)), b"}}"]
+    if request.top_logprobs is not None:
+        pieces.append(b',"logprobs":true,"top_logprobs":%d' % request.top_logprobs)
+    pieces += [shape.extra, b"}"]
+    return b"".join(pieces)
+
+
+def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], bytes]) -> list[bytes]:
+    if len(parts) == 1 and parts[0].text is not None:  # text-only servers know no lists of parts
+        return [_json(parts[0].text)]
+    pieces = [b"["]
+    detail = b',"detail":' + _json(shape.detail) if shape.detail else b""
+    for number, part in enumerate(parts):
+        if number:
+            pieces.append(b",")
+        if part.image is not None:
+            pieces += [b'{"type":"image_url","image_url":{"url":"', picture(part.image), b'"', detail, b"}}"]
+        else:
+            pieces += [b'{"type":"text","text":', _json(part.text), b"}"]
+    pieces.append(b"]")
+    return pieces
+
+
+def _sampling(request: Request, shape: Shape) -> bytes:
+    sampling = request.sampling
+    if shape.reasoning:
+        fields: dict[str, object] = {"max_completion_tokens": sampling.max_tokens}
+    else:
+        fields = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+    if sampling.seed is not None:
+        fields["seed"] = sampling.seed
+    return extra_members(fields)
+
+
+def failure(error: ErrorClass, detail: str, raw: str = "", wait: float | None = None) -> Generation:
+    """A generation that says why there is no reply; the detail is cut to 500 characters, the raw body is kept whole."""
+    return Generation(text="", finish="error", error=error, detail=detail[:500], raw=raw, retry_after=wait)
+
+
+def error_words(raw: str) -> tuple[str, str]:
+    """Message and code of an error body; the body itself where it is not the usual shape."""
+    try:
+        value: Any = json.loads(raw)
+    except ValueError:
+        return " ".join(raw.split())[:500], ""
+    error: Any = value.get("error", value) if isinstance(value, dict) else value
+    if not isinstance(error, dict):
+        return str(error)[:500], ""
+    fields = cast(dict[str, Any], error)
+    code = fields.get("code")
+    inner = fields.get("innererror")
+    if code in (None, "") and isinstance(inner, dict):
+        code = inner.get("code")
+    return str(fields.get("message") or fields.get("detail") or raw)[:500], str(
+        code if code not in (None, "") else fields.get("type") or ""
+    )
+
+
+def generation(raw: str) -> Generation:
+    """Read the body of a reply with status 200.
+
+    Args:
+        raw: The body as received.
+    Returns:
+        A generation whose `raw` is the body. A body that is no reply (an error in disguise, no choices, cut off, not
+        JSON) has `finish="error"`: class `server`, unless the body itself names a status that says otherwise.
+    """
+    try:
+        value: Any = json.loads(raw)
+    except ValueError:
+        return failure("server", f"the reply is no JSON: {' '.join(raw.split())[:200]!r}", raw)
+    if not isinstance(value, dict):
+        return failure("server", "the reply is no JSON object", raw)
+    reply = cast(dict[str, Any], value)
+    if reply.get("error"):
+        return _disguised(raw)
+    choices: Any = reply.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return failure("server", "the reply has no choices", raw)
+    choice = cast(dict[str, Any], choices[0])
+    if choice.get("error") or choice.get("finish_reason") == "error":
+        return failure(
+            "server", error_words(json.dumps({"error": choice.get("error") or "finish_reason error"}))[0], raw
+        )
+    message: Any = choice.get("message")
+    if not isinstance(message, dict):
+        return failure("server", "the reply's choice has no message", raw)
+    try:
+        return replace(_answer(cast(dict[str, Any], message), choice, reply), raw=raw)
+    except (TypeError, ValueError, KeyError, AttributeError) as problem:
+        return failure("server", f"the reply has an unknown shape: {problem}", raw)
+
+
+def _disguised(raw: str) -> Generation:
+    words, code = error_words(raw)
+    kinds: dict[str, ErrorClass] = {"429": "rate_limited", "400": "bad_request", "422": "bad_request", "408": "timeout"}
+    return failure(kinds.get(code, "server"), f"status 200 with an error in the body: {words}", raw)
+
+
+def _answer(message: dict[str, Any], choice: dict[str, Any], reply: dict[str, Any]) -> Generation:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    text = "" if content is None else _storable(str(content))
+    refusal = message.get("refusal")
+    finish: Finish = "refused" if refusal else _FINISH.get(str(choice.get("finish_reason")), "stop")
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    return Generation(
+        text=text,
+        finish=finish,
+        reasoning=_storable(str(reasoning)) if reasoning else None,
+        detail=_storable(str(refusal)) if refusal else "",
+        usage=_usage(reply.get("usage")),
+        logprobs=_logprobs(choice.get("logprobs")),
+        provider_id=str(reply.get("id") or ""),
+    )
+
+
+def _storable(text: str) -> str:
+    """Half a surrogate pair (a reply cut inside an emoji) cannot be written as UTF-8: it becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _usage(value: Any) -> Usage:
+    if not isinstance(value, dict):
+        return Usage()
+    fields = cast(dict[str, Any], value)
+    entered: dict[str, Any] = fields.get("prompt_tokens_details") or {}
+    left: dict[str, Any] = fields.get("completion_tokens_details") or {}
+    cached = entered.get("cached_tokens") or fields.get("prompt_cache_hit_tokens") or 0
+    return Usage(
+        input=int(fields.get("prompt_tokens") or 0),
+        output=int(fields.get("completion_tokens") or 0),
+        cached=int(cached),
+        image=int(entered.get("image_tokens") or 0),
+        reasoning=int(left.get("reasoning_tokens") or 0),
+    )
+
+
+def _logprobs(value: Any) -> tuple[TokenLogprobs, ...] | None:
+    if not isinstance(value, dict) or not isinstance(value.get("content"), list):
+        return None
+    return tuple(
+        TokenLogprobs(
+            token=str(entry["token"]),
+            logprob=float(entry["logprob"]),
+            top=tuple((str(other["token"]), float(other["logprob"])) for other in entry.get("top_logprobs") or ()),
+        )
+        for entry in value["content"]
+    )

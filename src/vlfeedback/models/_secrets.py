@@ -1,0 +1,72 @@
+"""API keys: where they come from, and that they go nowhere else."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote, urlsplit
+
+from vlfeedback.errors import ConfigError, ModelUnavailable
+
+DUMMY = "none"
+"""Sent to endpoints that want no key; the SDK insists on one."""
+
+KEY_NEEDED = frozenset({"api.openai.com"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Secret:
+    """A key that prints as dots, so that no message, log or record can hold it by accident."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the client's header only."""
+        return self._value
+
+    def scrub(self, text: str) -> str:
+        """Blot the key out of a text of foreign origin (some endpoints echo it in their errors)."""
+        if self._value == DUMMY or len(self._value) < 4:
+            return text
+        for form in (self._value, quote(self._value, safe="")):
+            text = text.replace(form, "[key]")
+        return text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+def host_of(base_url: str) -> str:
+    """Host name of an endpoint, lower case.
+
+    Raises:
+        ConfigError: it is no http(s) address, or carries a user name or password.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"base_url {parts.netloc or base_url!r} is no http:// or https:// address; write e.g. http://gpu1:8000/v1"
+        )
+    if parts.username is not None or parts.password is not None or parts.query:
+        raise ConfigError(
+            f"base_url of {parts.hostname} carries credentials or a query; put the key in a variable (api_key_env)"
+        )
+    return parts.hostname.lower()
+
+
+def find_key(variable: str, hosts: list[str]) -> Secret:
+    """The key from the environment, or a dummy for endpoints that need none.
+
+    Raises:
+        ModelUnavailable: the variable is unset and one of the hosts certainly wants a key.
+    """
+    value = os.environ.get(variable, "").strip() if variable else ""
+    if value:
+        return Secret(value)
+    needing = [host for host in hosts if host in KEY_NEEDED]
+    if needing:
+        raise ModelUnavailable(
+            f"{needing[0]} wants an API key and the environment variable {variable or '(none named)'} is not set; "
+            f"export {variable or 'OPENAI_API_KEY'}=… or name another variable with api_key_env"
+        )
+    return Secret(DUMMY)

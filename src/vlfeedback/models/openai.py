@@ -1,0 +1,390 @@
+"""Models behind an OpenAI-compatible endpoint: OpenAI itself, vLLM, SGLang, gateways.
+
+What a status means here, and who deals with it:
+
+    401 403 404, quota spent     the endpoint cannot be used: `ModelUnavailable`
+    400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`
+    429                          the endpoint rests for everybody, as long as it asks; not an attempt
+    408, 5xx, time-out, reset    asked again after a growing wait, on another replica if there is one
+    200 without a usable reply   like 5xx, the body is kept in `raw`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
+from vlfeedback.models import _chat
+from vlfeedback.models._limits import Gate, backoff, retry_after
+from vlfeedback.models._pictures import Addresses, ImageAs
+from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
+from vlfeedback.records import Generation, Request
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from vlfeedback.images import Roots
+
+log = logging.getLogger(__name__)
+
+LONGEST_REST = 900.0
+"""Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`."""
+
+
+def load(
+    *,
+    model: str,
+    roots: Roots,
+    base_url: str | list[str] = "https://api.openai.com/v1",
+    api_key_env: str = "OPENAI_API_KEY",
+    identity: str = "",
+    revision: str = "",
+    in_flight: int = 32,
+    timeout: float = 120.0,
+    attempts: int = 5,
+    requests_per_minute: int | None = None,
+    image_as: ImageAs = "data",
+    image_url: dict[str, str] | None = None,
+    recipe: str = "original",
+    detail: Literal["", "low", "high", "auto"] = "",
+    reasoning: bool = False,
+    extra: dict[str, Any] | None = None,
+) -> OpenAIModel:
+    """Open a model behind one or more OpenAI-compatible endpoints; nothing is sent before the first question.
+
+    Args:
+        model: Name that the endpoint knows.
+        roots: Where pictures lie (given by the pipeline).
+        base_url: Address up to and with `/v1`; several are replicas of one model.
+        api_key_env: Environment variable that holds the key; endpoints that want none get a dummy.
+        identity: Declared identity; default `openai:MODEL[@REVISION]` and any option that changes the question.
+        revision: Revision or quantisation of the weights, part of the default identity.
+        in_flight: Calls outstanding at one time, over all replicas, ≥ 1.
+        timeout: Seconds for one attempt, from sending to the last byte.
+        attempts: How often a call is sent before it counts as failed, ≥ 1.
+        requests_per_minute: Pace of each endpoint, or None for no limit but its own 429.
+        image_as: Send the picture itself, a path on a disk that the server shares (vLLM), or a public address.
+        image_url: For `image_as = "url"`: the public address of each image root.
+        recipe: How pictures are prepared where the request does not say; see `images.prepare`.
+        detail: Resolution hint on each picture, where the endpoint knows one.
+        reasoning: The model thinks before it answers: `max_completion_tokens`, no temperature.
+        extra: Further fields of the body, such as `{reasoning_effort = "low"}`.
+    Raises:
+        ConfigError: a base_url is no address, or an option is out of its range.
+        ModelUnavailable: the endpoint wants a key and the variable is not set.
+    """
+    urls = [base_url] if isinstance(base_url, str) else list(base_url)
+    if not urls or in_flight < 1 or attempts < 1 or timeout <= 0 or (requests_per_minute or 1) < 1:
+        raise ConfigError(
+            f"model {model}: base_url must not be empty; in_flight, attempts, timeout, requests_per_minute > 0"
+        )
+    key = find_key(api_key_env, [host_of(url) for url in urls])
+    declared = identity or _default_identity(
+        model, revision, recipe=recipe, detail=detail, reasoning=reasoning, extra=extra
+    )
+    shape = _chat.Shape(model=model, reasoning=reasoning, detail=detail, extra=_chat.extra_members(extra))
+    pace = 60.0 / requests_per_minute if requests_per_minute else 0.0
+    policy = Policy(in_flight=in_flight, timeout=timeout, attempts=attempts, pace=pace)
+    return OpenAIModel(declared, shape, urls, key, Addresses(roots, image_as, image_url), recipe, policy)
+
+
+def _default_identity(model: str, revision: str, **options: Any) -> str:
+    name = f"openai:{model}" + (f"@{revision}" if revision else "")
+    plain = {"recipe": "original", "detail": "", "reasoning": False, "extra": None}
+    changed = {key: value for key, value in options.items() if value and value != plain[key]}
+    return name + "".join(f";{key}={_compact(changed[key])}" for key in sorted(changed))
+
+
+def _compact(value: object) -> str:
+    return (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits of one model; see `load`. `pace` is seconds between two sends to one endpoint."""
+
+    in_flight: int
+    timeout: float
+    attempts: int
+    pace: float = 0.0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over the wire, for accounts and tests.
+
+    Attributes:
+        sent: Requests that were sent.
+        answered: Of these, with a complete HTTP reply of any status.
+        lost: Of these, timed out or cut off: the endpoint may have served (and charged) them.
+        rested: 429 replies.
+    """
+
+    sent: int = 0
+    answered: int = 0
+    lost: int = 0
+    rested: int = 0
+
+
+class _Replica:
+    """One endpoint with its clock; the client belongs to the event loop that first uses it."""
+
+    def __init__(self, url: str, pace: float) -> None:
+        self.url = url
+        self.host = host_of(url)
+        self.gate = Gate(pace)
+        self.failing_until = 0.0
+        self.client: AsyncOpenAI | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    generation: Generation
+    resting: bool = False  # a 429: the endpoint's affair, not an attempt
+
+
+class OpenAIModel:
+    """A model behind replicas of one endpoint; safe for many calls at a time on one event loop.
+
+    Attributes:
+        identity: Declared identity; address, limits and prices are no part of it.
+        hosts: Host names that see prompts and pictures.
+        traffic: Counts of what was sent.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        shape: _chat.Shape,
+        urls: list[str],
+        key: Secret,
+        pictures: Addresses,
+        recipe: str,
+        policy: Policy,
+    ) -> None:
+        self.identity = identity
+        self.traffic = Traffic()
+        self._shape = shape
+        self._key = key
+        self._pictures = pictures
+        self._recipe = recipe
+        self._policy = policy
+        self._replicas = [_Replica(url, policy.pace) for url in urls]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._places = asyncio.Semaphore(policy.in_flight)
+        self._same: asyncio.Task[None] | None = None
+        self._reached = False
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Host names of all replicas, in order."""
+        return tuple(replica.host for replica in self._replicas)
+
+    def __repr__(self) -> str:
+        return f"OpenAIModel({self.identity!r}, hosts={self.hosts})"
+
+    async def answer(self, request: Request) -> Generation:
+        """Ask, and ask again what deserves it.
+
+        Returns:
+            The reply, or a generation with `finish="error"` and the class of the last failure.
+        Raises:
+            ModelUnavailable: the endpoint cannot be used at all (key, model name, address, quota).
+        """
+        self._enter_loop()
+        if len(self._replicas) > 1:
+            await self._agree()
+        recipe = request.recipe if request.recipe != "original" else self._recipe
+        start = self._first_replica(request)
+        attempt, rested = 0, 0.0
+        while True:
+            replica = self._pick(start, attempt)
+            closed = replica.gate.closed_for()
+            if closed + rested > LONGEST_REST:
+                return _chat.failure("rate_limited", f"{replica.host} asks to wait {closed:.0f} s", wait=closed)
+            rested += closed
+            await replica.gate.pass_through()
+            async with self._places:
+                if replica.gate.closed_for() > 0:
+                    continue  # somebody was refused while this call waited for its place
+                try:
+                    content = _chat.body(request, self._shape, lambda image: self._pictures.address(image, recipe))
+                except DataError as problem:
+                    # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
+                    return _chat.failure("connection", f"not sent, a picture cannot be read: {problem}")
+                outcome = await self._send(replica, content)
+            if outcome.resting:
+                continue
+            attempt += 1
+            if outcome.generation.answered or attempt >= self._policy.attempts:
+                return outcome.generation
+            replica.failing_until = time.monotonic() + backoff(attempt)
+            log.info("%s: attempt %d failed (%s)", self.identity, attempt, outcome.generation.error)
+            if self._pick(start, attempt) is replica:
+                await asyncio.sleep(max(0.0, replica.failing_until - time.monotonic()))
+
+    async def aclose(self) -> None:
+        """Close the connections; a later question opens them again."""
+        for replica in self._replicas:
+            if replica.client is not None:
+                await replica.client.close()
+                replica.client = None
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # connections of another loop cannot be used, nor closed, from this one
+            self._loop = loop
+            self._places = asyncio.Semaphore(self._policy.in_flight)
+            self._same = None
+            for replica in self._replicas:
+                replica.client = None
+
+    def _first_replica(self, request: Request) -> int:
+        # all questions on a picture go to one replica, where its encoding and the prefix are cached
+        pictures = request.images
+        seed = pictures[0].sha256 if pictures else request.system + (request.parts[-1].text or "")
+        digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") % len(self._replicas)
+
+    def _pick(self, start: int, attempt: int) -> _Replica:
+        count = len(self._replicas)
+        order = [self._replicas[(start + attempt + step) % count] for step in range(count)]
+        now = time.monotonic()
+        well = [replica for replica in order if replica.failing_until <= now and not replica.gate.closed_for()]
+        return well[0] if well else min(order, key=lambda one: max(one.failing_until - now, one.gate.closed_for()))
+
+    async def _send(self, replica: _Replica, content: bytes) -> _Outcome:
+        import openai
+
+        client = self._client(replica)
+        options: Any = {"headers": {"Content-Type": "application/json"}}
+        self.traffic.sent += 1
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._policy.timeout):
+                raw = await client.post("/chat/completions", cast_to=str, content=content, options=options)
+        except openai.APIStatusError as problem:
+            self.traffic.answered += 1
+            self._reached = True
+            text = self._key.scrub(problem.response.text)
+            return self._status(replica, problem.status_code, text, problem.response.headers)
+        except (TimeoutError, openai.APITimeoutError):
+            self.traffic.lost += 1
+            return _Outcome(_chat.failure("timeout", f"{replica.host}: no reply within {self._policy.timeout:g} s"))
+        except openai.APIConnectionError as problem:
+            return _Outcome(self._unreached(replica, problem))
+        self.traffic.answered += 1
+        self._reached = True
+        reply = _chat.generation(self._key.scrub(raw))
+        if reply.error == "rate_limited":
+            return self._rest(replica, None, reply)
+        replica.gate.answered()
+        return _Outcome(replace(reply, latency=time.perf_counter() - began))
+
+    def _unreached(self, replica: _Replica, problem: Exception) -> Generation:
+        cause = problem.__cause__
+        kind = type(cause).__name__ if cause is not None else "connection lost"
+        words = self._key.scrub(f"{replica.host}: {kind} {cause or ''}".strip())
+        if kind == "ConnectError":  # refused or unknown host: certainly never sent
+            self.traffic.sent -= 1
+        else:
+            self.traffic.lost += 1
+        return _chat.failure("connection", words)
+
+    def _status(self, replica: _Replica, status: int, raw: str, headers: Mapping[str, str]) -> _Outcome:
+        words, code = _chat.error_words(raw)
+        if status == 429 and code not in _chat.NO_MONEY_CODES:
+            wait = retry_after(headers)
+            return self._rest(replica, wait, _chat.failure("rate_limited", words, raw, wait))
+        if code in _chat.FILTER_CODES:
+            return _Outcome(Generation(text="", finish="content_filter", detail=words, raw=raw))
+        if status in (400, 413, 422):
+            return _Outcome(_chat.failure("bad_request", f"status {status}: {words}", raw))
+        if status in (408, 409, 425):
+            return _Outcome(_chat.failure("timeout" if status == 408 else "server", f"status {status}: {words}", raw))
+        if status >= 500:
+            return _Outcome(_chat.failure("server", f"status {status}: {words}", raw, retry_after(headers)))
+        raise ModelUnavailable(_unusable(replica.host, self._shape.model, status, words, headers))
+
+    def _rest(self, replica: _Replica, wait: float | None, generation: Generation) -> _Outcome:
+        self.traffic.rested += 1
+        seconds = replica.gate.pause(wait)
+        log.info("%s: %s asks for a rest of %.1f s", self.identity, replica.host, seconds)
+        return _Outcome(generation, resting=True)
+
+    def _client(self, replica: _Replica) -> AsyncOpenAI:
+        if replica.client is None:
+            replica.client = _open_client(replica, self._key, self._policy)
+        return replica.client
+
+    async def _agree(self) -> None:
+        """Replicas must be one model: ask each once which models it lists."""
+        if self._same is None:
+            self._same = asyncio.get_running_loop().create_task(self._compare())
+        await asyncio.shield(self._same)
+
+    async def _compare(self) -> None:
+        import openai
+
+        listed: dict[str, bool] = {}
+        for replica in self._replicas:
+            try:
+                async with asyncio.timeout(min(10.0, self._policy.timeout)):
+                    page = await self._client(replica).models.list()
+                listed[replica.url] = any(entry.id == self._shape.model for entry in page.data or [])
+            except (openai.OpenAIError, TimeoutError, AttributeError, TypeError):
+                continue  # a server without that page, or one that is down now: its calls will tell
+        if len(set(listed.values())) > 1:
+            lacking = ", ".join(host_of(url) for url, has in listed.items() if not has)
+            raise ModelUnavailable(
+                f"the replicas of {self.identity} do not serve one model: {lacking} does not list "
+                f"{self._shape.model!r}; give each model its own pool entry"
+            )
+
+
+def _open_client(replica: _Replica, key: Secret, policy: Policy) -> AsyncOpenAI:
+    import httpx2
+    import openai
+
+    limits = httpx2.Limits(max_connections=policy.in_flight + 4, max_keepalive_connections=policy.in_flight + 4)
+    timeout = httpx2.Timeout(policy.timeout, connect=min(15.0, policy.timeout))
+    # No redirects: they would show pictures to a host that nobody agreed to. No proxies on this very machine.
+    settings: Any = {
+        "limits": limits,
+        "timeout": timeout,
+        "follow_redirects": False,
+        "trust_env": replica.host not in LOOPBACK,
+    }
+    try:
+        http = openai.DefaultAioHttpClient(**settings)
+    except RuntimeError:  # aiohttp is not installed; it costs half the processor time per call where it is
+        http = openai.DefaultAsyncHttpxClient(**settings)
+    return openai.AsyncOpenAI(
+        api_key=key.reveal(), base_url=replica.url, max_retries=0, timeout=timeout, http_client=http
+    )
+
+
+def _unusable(host: str, model: str, status: int, words: str, headers: Mapping[str, str]) -> str:
+    if status == 401:
+        return f"{host} refuses the API key (401: {words}); check the variable named by api_key_env"
+    if status == 403:
+        return f"{host} forbids this (403: {words}); check what the key may do and whether {model!r} is open to it"
+    if status == 404:
+        return f"{host} has no such model or address (404: {words}); check model = {model!r} and base_url (…/v1)"
+    if status == 429:
+        return f"{host}: the account has nothing left to spend (429: {words}); top it up, then run again"
+    if 300 <= status < 400:
+        place = headers.get("location", "elsewhere")
+        return f"{host} redirects to {place}; pictures are not sent on: write that address as base_url if you trust it"
+    return f"{host} answers {status}: {words}; check base_url and model = {model!r}"
