@@ -184,7 +184,6 @@ class OpenAIModel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = asyncio.Semaphore(policy.in_flight)
         self._same: asyncio.Task[None] | None = None
-        self._reached = False
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -271,21 +270,22 @@ class OpenAIModel:
         options: Any = {"headers": {"Content-Type": "application/json"}}
         self.traffic.sent += 1
         began = time.perf_counter()
+        refused: openai.APIStatusError | None = None
+        raw = ""
         try:
             async with asyncio.timeout(self._policy.timeout):
                 raw = await client.post("/chat/completions", cast_to=str, content=content, options=options)
         except openai.APIStatusError as problem:
-            self.traffic.answered += 1
-            self._reached = True
-            text = self._key.scrub(problem.response.text)
-            return self._status(replica, problem.status_code, text, problem.response.headers)
+            refused = problem
         except (TimeoutError, openai.APITimeoutError):
             self.traffic.lost += 1
             return _Outcome(_chat.failure("timeout", f"{replica.host}: no reply within {self._policy.timeout:g} s"))
         except openai.APIConnectionError as problem:
             return _Outcome(self._unreached(replica, problem))
         self.traffic.answered += 1
-        self._reached = True
+        if refused is not None:  # handled out here, so that no error of ours drags the foreign text (or the key) along
+            text = self._key.scrub(refused.response.text)
+            return self._status(replica, refused.status_code, text, refused.response.headers)
         reply = _chat.generation(self._key.scrub(raw))
         if reply.error == "rate_limited":
             return self._rest(replica, None, reply)
