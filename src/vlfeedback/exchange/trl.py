@@ -1,0 +1,241 @@
+"""TRL's preference format: prompt, chosen, rejected and images, as chat messages or plain text.
+
+Read from Parquet, JSON lines or a folder saved by `datasets`; written as a folder that `datasets.load_dataset` and
+TRL's trainers take as it is. One row is one pair; rows of one prompt and picture become one instruction again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vlfeedback.errors import DataError, ImageError
+from vlfeedback.exchange._items import Both, Completion, Item, Pictures, Preference, Shape, Tally
+from vlfeedback.exchange._rows import Json, Row, rows
+from vlfeedback.exchange._shards import Message, Pair, Part, Picture, Shards, card, file_name
+from vlfeedback.records import Dropped, Group, Image
+
+EXAMPLES = (
+    (
+        {
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": "How many cups?"}]}],
+            "chosen": [{"role": "assistant", "content": "Three."}],
+            "rejected": [{"role": "assistant", "content": [{"type": "text", "text": "Four."}]}],
+        },
+        ("How many cups?", "Three.", "Four."),
+    ),
+    ({"prompt": "How many cups?", "chosen": "Three.", "rejected": "Four."}, ("How many cups?", "Three.", "Four.")),
+    (
+        {
+            "chosen": [{"role": "user", "content": "How many cups?"}, {"role": "assistant", "content": "Three."}],
+            "rejected": [{"role": "user", "content": "How many cups?"}, {"role": "assistant", "content": "Four."}],
+        },
+        ("How many cups?", "Three.", "Four."),
+    ),
+)
+"""A row, and its prompt, chosen and rejected text."""
+
+_SPLITS = {"train": "train", "eval": "test"}
+
+
+class Texts(NamedTuple):
+    """What a row says, and how many pictures its messages have places for; None where it does not say."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    places: int | None = None
+
+
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Both:
+    """TRL's format, in and out.
+
+    Args:
+        chosen_model: Who wrote the better text, where no column `chosen_model` says so.
+        rejected_model: Likewise for the worse one.
+    """
+    return _Trl(chosen_model, rejected_model)
+
+
+class _Trl:
+    judge = ""
+    prefers = True
+
+    def __init__(self, chosen_model: str, rejected_model: str) -> None:
+        self._models = (chosen_model, rejected_model)
+
+    def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
+        """Items of a file or folder, one per row; see `Importer.read`."""
+        for row in rows(path):
+            yield row if isinstance(row, Dropped) else self._item(row, pictures)
+
+    def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
+        try:
+            texts = read_texts(row.fields)
+            images = _images(row.fields, pictures)
+        except ImageError as error:
+            return Dropped("exchange", row.where, error.reason, error.detail)
+        except ValueError as error:
+            return Dropped("exchange", row.where, "bad_record", str(error))
+        if texts.places is not None and texts.places > len(images):
+            detail = f"the messages have places for {texts.places} pictures, the row has {len(images)}"
+            return Dropped("exchange", row.where, "missing_image", detail)
+        names = [
+            name if isinstance(name := row.fields.get(column), str) and name else default
+            for column, default in zip(("chosen_model", "rejected_model"), self._models, strict=True)
+        ]
+        completions = tuple(
+            Completion(name.removeprefix("imported:"), text, text)
+            for name, text in zip(names, (texts.chosen, texts.rejected), strict=True)
+        )
+        margin = row.fields.get("margin")
+        preference = Preference(0, 1, float(margin) if isinstance(margin, int | float) else None)
+        category = row.fields.get("category")
+        return Item(
+            row.where, texts.prompt, images, category if isinstance(category, str) else "", completions, (preference,)
+        )
+
+    def write(self, groups: Iterable[Group], open_image: Callable[[Image], bytes], out: Path) -> Shape:
+        """Write every pair as one row of Parquet shards; see `Exporter.write`."""
+        left_out: Counter[str] = Counter()
+        shards = {name: Shards(out / "data", name) for name in _SPLITS.values()}
+        try:
+            for group in groups:
+                if not group.pairs:
+                    left_out["instructions without a pair"] += 1
+                    continue
+                try:
+                    pictures = [Picture(open_image(image), file_name(image)) for image in group.instruction.images]
+                except ImageError as error:
+                    left_out[f"pairs, picture is {error.reason}"] += len(group.pairs)
+                    continue
+                for pair in _pairs(group):
+                    shards[_SPLITS[group.instruction.split]].add(pair, pictures)
+            rows = {name: one.close() for name, one in shards.items()}
+        except BaseException:
+            for one in shards.values():
+                one.discard()
+            raise
+        if not sum(rows.values()):
+            why = ", ".join(f"{count:,} {what}" for what, count in left_out.items()) or "the run has no instruction"
+            raise DataError(f"there is nothing to export: {why}. `vlfeedback pair DIR` makes pairs.")
+        (out / "README.md").write_text(card(rows), encoding="utf-8")
+        return Shape(rows, dict(left_out))
+
+
+def _pairs(group: Group) -> Iterator[Pair]:
+    responses = {response.id: response for response in group.responses}
+    instruction = group.instruction
+    places = [Part("image", None)] * len(instruction.images)
+    prompt = [Message("user", [*places, Part("text", instruction.prompt)])]
+    for pair in group.pairs:
+        chosen, rejected = responses[pair.chosen_id], responses[pair.rejected_id]
+        yield Pair(
+            prompt,
+            [Message("assistant", [Part("text", chosen.text)])],
+            [Message("assistant", [Part("text", rejected.text)])],
+            chosen.model,
+            rejected.model,
+            pair.margin,
+            pair.strategy,
+            instruction.id,
+            pair.id,
+            instruction.source,
+            instruction.category,
+        )
+
+
+def read_texts(fields: dict[str, Json]) -> Texts:
+    """Prompt, better and worse text of a row, whichever of the format's shapes it has.
+
+    Raises:
+        ValueError: it has none of them, or a conversation that an instruction cannot hold (a system message or several
+            turns before the answer).
+    """
+    chosen, rejected = fields.get("chosen"), fields.get("rejected")
+    prompt = fields.get("prompt")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if prompt is None:
+            start = _common(chosen, rejected)
+            return Texts(chosen[:start], chosen[start:], rejected[start:])
+        if isinstance(prompt, str):
+            return Texts(prompt, chosen, rejected)
+        said = _user(prompt)
+        return Texts(said.text, chosen, rejected, said.places)
+    if not isinstance(chosen, list) or not isinstance(rejected, list):
+        raise ValueError("chosen and rejected must both be text or both be messages")
+    if prompt is None:
+        if not chosen or chosen[:-1] != rejected[:-1]:
+            raise ValueError(
+                "without a prompt, chosen and rejected must be the same conversation up to the last message"
+            )
+        prompt, chosen, rejected = chosen[:-1], chosen[-1:], rejected[-1:]
+    if isinstance(prompt, str):
+        return Texts(prompt, _only(chosen, "assistant").text, _only(rejected, "assistant").text)
+    said = _user(prompt)
+    return Texts(said.text, _only(chosen, "assistant").text, _only(rejected, "assistant").text, said.places)
+
+
+class _Said(NamedTuple):
+    text: str
+    places: int | None
+
+
+def _user(messages: Json) -> _Said:
+    if not isinstance(messages, list):
+        raise ValueError("the prompt is neither text nor messages")
+    return _only(messages, "user")
+
+
+def _only(messages: Sequence[Json], role: str) -> _Said:
+    """The one message of a side."""
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    if roles != [role]:
+        raise ValueError(f"one {role} message was expected, found {roles}; an instruction holds a single turn")
+    message = messages[0]
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return _Said(content, None)
+    if not isinstance(content, list):
+        raise ValueError(f"the {role} message has no content")
+    texts: list[str] = []
+    places = 0
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind == "image":
+            places += 1
+        elif kind == "text" and isinstance(text, str):
+            texts.append(text)
+        else:
+            raise ValueError(f"a part of the {role} message is neither text nor image: {kind!r}")
+    return _Said("\n".join(texts), places)
+
+
+def _common(left: str, right: str) -> int:
+    """Length of the shared start of two texts; a blank before the difference belongs to the answers."""
+    length = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return length - 1 if length and left[length - 1] == " " else length
+
+
+def _images(fields: dict[str, Json], pictures: Pictures) -> tuple[Image, ...]:
+    given = fields.get("images", fields.get("image"))
+    if given is None:
+        return ()
+    return tuple(_image(one, pictures) for one in (given if isinstance(given, list) else [given]))
+
+
+def _image(given: Json, pictures: Pictures) -> Image:
+    if isinstance(given, bytes):
+        return pictures.keep(given, "")
+    if isinstance(given, str):
+        return pictures.find(given)
+    if isinstance(given, dict):
+        data, path = given.get("bytes"), given.get("path")
+        if isinstance(data, bytes):
+            return pictures.keep(data, path if isinstance(path, str) else "")
+        if isinstance(path, str):
+            return pictures.find(path)
+    raise ValueError("a picture is neither bytes nor a path")
