@@ -1,0 +1,211 @@
+"""Groups to checkpoint: preference training on whole groups, one objective per file.
+
+`train` is the stage. Importing this module loads no torch; calling it does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vlfeedback.errors import BooksError, DataError
+from vlfeedback.records import Dropped, Group, hash_id
+from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
+
+if TYPE_CHECKING:
+    from vlfeedback.train._collate import Pictures
+
+__all__ = ["Lora", "LossInput", "Objective", "PairLosses", "Preferences", "Recipe", "TrainResult", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Low-rank adapters on the linear layers of the language model.
+
+    Attributes:
+        r: Rank.
+        alpha: Scale; the adapter counts alpha / r.
+        dropout: In training only; the reference never sees it.
+        targets: Names of layers (`q_proj`, …), or None for all linear layers of the language model.
+    """
+
+    r: int = 64
+    alpha: int = 16
+    dropout: float = 0.05
+    targets: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is trained; the defaults are the paper's.
+
+    Attributes:
+        model: Folder or hub name of the base weights and processor.
+        epochs: Passes over all groups.
+        learning_rate: Peak of a cosine schedule.
+        pairs_per_step: Pairs per optimiser step, about: groups stay whole.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay, adam_beta2: Of AdamW.
+        max_length: Longest row, prompt and response, tokens; pairs with a longer one are dropped as `too_long`.
+        dtype: `bf16` runs the forward in bf16 (full fine-tuning keeps fp32 weights), `fp32` everything in fp32.
+        seed: Order of groups, initial adapters, dropout.
+        lora: Adapters, or None for full fine-tuning with a frozen vision tower.
+        image: `blind` shows policy and reference an even picture instead: a control that must gain nothing visual.
+        gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
+        init: Folder of weights or of an adapter to start from; it is the reference as well.
+        tokens_per_batch: Padded tokens of one forward; more batches per step make up the rest.
+    """
+
+    model: str
+    epochs: int = 3
+    learning_rate: float = 1e-5
+    pairs_per_step: int = 256
+    warmup: float = 0.1
+    weight_decay: float = 0.05
+    adam_beta2: float = 0.98
+    max_length: int = 2048
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    lora: Lora | None = Lora()  # noqa: RUF009 - frozen
+    image: Literal["seen", "blind"] = "seen"
+    gradient_checkpointing: bool = False
+    init: str | None = None
+    tokens_per_batch: int = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training run made.
+
+    Attributes:
+        checkpoint: Folder with adapter or full weights, processor, `train_log.jsonl`, `reference.jsonl`, `selfcheck.json`.
+        pairs: Pairs read; equal to `trained` plus the number of `dropped`.
+        trained: Pairs trained on, each once per epoch.
+        dropped: The others, by pair id.
+        groups: Groups trained on.
+        steps: Optimiser steps.
+        resumed_from: Step of the checkpoint that this call went on from; 0 for a fresh start.
+        metrics: Means of the last logged step, and of the held-out pictures with the prefix `eval_`.
+        warnings: What was noticed on the way.
+        seconds: Of this call.
+    """
+
+    checkpoint: Path
+    pairs: int
+    trained: int
+    dropped: tuple[Dropped, ...]
+    groups: int
+    steps: int
+    resumed_from: int
+    metrics: Mapping[str, float]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def train(
+    groups: Iterable[Group], settings: Recipe, *, roots: Pictures, out: Path, objective: Objective
+) -> TrainResult:
+    """Train a vision-language model on groups and write a checkpoint; called again, it goes on where it stopped.
+
+    Args:
+        groups: Groups of both splits; those of held-out pictures are evaluated on and never trained on.
+        settings: How to train.
+        roots: Where the bytes of pictures come from.
+        out: The checkpoint's folder. A finished run with equal data and settings is returned as it is.
+        objective: What is minimised, from `load` of a file of this room.
+    Returns:
+        The checkpoint with its books: pairs = trained + dropped.
+    Raises:
+        ConfigError: model, adapter and processor do not fit together.
+        ModelUnavailable: the weights are not there.
+        DataError: nothing is left to train on, or the loss is not a number.
+        StaleInput: the stored reference is not of this model.
+        BooksError: a pair got lost.
+    """
+    began = time.monotonic()
+    listed = list(groups)
+    pairs = sum(len(group.pairs) for group in listed)
+    key = run_key(listed, settings, objective)
+    done = _finished(out, key)
+    if done is not None:
+        return done
+    from vlfeedback.train._run import run
+
+    outcome = run(listed, settings, roots=roots, out=out, objective=objective, key=key)
+    if pairs != outcome.trained + len(outcome.dropped):
+        raise BooksError(f"train: {pairs} pairs read, {outcome.trained} trained, {len(outcome.dropped)} dropped")
+    result = TrainResult(
+        checkpoint=out,
+        pairs=pairs,
+        trained=outcome.trained,
+        dropped=outcome.dropped,
+        groups=outcome.groups,
+        steps=outcome.steps,
+        resumed_from=outcome.resumed_from,
+        metrics=outcome.metrics,
+        warnings=outcome.warnings,
+        seconds=time.monotonic() - began,
+    )
+    _write_result(out, key, settings, objective, result)
+    return result
+
+
+def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> str:
+    """Hash of data, settings and objective: runs with equal keys are the same run.
+
+    A local model counts by the sizes and times of its files; the reference's own key has their content.
+    """
+    read = [
+        [
+            group.instruction.id,
+            group.instruction.split,
+            [response.id for response in group.responses],
+            [[pair.id, pair.weight] for pair in group.pairs],
+            [[rating.response_id, rating.aspect, rating.score] for rating in group.ratings],
+        ]
+        for group in groups
+    ]
+    stamps = [_stamps(name) for name in (settings.model, settings.init) if name is not None]
+    return hash_id("train", read, asdict(settings), repr(objective), stamps)
+
+
+def explain_empty(dropped: Iterable[Dropped]) -> DataError:
+    """The error for a run in which no pair is left."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in dropped).most_common())
+    return DataError(f"no pair is left to train on ({reasons or 'none came in'}): see dropped/train.parquet and [pair]")
+
+
+def _stamps(name: str) -> list[list[object]]:
+    folder = Path(name)
+    if not folder.is_dir():
+        return []
+    files = sorted(folder.glob("*.safetensors"))
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+def _finished(out: Path, key: str) -> TrainResult | None:
+    """The result of an equal run that was finished in this folder."""
+    path = out / "train.json"
+    if not path.exists():
+        return None
+    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if read["key"] != key or not read.get("result"):
+        return None
+    fields: dict[str, Any] = read["result"]
+    fields["dropped"] = tuple(Dropped(**row) for row in fields["dropped"])
+    fields["warnings"] = tuple(fields["warnings"])
+    return TrainResult(checkpoint=out, **fields)
+
+
+def _write_result(out: Path, key: str, settings: Recipe, objective: Objective, result: TrainResult) -> None:
+    fields = asdict(result)
+    del fields["checkpoint"]
+    text = json.dumps({"key": key, "settings": asdict(settings), "objective": repr(objective), "result": fields}, indent=1)
+    waiting = out / "train.json.part"
+    waiting.write_text(text, encoding="utf-8")
+    waiting.replace(out / "train.json")

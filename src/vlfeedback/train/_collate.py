@@ -1,0 +1,313 @@
+"""Groups of records into groups of token ids, and those into batches; what cannot be trained on leaves with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from vlfeedback.errors import DataError, ImageError
+from vlfeedback.records import Dropped, Group, Image, PreferencePair, Reason
+from vlfeedback.train._layout import Layout, Rows
+from vlfeedback.train._preferences import Preferences
+from vlfeedback.train._tokens import Prompt, Wording
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+    from torch import Tensor
+
+Ids = np.ndarray[Any, np.dtype[np.int32]]
+
+# Picture tensors kept in memory between epochs; beyond it they are made again from the file each time.
+_KEPT_BYTES = 2 << 30
+
+
+class Pictures(Protocol):
+    """Where the bytes of pictures come from; `vlfeedback.images.Roots` is one."""
+
+    def open(self, image: Image) -> bytes:
+        """The bytes of a picture.
+
+        Raises:
+            ImageError: it cannot be used.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A group as token ids.
+
+    Attributes:
+        group_id: Instruction id.
+        question: The prompt's words, from which picture tensors can be made again.
+        images: Pictures of the instruction.
+        prompt: Token ids up to the assistant's header, shape (T,).
+        per_token: Further per-token fields of the prompt, each (T,).
+        image_tokens: How many of the prompt's tokens stand for pictures.
+        responses: Token ids with their end token, K arrays.
+        response_ids: K ids.
+        pairs: (chosen, rejected) indices into the K responses.
+        pair_ids, weights: One of each per pair.
+        best: Index of the best response, or None.
+    """
+
+    group_id: str
+    question: str
+    images: tuple[Image, ...]
+    prompt: Ids
+    per_token: Mapping[str, Ids]
+    image_tokens: int
+    responses: tuple[Ids, ...]
+    response_ids: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    pair_ids: tuple[str, ...]
+    weights: tuple[float, ...]
+    best: int | None
+
+    def without_pairs(self) -> Encoded:
+        """The same group counted for nothing: it fills a batch that would otherwise be empty."""
+        return replace(self, pairs=(), pair_ids=(), weights=(), best=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch of whole groups for one forward.
+
+    Attributes:
+        rows: The layout.
+        reference: Summed reference log p of each response (nats), shape (R,).
+        preferences: Which response is preferred to which.
+        total: What the sum of losses is divided by: items of the whole optimiser step.
+        pair_ids: P ids, for messages.
+    """
+
+    rows: Rows
+    reference: Tensor
+    preferences: Preferences
+    total: float
+    pair_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of responses; `transformers.Trainer` asks for a length."""
+        return int(self.reference.shape[0])
+
+    def to(self, device: Any) -> Batch:
+        """The same on another device."""
+        preferences = self.preferences
+        moved = Preferences(
+            preferences.pairs.to(device),
+            preferences.weights.to(device),
+            preferences.best.to(device),
+            preferences.best_of_pair.to(device),
+        )
+        wide = self.reference.float() if str(device).startswith("mps") else self.reference
+        return replace(self, rows=self.rows.to(device), reference=wide.to(device), preferences=moved)
+
+
+class Encoder:
+    """Turns groups into token ids and picture tensors; each picture of an instruction is processed once.
+
+    Args:
+        wording: Token ids of prompts and responses.
+        pictures: Where bytes come from.
+        image: `blind` replaces every picture by an even one of the same size and the processor's mean colour.
+        mean: That colour, 0 to 255 per channel.
+        max_length: Longest row, prompt and response, tokens.
+    """
+
+    def __init__(
+        self,
+        wording: Wording,
+        pictures: Pictures,
+        *,
+        image: Literal["seen", "blind"] = "seen",
+        mean: tuple[int, int, int] = (128, 128, 128),
+        max_length: int = 2048,
+    ) -> None:
+        self._wording, self._pictures = wording, pictures
+        self._image, self._mean, self._max_length = image, mean, max_length
+        self._kept: dict[str, Mapping[str, Tensor]] = {}
+        self._kept_bytes = 0
+
+    def encode(self, group: Group, *, bare: bool = False) -> Iterator[Encoded | Dropped]:
+        """Token ids of one group, and what had to be left out of it.
+
+        Args:
+            group: Its pairs name responses of the group.
+            bare: Keep a group without pairs if it has a best response.
+        Yields:
+            At most one `Encoded`; a `Dropped` for each pair that cannot be trained on.
+        Raises:
+            DataError: a pair names a response that the group does not have.
+        """
+        texts = {response.id: response.text for response in group.responses}
+        for pair in group.pairs:
+            if pair.chosen_id not in texts or pair.rejected_id not in texts:
+                raise DataError(f"pair {pair.id} names a response that instruction {group.instruction.id} does not have")
+        wanted = {i for pair in group.pairs for i in (pair.chosen_id, pair.rejected_id)}
+        if not wanted and not (bare and _rated_best(group, list(texts)) is not None):
+            return
+        prompt = self._prompt(group)
+        if isinstance(prompt, Dropped):
+            yield from (replace(prompt, record_id=pair.id) for pair in group.pairs)
+            return
+        used = [response.id for response in group.responses if response.id in wanted or not wanted]
+        ids = {i: self._wording.response(texts[i]) for i in used}
+        room = self._max_length - len(prompt.ids)
+        long = {i for i in used if len(ids[i]) > room}
+        kept, dropped = _select(group, ids, long, f"{len(prompt.ids)} prompt tokens, at most {self._max_length} in all")
+        yield from dropped
+        best = _net_winner(kept) if kept else _rated_best(group, [i for i in used if i not in long])
+        named = {i for pair in kept for i in (pair.chosen_id, pair.rejected_id)}
+        order = [i for i in used if i in named or (bare and i == best)]
+        if not order or not (kept or (bare and best is not None)):
+            return
+        self._keep(group.instruction.id, prompt.pictures)
+        index = {i: position for position, i in enumerate(order)}
+        yield Encoded(
+            group_id=group.instruction.id,
+            question=group.instruction.prompt,
+            images=group.instruction.images,
+            prompt=prompt.ids,
+            per_token=prompt.per_token,
+            image_tokens=int((prompt.ids == self._wording.image_token_id).sum()),
+            responses=tuple(ids[i] for i in order),
+            response_ids=tuple(order),
+            pairs=tuple((index[pair.chosen_id], index[pair.rejected_id]) for pair in kept),
+            pair_ids=tuple(pair.id for pair in kept),
+            weights=tuple(pair.weight for pair in kept),
+            best=index.get(best) if best is not None else None,
+        )
+
+    def pictures(self, group: Encoded) -> Mapping[str, Tensor]:
+        """Picture fields of a group: from memory, or made again."""
+        if group.group_id in self._kept or not group.images:
+            return self._kept.get(group.group_id, {})
+        return self._wording.prompt(group.question, [self._open(image) for image in group.images]).pictures
+
+    def _keep(self, group_id: str, fields: Mapping[str, Tensor]) -> None:
+        size = sum(value.numel() * value.element_size() for value in fields.values())
+        if self._kept_bytes + size <= _KEPT_BYTES:
+            self._kept[group_id] = fields
+            self._kept_bytes += size
+
+    def _prompt(self, group: Group) -> Prompt | Dropped:
+        """The prompt with its pictures, or why there is none; the record id is filled in by the caller."""
+        instruction = group.instruction
+        try:
+            pictures = [self._open(image) for image in instruction.images]
+        except ImageError as error:
+            return Dropped("train", instruction.id, error.reason, error.detail)
+        prompt = self._wording.prompt(instruction.prompt, pictures)
+        token = self._wording.image_token_id
+        shown = token is not None and bool((prompt.ids == token).any())
+        if token is not None and shown != bool(pictures):
+            found = "no image token" if pictures else "image tokens without a picture"
+            return Dropped("train", instruction.id, "image_tokens", f"the chat template left {found} in the prompt")
+        if len(prompt.ids) >= self._max_length:
+            detail = f"{len(prompt.ids)} prompt tokens, at most {self._max_length} in all"
+            return Dropped("train", instruction.id, "too_long", detail)
+        return prompt
+
+    def _open(self, image: Image) -> Picture:
+        from PIL import Image as pillow
+        from PIL import ImageOps, UnidentifiedImageError
+
+        try:
+            with pillow.open(BytesIO(self._pictures.open(image))) as opened:
+                picture = ImageOps.exif_transpose(opened).convert("RGB")
+        except (UnidentifiedImageError, OSError, ValueError) as error:
+            raise ImageError("bad_image", f"{image.uri}: {error}") from error
+        return pillow.new("RGB", picture.size, self._mean) if self._image == "blind" else picture
+
+
+def collate(
+    groups: Sequence[Encoded],
+    *,
+    layout: Layout,
+    pictures: Callable[[Encoded], Mapping[str, Tensor]],
+    reference: Mapping[tuple[str, str], float] | None = None,
+    total: float = 1.0,
+) -> Batch:
+    """Lay groups out as one batch.
+
+    Args:
+        groups: Whole groups, at least one.
+        layout: How their responses lie in one forward.
+        pictures: Picture fields of a group.
+        reference: Log p by (group id, response id); None while the reference itself is being computed.
+        total: Items of the whole optimiser step.
+    """
+    import torch
+
+    pairs: list[tuple[int, int]] = []
+    best: list[int] = []
+    best_of_pair: list[int] = []
+    known: list[float] = []
+    start = 0
+    for group in groups:
+        pairs += [(start + chosen, start + rejected) for chosen, rejected in group.pairs]
+        best += [start + group.best] if group.best is not None else []
+        best_of_pair += [start + (group.best if group.best is not None else chosen) for chosen, _ in group.pairs]
+        known += [reference[group.group_id, i] if reference is not None else 0.0 for i in group.response_ids]
+        start += len(group.responses)
+    preferences = Preferences(
+        pairs=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
+        weights=torch.tensor([weight for group in groups for weight in group.weights], dtype=torch.float64),
+        best=torch.tensor(best, dtype=torch.long),
+        best_of_pair=torch.tensor(best_of_pair, dtype=torch.long),
+    )
+    return Batch(
+        rows=layout.arrange(groups, [pictures(group) for group in groups]),
+        reference=torch.tensor(known, dtype=torch.float64),
+        preferences=preferences,
+        total=total,
+        pair_ids=tuple(i for group in groups for i in group.pair_ids),
+    )
+
+
+def _select(group: Group, ids: Mapping[str, Ids], long: set[str], detail: str) -> tuple[list[PreferencePair], list[Dropped]]:
+    """Split the pairs of a group into those to train on and those to drop."""
+    kept: list[PreferencePair] = []
+    dropped: list[Dropped] = []
+    for pair in group.pairs:
+        reason: Reason | None = None
+        if pair.chosen_id in long or pair.rejected_id in long:
+            reason = "too_long"
+        elif np.array_equal(ids[pair.chosen_id], ids[pair.rejected_id]):
+            reason = "identical"
+        if reason is None:
+            kept.append(pair)
+        else:
+            dropped.append(Dropped("train", pair.id, reason, detail if reason == "too_long" else ""))
+    return kept, dropped
+
+
+def _net_winner(pairs: Sequence[PreferencePair]) -> str:
+    """The response that wins most of the given pairs, the first of equals.
+
+    Pairs decide and not ratings: a strategy that pairs against the ratings (the longest as best, shuffled ratings as a
+    control) must not get the true best back through the anchor.
+    """
+    wins: dict[str, int] = {}
+    for pair in pairs:
+        wins[pair.chosen_id] = wins.get(pair.chosen_id, 0) + 1
+        wins[pair.rejected_id] = wins.get(pair.rejected_id, 0) - 1
+    return max(wins, key=lambda i: wins[i])
+
+
+def _rated_best(group: Group, among: Sequence[str]) -> str | None:
+    """The response with the highest mean rating, the first of equals; None unless every one of them is fully rated."""
+    scores: dict[str, list[int]] = {i: [] for i in among}
+    for rating in group.ratings:
+        if rating.response_id in scores:
+            if rating.score is None:
+                return None
+            scores[rating.response_id].append(rating.score)
+    if not scores or not all(scores.values()):
+        return None
+    return max(scores, key=lambda i: sum(scores[i]) / len(scores[i]))

@@ -1,0 +1,156 @@
+"""Log-probabilities of responses: fp32 per token, summed in float64, whatever layout the batch has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from vlfeedback.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlfeedback.train._layout import Rows
+
+# Tokens per slice of the softmax: at a vocabulary of 152k one slice in fp32 is 0.6 GB.
+_SLICE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Logps:
+    """Log-probabilities of the R responses of a batch.
+
+    Attributes:
+        total: Summed over the tokens of each response (nats), shape (R,), float64 where the device has it.
+        lengths: Tokens of each response with its end token, shape (R,).
+    """
+
+    total: Tensor
+    lengths: Tensor
+
+
+def grouped_logps(model: Any, rows: Rows) -> Logps:
+    """Log-probabilities of all responses of a batch by one forward of the model.
+
+    Each instruction's pictures pass through the vision tower once, each response once. The layout of `rows` says which
+    logit predicts which token; nothing here depends on it, so that another layout can replace it.
+
+    Args:
+        model: A vision-language model, wrapped or not.
+        rows: The batch, on the model's device.
+    Raises:
+        ConfigError: the model makes another number of features of a picture than the processor reserved tokens for.
+    """
+    inputs = {**rows.inputs, **_seen(model, rows)}
+    logits = model(**inputs, use_cache=False, return_dict=True).logits
+    flat = logits.reshape(-1, logits.shape[-1])
+    per_token = token_logps(flat if rows.where is None else flat[rows.where], rows.targets)
+    return Logps(sum_by_owner(per_token, rows.owner, rows.lengths.shape[0]), rows.lengths)
+
+
+def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log p of each target token.
+
+    Args:
+        logits: Any float type, shape (N, V).
+        targets: Token ids, shape (N,).
+    Returns:
+        fp32, shape (N,).
+    """
+    import torch
+
+    slices: list[Tensor] = []
+    for part, wanted in zip(logits.split(_SLICE), targets.split(_SLICE), strict=True):
+        scores = part.float()
+        slices.append(scores.gather(1, wanted[:, None])[:, 0] - scores.logsumexp(1))
+    return torch.cat(slices) if slices else logits.new_zeros(0, dtype=torch.float32)
+
+
+def sum_by_owner(per_token: Tensor, owner: Tensor, responses: int) -> Tensor:
+    """Sum token log-probabilities into their responses.
+
+    Args:
+        per_token: fp32, shape (N,).
+        owner: Response index of each token, shape (N,).
+        responses: R.
+    Returns:
+        Shape (R,); float64, or fp32 on devices without it (mps).
+    """
+    import torch
+
+    wide = torch.float32 if per_token.device.type == "mps" else torch.float64
+    return torch.zeros(responses, dtype=wide, device=per_token.device).index_add(0, owner, per_token.to(wide))
+
+
+def unwrapped(model: Any) -> Any:
+    """The model itself, without what distribution or adapters have put around it."""
+    while hasattr(model, "module"):
+        model = model.module
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _seen(model: Any, rows: Rows) -> dict[str, Any]:
+    """Picture inputs of the forward: features computed once per picture, or the pictures repeated for each response."""
+    if not rows.pictures:
+        return {}
+    inner = unwrapped(model)
+    if not _takes_features(inner):
+        return repeat_pictures(rows.pictures, rows.spans, rows.responses_of_group)
+    accepted = signature(inner.get_image_features).parameters
+    fields = {name: value for name, value in rows.pictures.items() if name in accepted}
+    output = inner.get_image_features(**fields, return_dict=True)
+    features = list(output.pooler_output)
+    check_counts(features, rows)
+    first = rows.first_picture
+    repeated = [
+        feature
+        for group, count in enumerate(rows.responses_of_group)
+        for feature in features[first[group] : first[group + 1]] * count
+    ]
+    return {"mm_encoder_outputs": {"image": type(output)(pooler_output=repeated)}}
+
+
+def check_counts(features: Sequence[Tensor], rows: Rows) -> None:
+    """Compare the features of each group's pictures with the tokens that stand for them in its prompt.
+
+    Raises:
+        ConfigError: they differ; the message names instruction and both numbers.
+    """
+    first = rows.first_picture
+    if len(features) != first[-1]:
+        raise ConfigError(f"the model made features for {len(features)} pictures of {first[-1]}")
+    for group, tokens in enumerate(rows.image_tokens):
+        made = sum(feature.shape[0] for feature in features[first[group] : first[group + 1]])
+        if made != tokens:
+            raise ConfigError(
+                f"instruction {rows.group_ids[group]}: the processor put {tokens} image tokens, the model makes {made} "
+                "features; patch_size and vision_feature_select_strategy of processor and model must agree"
+            )
+
+
+def repeat_pictures(
+    pictures: Mapping[str, Tensor], spans: Mapping[str, Sequence[int]], counts: Sequence[int]
+) -> dict[str, Tensor]:
+    """Repeat each group's pictures for each of its responses, for models that take no ready features.
+
+    Args:
+        pictures: Fields with all groups' pictures along dimension 0.
+        spans: Where each group begins in each field, and the end: G + 1 numbers.
+        counts: Responses of each group, G numbers.
+    """
+    import torch
+
+    return {
+        name: torch.cat([value[spans[name][g] : spans[name][g + 1]] for g, count in enumerate(counts) for _ in range(count)])
+        for name, value in pictures.items()
+    }
+
+
+def _takes_features(inner: Any) -> bool:
+    if not hasattr(inner, "get_image_features") or "mm_encoder_outputs" not in signature(inner.forward).parameters:
+        return False
+    # Features added in deeper layers (Qwen3-VL) would have to be repeated as well.
+    vision = getattr(inner.config, "vision_config", None)
+    return getattr(vision, "deepstack_visual_indexes", None) is None

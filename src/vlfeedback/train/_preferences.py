@@ -1,0 +1,87 @@
+"""What an objective sees and what it gives back; no torch is loaded to define it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Which of the R responses of a batch of groups is preferred to which.
+
+    Attributes:
+        pairs: Indices into R, shape (P, 2), chosen first.
+        weights: Factor of each pair's loss, shape (P,), ≥ 0.
+        best: Index into R of the best response of each group that has one, shape (B,).
+        best_of_pair: Index into R of the best response of each pair's group, shape (P,).
+    """
+
+    pairs: Tensor
+    weights: Tensor
+    best: Tensor
+    best_of_pair: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PairLosses:
+    """What an objective gives for one batch.
+
+    Attributes:
+        losses: One loss per item, not yet averaged: shape (P,) where the objective counts pairs, (B,) where it counts
+            tokens.
+        chosen_rewards: beta · log-ratio of each pair's chosen response, shape (P,), detached.
+        rejected_rewards: The same of the rejected response, shape (P,), detached.
+    """
+
+    losses: Tensor
+    chosen_rewards: Tensor
+    rejected_rewards: Tensor
+
+
+class Objective(Protocol):
+    """A pure function from log-probabilities to losses; its `repr` names it and all its options.
+
+    Attributes:
+        per: What the sum of the losses of one optimiser step is divided by: the step's number of pairs, or its number of
+            tokens in best responses. The count is that of the whole step, over accumulation, never of one micro-batch.
+    """
+
+    @property
+    def per(self) -> Literal["pair", "token"]: ...
+
+    def __call__(self, policy: Tensor, reference: Tensor, lengths: Tensor, preferences: Preferences) -> PairLosses:
+        """Losses of one batch.
+
+        Args:
+            policy: Summed log p of each response (nats), shape (R,), float64 where the device has it.
+            reference: The same from the frozen model, shape (R,); carries no gradient.
+            lengths: Tokens of each response with its end token, shape (R,), ≥ 1.
+            preferences: Which response is preferred to which.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LossInput:
+    """The input of a worked case; an objective's EXAMPLES are tuples of (input, expected losses), run by the tests.
+
+    Attributes:
+        options: Options given to `load`.
+        policy, reference: Summed log p of each response, nats.
+        lengths: Tokens of each response.
+        pairs: (chosen, rejected) indices.
+        weights: One per pair.
+        best: Index of the best response of the only group, or None.
+    """
+
+    options: tuple[tuple[str, float], ...]
+    policy: tuple[float, ...]
+    reference: tuple[float, ...]
+    lengths: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
+    weights: tuple[float, ...]
+    best: int | None

@@ -1,0 +1,132 @@
+"""Reference log-probabilities: computed once per response, kept in a file, reused by every objective and beta."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlfeedback.errors import StaleInput
+from vlfeedback.records import hash_id
+
+if TYPE_CHECKING:
+    from vlfeedback.train._collate import Batch, Encoded
+
+# Nats per token by which two runs of one model may differ. fp32: order of summation in other batch shapes. bf16: other
+# kernels for other shapes round activations to 8 bits; a wrong model or template is off by far more.
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """How far the policy was from the stored reference before the first step.
+
+    Attributes:
+        largest: Largest difference of one response divided by its tokens, nats per token.
+        tolerance: What was allowed.
+        responses: How many were compared.
+    """
+
+    largest: float
+    tolerance: float
+    responses: int
+
+
+class ReferenceFile:
+    """Log-probabilities by content, one JSON line each; a line cut off by a kill is computed again.
+
+    Args:
+        path: The file; made when the first line is written.
+        origin: Hash of everything beside the token ids that decides the numbers: weights, dtype, processor, template.
+    """
+
+    def __init__(self, path: Path, origin: str) -> None:
+        self.path, self._origin = path, origin
+        self._known: dict[str, float] = {}
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                self._read(line)
+
+    def key(self, group: Encoded, response: int) -> str:
+        """Content address of one response's reference."""
+        return hash_id(
+            "reference",
+            self._origin,
+            [image.sha256 for image in group.images],
+            group.prompt.tolist(),
+            group.responses[response].tolist(),
+        )
+
+    def missing(self, groups: Sequence[Encoded]) -> list[int]:
+        """Indices of groups with a response that is not there yet."""
+        return [
+            n for n, group in enumerate(groups) if any(self.key(group, r) not in self._known for r in range(len(group.responses)))
+        ]
+
+    def values(self, groups: Iterable[Encoded]) -> dict[tuple[str, str], float]:
+        """Log p by (group id, response id), nats."""
+        return {
+            (group.group_id, i): self._known[self.key(group, r)] for group in groups for r, i in enumerate(group.response_ids)
+        }
+
+    def add(self, groups: Sequence[Encoded], totals: Sequence[float]) -> None:
+        """Append a batch's log-probabilities and flush them to the disk.
+
+        Args:
+            groups: The batch's groups in order.
+            totals: One number per response, group by group.
+        """
+        keys = [self.key(group, r) for group in groups for r in range(len(group.responses))]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        torn = self.path.exists() and self.path.stat().st_size > 0 and not self.path.read_bytes()[-1:] == b"\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" if torn else "")
+            for key, total in zip(keys, totals, strict=True):
+                file.write(json.dumps({"key": key, "logp": total}) + "\n")
+                self._known[key] = total
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, line: str) -> None:
+        try:
+            row: Any = json.loads(line)
+            self._known[str(row["key"])] = float(row["logp"])
+        except (ValueError, KeyError, TypeError):
+            return  # the line of an interrupted write: its response is simply not known
+
+
+def check_start(
+    groups: Sequence[Encoded],
+    stored: Mapping[tuple[str, str], float],
+    compute: Callable[[Batch], Sequence[float]],
+    arrange: Callable[[Sequence[Encoded]], Batch],
+    *,
+    tolerance: float,
+    path: Path,
+) -> SelfCheck:
+    """Compare the policy before its first step with the stored reference.
+
+    Args:
+        groups: Those to compare, a sample of the run's.
+        stored: Reference log p by (group id, response id).
+        compute: Log p of a batch under the policy, dropout off.
+        arrange: Lays groups out as a batch.
+        tolerance: Largest allowed difference, nats per token.
+        path: The reference file, for the message.
+    Raises:
+        StaleInput: policy and reference differ by more.
+    """
+    largest, count = 0.0, 0
+    for group in groups:
+        for i, tokens, value in zip(group.response_ids, group.responses, compute(arrange([group])), strict=True):
+            largest = max(largest, abs(value - stored[group.group_id, i]) / len(tokens))
+            count += 1
+    if not largest <= tolerance:
+        raise StaleInput(
+            f"the policy differs from the stored reference by {largest:.3g} nats per token before the first step, "
+            f"{tolerance:.0e} are allowed: {path} was made by another model; delete it and train again"
+        )
+    return SelfCheck(largest, tolerance, count)

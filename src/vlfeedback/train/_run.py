@@ -1,0 +1,291 @@
+"""One training run from groups to saved weights; loads torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import set_seed
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.records import Dropped, Group
+from vlfeedback.train import explain_empty
+from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate
+from vlfeedback.train._layout import Layout, UnsharedRows
+from vlfeedback.train._logps import grouped_logps
+from vlfeedback.train._plan import Plan, pack, plan_run
+from vlfeedback.train._preferences import Objective
+from vlfeedback.train._progress import TrainLog, bar
+from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
+from vlfeedback.train._tokens import Wording
+from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
+from vlfeedback.train._weights import load_model, load_processor, make_trainable, origin, save
+
+if TYPE_CHECKING:
+    from vlfeedback.train import Recipe
+
+# Held-out groups that are evaluated after each epoch; ids are hashes, so the first of them are a fair sample.
+_HELD_OUT = 512
+# Groups on which the policy is compared with the reference before the first step.
+_CHECKED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `run` hands to the stage, which keeps the books."""
+
+    trained: int
+    dropped: tuple[Dropped, ...]
+    groups: int
+    steps: int
+    resumed_from: int
+    metrics: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+def run(
+    groups: Sequence[Group], recipe: Recipe, *, roots: Pictures, out: Path, objective: Objective, key: str
+) -> Outcome:
+    """Encode, compute the reference, train, save.
+
+    Args:
+        groups: Both splits.
+        recipe: How to train.
+        roots: Where pictures come from.
+        out: The checkpoint's folder.
+        objective: What is minimised.
+        key: Names the run; a state of another key is removed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    state = _state(out, key)
+    with quiet():
+        processor = load_processor(recipe.model)
+        model = load_model(recipe)
+        encoder = _encoder(processor, model, recipe, roots)
+        encoded, dropped = encode_all([g for g in groups if g.instruction.split == "train"], encoder, objective)
+        held = [group for group in groups if group.instruction.split == "eval"]
+        dropped += [Dropped("train", pair.id, "held_out") for group in held for pair in group.pairs]
+        sample = sorted((group for group in held if group.pairs), key=lambda group: group.instruction.id)[:_HELD_OUT]
+        evaluated, _ = encode_all(sample, encoder, objective)
+        if not encoded:
+            raise explain_empty(dropped)
+        layout = choose_layout(model, processor)
+        device = _device()
+        model.to(device)
+        logps = _Scorer(model, recipe, device)
+        known = reference(
+            [*encoded, *evaluated], ReferenceFile(out / "reference.jsonl", origin(recipe, model, processor)),
+            layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch,
+        )  # fmt: skip
+
+        def arrange(members: Sequence[Encoded], total: float = 1.0) -> Batch:
+            return collate(members, layout=layout, pictures=encoder.pictures, reference=known, total=total)
+
+        set_seed(recipe.seed)
+        policy = make_trainable(model, recipe)
+        _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out)
+        plan = _plan(encoded, layout, recipe)
+        batches = PlannedBatches(plan, encoded, objective, arrange)
+        held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
+        trainer, resumed = _train(policy, recipe, plan, batches, held_out, objective, out, state)
+        save(policy, processor, out)
+    metrics = _last(trainer.state.log_history)
+    trained = sum(len(group.pairs) for group in encoded)
+    return Outcome(trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, tuple(trainer.warned))
+
+
+def encode_all(
+    groups: Sequence[Group], encoder: Encoder, objective: Objective
+) -> tuple[list[Encoded], list[Dropped]]:
+    """Token ids of all groups, and the pairs that cannot be trained on with their reasons."""
+    encoded: list[Encoded] = []
+    dropped: list[Dropped] = []
+    with bar("reading pictures", len(groups), "groups") as shown:
+        for group in groups:
+            for item in encoder.encode(group, bare=objective.per == "token"):
+                if isinstance(item, Dropped):
+                    dropped.append(item)
+                else:
+                    encoded.append(item)
+            shown.advance(1, 1)
+    return encoded, dropped
+
+
+def reference(
+    groups: Sequence[Encoded],
+    file: ReferenceFile,
+    *,
+    layout: Layout,
+    encoder: Encoder,
+    score: Callable[[Batch], list[float]],
+    budget: int,
+) -> dict[tuple[str, str], float]:
+    """Reference log-probabilities of all responses; what the file has is not computed again.
+
+    Args:
+        groups: Everything that will be trained or evaluated on.
+        file: What is known already; new numbers are appended batch by batch.
+        layout: How responses lie in one forward.
+        encoder: Has the pictures.
+        score: Log p of a batch under the frozen model.
+        budget: Padded tokens per batch.
+    """
+    missing = file.missing(groups)
+    widths = [layout.cost(group) for group in groups]
+    rows = [len(group.responses) for group in groups]
+    order = sorted(missing, key=lambda i: (widths[i], i))
+    with bar("reference log-probabilities", len(missing), "groups") as shown:
+        for batch in pack(order, rows, widths, budget):
+            members = [groups[i] for i in batch]
+            file.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
+            shown.advance(len(batch), len(batch))
+    return file.values(groups)
+
+
+def choose_layout(model: Any, processor: Any) -> UnsharedRows:
+    """The layout of a model: one row per response, its logits asked for as exactly as the model allows."""
+    import sys
+
+    tokenizer = getattr(processor, "tokenizer", processor)
+    pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    image = getattr(inner.config, "image_token_id", None)
+    pad = next(token for token in pads if token is not None and token != image)
+    exact = hasattr(sys.modules[type(inner).__module__], "slice_logits_to_keep")
+    return UnsharedRows(pad=int(pad), mask_logits=exact)
+
+
+class _Scorer:
+    """Log p of a batch, dropout off, no gradient."""
+
+    def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
+        self._model, self._recipe, self._device = model, recipe, device
+
+    def __call__(self, batch: Batch) -> list[float]:
+        self._model.eval()
+        with torch.no_grad(), precision(self._recipe, self._device):
+            return grouped_logps(self._model, batch.rows.to(self._device)).total.tolist()
+
+
+def _encoder(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Encoder:
+    stops = getattr(model.generation_config, "eos_token_id", None)
+    listed = stops if isinstance(stops, list) else [stops]
+    wording = Wording(
+        processor,
+        frozenset(int(token) for token in listed if token is not None),
+        getattr(model.config, "image_token_id", None),
+    )
+    mean = getattr(getattr(processor, "image_processor", None), "image_mean", None) or (0.5, 0.5, 0.5)
+    red, green, blue = (round(255 * float(channel)) for channel in mean)
+    return Encoder(wording, roots, image=recipe.image, mean=(red, green, blue), max_length=recipe.max_length)
+
+
+def _device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _state(out: Path, key: str) -> Path:
+    """Folder of checkpoints for resuming; those of another run are removed."""
+    note, state = out / "train.json", out / "state"
+    same = note.exists() and json.loads(note.read_text(encoding="utf-8"))["key"] == key
+    if not same:
+        shutil.rmtree(state, ignore_errors=True)
+        (out / "train_log.jsonl").unlink(missing_ok=True)
+        note.write_text(json.dumps({"key": key}), encoding="utf-8")
+    return state
+
+
+def _check_start(
+    score: Callable[[Batch], list[float]],
+    groups: Sequence[Encoded],
+    known: Mapping[tuple[str, str], float],
+    arrange: Callable[[Sequence[Encoded]], Batch],
+    recipe: Recipe,
+    out: Path,
+) -> None:
+    spread = groups[:: max(1, len(groups) // _CHECKED)][:_CHECKED]
+    found = check_start(
+        spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=out / "reference.jsonl"
+    )
+    (out / "selfcheck.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+
+
+def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe) -> Plan:
+    if recipe.epochs < 1 or recipe.pairs_per_step < 1 or recipe.tokens_per_batch < 1:
+        raise ConfigError("[train] epochs, pairs_per_step and tokens_per_batch must be at least 1")
+    return plan_run(
+        [max(1, len(group.pairs)) for group in groups],
+        [len(group.responses) for group in groups],
+        [layout.cost(group) for group in groups],
+        per_step=recipe.pairs_per_step,
+        budget=recipe.tokens_per_batch,
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+    )
+
+
+def _held_out(
+    groups: Sequence[Encoded],
+    layout: Layout,
+    objective: Objective,
+    arrange: Callable[[Sequence[Encoded], float], Batch],
+    budget: int,
+) -> list[Batch]:
+    widths = [layout.cost(group) for group in groups]
+    order = sorted(range(len(groups)), key=lambda i: (widths[i], i))
+    made: list[Batch] = []
+    for batch in pack(order, [len(group.responses) for group in groups], widths, budget):
+        members = [groups[i] for i in batch]
+        made.append(arrange(members, float(sum(items_of(group, objective) for group in members))))
+    return made
+
+
+def _train(
+    policy: Any,
+    recipe: Recipe,
+    plan: Plan,
+    batches: PlannedBatches,
+    held_out: Sequence[Batch],
+    objective: Objective,
+    out: Path,
+    state: Path,
+) -> tuple[GroupedDPOTrainer, int]:
+    """Train from the newest whole checkpoint, or from the start."""
+    newest = max(_whole(state), key=lambda pair: pair[0], default=(0, None))
+    with bar("training", plan.steps, "pairs") as shown:
+        shown.start(newest[0])
+        trainer = GroupedDPOTrainer(
+            policy,
+            arguments(recipe, plan, state),
+            batches,
+            held_out=held_out,
+            objective=objective,
+            recipe=recipe,
+            epoch_ends=plan.epoch_ends(),
+            log=TrainLog(out / "train_log.jsonl", after=newest[0]),
+            shown=shown,
+        )
+        trainer.train(resume_from_checkpoint=str(newest[1]) if newest[1] is not None else None)
+    return trainer, newest[0]
+
+
+def _whole(state: Path) -> Iterator[tuple[int, Path]]:
+    """Checkpoints whose last file was written; a kill during saving leaves others, which are not used."""
+    for folder in state.glob("checkpoint-*"):
+        if (folder / "trainer_state.json").exists():
+            yield int(folder.name.rpartition("-")[2]), folder
+
+
+def _last(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The last value of every metric."""
+    merged: dict[str, float] = {}
+    for row in history:
+        merged |= {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+    return merged

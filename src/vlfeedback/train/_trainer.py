@@ -1,0 +1,308 @@
+"""`GroupedDPOTrainer`: the optimiser, schedule, checkpoints and devices of `transformers.Trainer` around pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging as hf_logging
+
+from vlfeedback.errors import DataError
+from vlfeedback.train._collate import Batch, Encoded
+from vlfeedback.train._logps import grouped_logps
+from vlfeedback.train._plan import Plan
+from vlfeedback.train._preferences import Objective, PairLosses
+from vlfeedback.train._progress import Bar, TrainLog, falling
+
+if TYPE_CHECKING:
+    from vlfeedback.train import Recipe
+
+# Log rows of a run: enough for a curve, few enough for a page.
+_LOGGED = 500
+# Checkpoints of a run: a kill loses at most a tenth of it.
+_SAVED = 10
+
+
+def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
+    """The recipe as settings of `transformers.Trainer`; one of its epochs is the whole plan.
+
+    Args:
+        recipe: What the caller asked for.
+        plan: Batches of the whole run.
+        state: Folder of the checkpoints for resuming.
+    """
+    made = TrainingArguments(
+        output_dir=str(state),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=plan.accumulation,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(recipe.warmup * plan.steps),
+        weight_decay=recipe.weight_decay,
+        adam_beta2=recipe.adam_beta2,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
+        # Mixed precision is an autocast around our own forward, the same for policy and reference.
+        bf16=False,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        logging_steps=max(1, plan.steps // _LOGGED),
+        logging_nan_inf_filter=False,
+        save_steps=max(1, math.ceil(plan.steps / _SAVED)),
+        save_total_limit=1,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        seed=recipe.seed,
+    )
+    # One process, one device: DataParallel would cut our batches apart.
+    made._n_gpu = min(made.n_gpu, 1)
+    return made
+
+
+def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """The autocast of every forward of a run."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.dtype == "bf16")
+
+
+def items_of(group: Encoded, objective: Objective) -> int:
+    """What a group adds to the count that the objective's losses are averaged over."""
+    if objective.per == "pair":
+        return len(group.pairs)
+    return len(group.responses[group.best]) if group.best is not None else 0
+
+
+class PlannedBatches(Dataset[Batch]):
+    """All batches of a run in order, each knowing the item count of its whole step.
+
+    Args:
+        plan: Which groups are in which batch.
+        groups: The groups of the run.
+        objective: Says what is counted.
+        arrange: Lays groups out as a batch whose losses are divided by the given count.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        groups: Sequence[Encoded],
+        objective: Objective,
+        arrange: Callable[[Sequence[Encoded], float], Batch],
+    ) -> None:
+        self._plan, self._groups, self._arrange = plan, groups, arrange
+        self._totals = [sum(items_of(groups[i], objective) for i in plan.step(n)) for n in range(plan.steps)]
+
+    def __len__(self) -> int:
+        return len(self._plan.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        number = index // self._plan.accumulation
+        members = [self._groups[i] for i in self._plan.batches[index]]
+        if not members:
+            members = [self._groups[self._plan.step(number)[0]].without_pairs()]
+        return self._arrange(members, float(self._totals[number]))
+
+
+class GroupedDPOTrainer(Trainer):
+    """Trains on whole groups: each response forwarded once, all its pairs formed from that.
+
+    The loss of a step is the sum over its items divided by their count in the whole step, so that neither the number of
+    batches nor how groups fell into them changes the gradient.
+
+    Args:
+        model: The policy; its trainable parameters are trained.
+        settings: Made by `arguments`.
+        batches: The run.
+        held_out: Batches of held-out pictures, evaluated after each epoch.
+        objective: What is minimised.
+        recipe: For precision.
+        epoch_ends: Steps after which an epoch ends.
+        log: Where logged steps go.
+        shown: The progress bar.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        settings: TrainingArguments,
+        batches: PlannedBatches,
+        *,
+        held_out: Sequence[Batch],
+        objective: Objective,
+        recipe: Recipe,
+        epoch_ends: Sequence[int],
+        log: TrainLog,
+        shown: Bar,
+    ) -> None:
+        super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
+        for callback in (PrinterCallback, ProgressCallback):
+            self.remove_callback(callback)
+        self.add_callback(_Watch(epoch_ends if held_out else (), shown))
+        # With both set, the base class leaves the loss as it is: it is already divided by the step's items.
+        self.model_accepts_loss_kwargs = True
+        self._held_out, self._objective, self._recipe = held_out, objective, recipe
+        self._epoch_ends, self._log, self._shown = epoch_ends, log, shown
+        self._sums: dict[str, torch.Tensor] = {}
+        self.warned: list[str] = []
+
+    def get_train_dataloader(self) -> DataLoader[Batch]:
+        """The plan in its order: shuffling is the plan's."""
+        assert self.train_dataset is not None
+        return DataLoader(self.train_dataset, sampler=SequentialSampler(self.train_dataset), collate_fn=_only)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], int]:
+        """The batches of one step and the number of items that their losses are divided by."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, int(batches[0].total) if batches else 0
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:  # type: ignore[override]
+        return inputs.to(self.args.device)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not estimated: the base class would look for fields that a batch of groups does not have."""
+        return 0
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:  # type: ignore[override]
+        """Loss of one batch as its share of the step's mean.
+
+        Raises:
+            DataError: the loss is not a finite number; the message names instructions and pairs.
+        """
+        loss, sums = self._losses(model, inputs)
+        if not bool(torch.isfinite(loss)):
+            where = f"instructions {', '.join(inputs.rows.group_ids)}; pairs {', '.join(inputs.pair_ids)}"
+            raise DataError(f"the loss of step {self.state.global_step + 1} is {loss.item()}: {where}. Training stopped")
+        for name, value in sums.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        return loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Means over the pairs of held-out pictures, logged with the prefix `eval_`."""
+        self.model.eval()
+        totals: dict[str, torch.Tensor] = {}
+        count = 0.0
+        with torch.no_grad():
+            for batch in self._held_out:
+                loss, sums = self._losses(self.model, batch.to(self.args.device))
+                for name, value in {**sums, "loss": loss.detach() * batch.total}.items():
+                    totals[name] = totals.get(name, torch.zeros_like(value)) + value
+                count += batch.total
+        means = _means({name: value for name, value in totals.items() if name != "loss"})
+        if count:
+            means["loss"] = float(totals["loss"]) / count
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means since the last logged step, write the line, and warn once when both sides fall."""
+        training = "loss" in logs
+        row = {**_means(self._sums), **logs} if training else dict(logs)
+        if training:
+            self._sums = {}
+        step = self.state.global_step
+        self._log.write({"step": step, "epoch": self._epoch(step), **row})
+        self.state.log_history.append({**row, "step": step})
+        warning = falling(row) if training and not self.warned else None
+        if warning is not None:
+            self.warned.append(f"step {step}: {warning}")
+            self._shown.say(self.warned[-1])
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, row)
+
+    def _losses(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with precision(self._recipe, self.args.device):
+            logps = grouped_logps(model, batch.rows)
+        out = self._objective(logps.total, batch.reference, logps.lengths, batch.preferences)
+        # No item in a batch that only fills up: the sum of nothing would carry no graph to differentiate.
+        loss = out.losses.sum() / batch.total if out.losses.numel() else logps.total.sum() * 0.0
+        return loss.float(), pair_sums(out, logps.total.detach(), batch)
+
+    def _epoch(self, step: int) -> float:
+        """Epochs done after a step."""
+        begun = 0
+        for number, end in enumerate(self._epoch_ends):
+            if step <= end:
+                return number + (step - begun) / (end - begun)
+            begun = end
+        return float(len(self._epoch_ends))
+
+
+def pair_sums(out: PairLosses, policy: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    """Sums over pairs of what is watched during training, under the field's names, and the number of pairs."""
+    chosen, rejected = batch.preferences.pairs.unbind(1)
+    ratio = policy - batch.reference
+    lengths = batch.rows.lengths
+    values = {
+        "rewards/chosen": out.chosen_rewards,
+        "rewards/rejected": out.rejected_rewards,
+        "rewards/margins": out.chosen_rewards - out.rejected_rewards,
+        "rewards/accuracies": (out.chosen_rewards > out.rejected_rewards).to(policy.dtype),
+        "logps/chosen": policy[chosen],
+        "logps/rejected": policy[rejected],
+        "logratios/chosen": ratio[chosen],
+        "logratios/rejected": ratio[rejected],
+        "lengths/chosen": lengths[chosen].to(policy.dtype),
+        "lengths/rejected": lengths[rejected].to(policy.dtype),
+        "pairs": torch.ones_like(out.chosen_rewards),
+    }
+    return {name: value.detach().sum() for name, value in values.items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the loggers and bars of transformers for the length of a block: the run has one bar of its own."""
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+class _Watch(TrainerCallback):
+    """Stops on broken gradients, asks for evaluation after each epoch, and moves the bar."""
+
+    def __init__(self, epoch_ends: Sequence[int], shown: Bar) -> None:
+        self._epoch_ends, self._shown = frozenset(epoch_ends), shown
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        grads = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
+        if grads and not bool(torch.isfinite(torch.stack(grads)).all()):
+            raise DataError(f"a gradient of step {state.global_step + 1} is not finite: lower the learning rate")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._shown.advance(1, 0)
+        control.should_evaluate = state.global_step in self._epoch_ends
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._shown.advance(0, 0)
+
+
+def _means(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    pairs = float(sums["pairs"]) if "pairs" in sums else 0.0
+    if not pairs:
+        return {}
+    means = {name: float(value) / pairs for name, value in sums.items() if name != "pairs"}
+    return {**means, "pairs": pairs}
+
+
+def _only(items: Any) -> Any:
+    return items[0]

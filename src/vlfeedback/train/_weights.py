@@ -1,0 +1,162 @@
+"""Weights in and out: loading, what is trained and what is frozen, saving, and what a set of weights is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.records import hash_id
+
+if TYPE_CHECKING:
+    from vlfeedback.train import Lora, Recipe
+
+_BLOCK = 1 << 20
+_WHOLE = 256 << 20
+
+
+def load_processor(model: str) -> Any:
+    """The processor of a model.
+
+    Raises:
+        ModelUnavailable: it is not there or cannot be read.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(model)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelUnavailable(f"no processor for {model!r}: {error}") from error
+
+
+def load_model(recipe: Recipe) -> Any:
+    """The weights that training starts from and that serve as reference: `model`, or `init` where given.
+
+    Raises:
+        ModelUnavailable: they are not there or cannot be read.
+        ConfigError: `model` is an adapter, or `init` and `lora` do not fit together.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    if is_adapter(recipe.model):
+        raise ConfigError(f"{recipe.model} is an adapter: give its base as model and the adapter as init")
+    adapter = recipe.init is not None and is_adapter(recipe.init)
+    if adapter and recipe.lora is None:
+        raise ConfigError(f"init {recipe.init} is an adapter and can only be trained on with [train.lora]")
+    start = recipe.init if recipe.init is not None and not adapter else recipe.model
+    # Full fine-tuning keeps fp32 weights: at a rate of 1e-5 most updates would be lost in bf16.
+    dtype = torch.bfloat16 if recipe.dtype == "bf16" and recipe.lora is not None else torch.float32
+    try:
+        model: Any = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"cannot load {start!r}: {error}") from error
+    model.config.use_cache = False
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(recipe.init), is_trainable=True)
+    return model
+
+
+def make_trainable(model: Any, recipe: Recipe) -> Any:
+    """Choose what is trained: LoRA on the language model's linears, or all but the vision tower.
+
+    The vision tower stays frozen in both, so that it is never differentiated.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if recipe.lora is None:
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        for parameter in vision_tower(model).parameters():
+            parameter.requires_grad_(False)
+        return model
+    if isinstance(model, PeftModel):
+        return model
+    config = LoraConfig(
+        r=recipe.lora.r,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        target_modules=lora_targets(model, recipe.lora),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def lora_targets(model: Any, lora: Lora) -> str:
+    """A pattern of the language model's linear layers, restricted to `targets` where given.
+
+    Raises:
+        ConfigError: nothing matches; the message names what there is.
+    """
+    import torch
+
+    language = model.get_decoder()
+    prefix = next(name for name, module in model.named_modules() if module is language)
+    named = [name for name, module in language.named_modules() if isinstance(module, torch.nn.Linear)]
+    leaves = sorted({name.rpartition(".")[2] for name in named} - {"lm_head"})
+    chosen = leaves if lora.targets is None else [leaf for leaf in leaves if leaf in lora.targets]
+    unknown = sorted(set(lora.targets or ()) - set(leaves))
+    if unknown or not chosen:
+        raise ConfigError(f"[train.lora] targets {unknown} are not in the language model, which has {leaves}")
+    return rf"{re.escape(prefix)}\.(?:.*\.)?(?:{'|'.join(map(re.escape, chosen))})"
+
+
+def vision_tower(model: Any) -> Any:
+    """The module that looks at pictures.
+
+    Raises:
+        ConfigError: the model has none that is known.
+    """
+    tower = model.get_encoder(modality="image")
+    if tower is model or tower is getattr(model, "model", None):
+        raise ConfigError(f"{type(model).__name__} has no vision tower that could be frozen: use [train.lora]")
+    return tower
+
+
+def save(model: Any, processor: Any, out: Path) -> None:
+    """Write adapter or full weights, and the processor beside them, so that `from_pretrained` loads the folder."""
+    model.save_pretrained(str(out))
+    processor.save_pretrained(str(out))
+
+
+def is_adapter(name: str | None) -> bool:
+    """Whether a name is a folder in peft layout."""
+    return name is not None and (Path(name) / "adapter_config.json").exists()
+
+
+def origin(recipe: Recipe, model: Any, processor: Any) -> str:
+    """Hash of everything beside token ids and pictures that decides the reference's log-probabilities."""
+    settings = processor.to_dict() if hasattr(processor, "to_dict") else {}
+    text = json.dumps(settings, sort_keys=True, default=str)
+    weights = [fingerprint(name, model) for name in (recipe.model, recipe.init) if name is not None]
+    full = recipe.lora is None
+    return hash_id("origin", weights, recipe.dtype, full, recipe.image, text, str(getattr(processor, "chat_template", "")))
+
+
+def fingerprint(name: str, model: Any) -> str:
+    """What a set of weights is called: its revision on the hub, or a hash of its files.
+
+    Files over 256 MB are hashed at 64 places of 1 MiB: training changes every block, and hashing 15 GB takes longer than
+    loading them. The check of the first step catches what this misses.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return f"{name}@{getattr(model.config, '_commit_hash', None)}"
+    seen = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*config.json")):
+        size = path.stat().st_size
+        seen.update(f"{path.name}:{size}\n".encode())
+        with path.open("rb") as file:
+            starts = range(0, size, _BLOCK) if size <= _WHOLE else [size * k // 64 for k in range(63)] + [size - _BLOCK]
+            for start in starts:
+                file.seek(start)
+                seen.update(file.read(_BLOCK))
+    return seen.hexdigest()[:32]
