@@ -1,0 +1,288 @@
+"""The only owner of threads, the event loop and bounded queues.
+
+Everything outside `models/` is synchronous: a room pulls results from `each` as from any iterator. Rooms whose iterators
+are chained run at the same time, because each `each` pulls its input in a thread of its own, and never more than its
+window ahead of whoever consumes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from vlfeedback.records import Generation, Request
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+WAKE = 0.2
+"""Seconds between two looks at the interrupt flag: a signal handler may not touch a lock."""
+
+_interrupted = threading.Event()
+
+
+def interrupted() -> bool:
+    """Whether the user has asked to stop: nothing new is started, what is under way is finished and kept."""
+    return _interrupted.is_set()
+
+
+@contextlib.contextmanager
+def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Let the first Ctrl-C (or SIGTERM) drain the calls in flight, and the second leave at once with 130."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    tell = announce or (lambda text: print(text, file=sys.stderr, flush=True))
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        if _interrupted.is_set():
+            os._exit(130)
+        _interrupted.set()
+        tell("Stopping: calls in flight are finished and kept. Press Ctrl-C again to leave at once.")
+
+    _interrupted.clear()
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Loop:
+    """One event loop in one background thread, started when first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner = 0
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._loop.is_closed() or self._owner != os.getpid():
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="vlfeedback-loop", daemon=True).start()
+                self._loop, self._owner = loop, os.getpid()
+            return self._loop
+
+
+_loop = _Loop()
+
+
+def run(answer: Awaitable[R]) -> R:
+    """Wait for one coroutine on the package's event loop, from synchronous code."""
+
+    async def wrapped() -> R:
+        return await answer
+
+    return asyncio.run_coroutine_threadsafe(wrapped(), _loop.get()).result()
+
+
+class _Window(Generic[R]):
+    """What is under way between the feeding thread, the event loop and the consumer."""
+
+    def __init__(self, in_flight: int, bytes_in_flight: int | None) -> None:
+        self.changed = threading.Condition()
+        self.results: deque[R] = deque()
+        self.flying = 0
+        self.bytes = 0
+        self.fed = False  # no further record will come
+        self.stopped = False
+        self.error: BaseException | None = None
+        self._most, self._most_bytes = in_flight, bytes_in_flight
+
+    def _room(self, size: int) -> bool:
+        """Whether one more record may start; one that alone is over the byte bound flies alone."""
+        if self.flying >= self._most or self.flying + len(self.results) >= 2 * self._most:
+            return False
+        return self._most_bytes is None or self.flying == 0 or self.bytes + size <= self._most_bytes
+
+    def enter(self, size: int) -> bool:
+        """Wait for room; False if nothing may start any more."""
+        with self.changed:
+            while not self._room(size) and not self.closed():
+                self.changed.wait(WAKE)
+            if self.closed():
+                return False
+            self.flying += 1
+            self.bytes += size
+            return True
+
+    def closed(self) -> bool:
+        return self.stopped or self.error is not None or interrupted()
+
+    def leave(self, size: int, result: Sequence[R], error: BaseException | None = None) -> None:
+        with self.changed:
+            self.flying -= 1
+            self.bytes -= size
+            self.results.extend(result)
+            self.error = self.error or error
+            self.changed.notify_all()
+
+    def end(self, error: BaseException | None = None) -> None:
+        with self.changed:
+            self.fed = True
+            self.error = self.error or error
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """Start nothing new, and wait for what is under way: its replies may be paid for."""
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+            while self.flying or not self.fed:
+                self.changed.wait(WAKE)
+
+
+def each(
+    records: Iterable[T],
+    answer: Callable[[T], Awaitable[R]],
+    *,
+    in_flight: int,
+    bytes_in_flight: int | None = None,
+    size: Callable[[T], int] | None = None,
+) -> Iterator[R]:
+    """Answer records concurrently and yield results as they finish.
+
+    Args:
+        records: Pulled lazily in a thread of its own, at most 2 × `in_flight` ahead of the consumer.
+        answer: A coroutine function; what it returns is yielded.
+        in_flight: Records under way at once, ≥ 1.
+        bytes_in_flight: Bound on the sum of `size` of the records under way.
+        size: Bytes a record holds while under way.
+    Raises:
+        Whatever `records` or `answer` raised first, after the results of everything that was under way.
+    """
+    if in_flight < 1:
+        raise ValueError("in_flight must be at least 1")
+    window: _Window[R] = _Window(in_flight, bytes_in_flight)
+    loop = _loop.get()
+
+    async def fly(record: T, weight: int) -> None:
+        try:
+            result = await answer(record)
+        except BaseException as error:
+            window.leave(weight, (), error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            window.leave(weight, (result,))
+
+    def feed() -> None:
+        try:
+            for record in records:
+                weight = size(record) if size else 0
+                if not window.enter(weight):
+                    break
+                asyncio.run_coroutine_threadsafe(fly(record, weight), loop)
+        except BaseException as error:
+            window.end(error)
+        else:
+            window.end()
+
+    threading.Thread(target=feed, name="vlfeedback-feed", daemon=True).start()
+    try:
+        while True:
+            with window.changed:
+                while not window.results and (window.flying or not window.fed):
+                    window.changed.wait(WAKE)
+                if not window.results:
+                    break
+                result = window.results.popleft()
+                window.changed.notify_all()
+            yield result
+        if window.error is not None:
+            raise window.error
+    finally:
+        window.stop()
+
+
+class Committer(Generic[T]):
+    """Writes many small things in few commits: `put` returns when the thing is on disk.
+
+    Everything that arrives while one commit is under way goes into the next, so that a thousand calls a second need
+    only some tens of commits.
+
+    Args:
+        write: Called in a worker thread with a list; either all of it is durable or it raises.
+    """
+
+    def __init__(self, write: Callable[[Sequence[T]], None]) -> None:
+        self._write = write
+        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def put(self, item: T) -> None:
+        """Return after the commit that holds the item; raises what the writing raised."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._drain())
+        await future
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                await asyncio.to_thread(self._write, [item for item, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_result(None)
+
+
+class Batcher:
+    """Collects outstanding requests and answers them in batches, one batch at a time, in a worker thread.
+
+    Args:
+        run: Gives one generation per request, in order.
+        most: Requests per batch.
+        linger: Seconds to wait for company when fewer are outstanding.
+    """
+
+    def __init__(
+        self, run: Callable[[list[Request]], list[Generation]], *, most: int, linger: float = 0.02
+    ) -> None:
+        self._run, self._most, self._linger = run, most, linger
+        self._waiting: deque[tuple[Request, asyncio.Future[Generation]]] = deque()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vlfeedback-batch")
+        self._running: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Request) -> Generation:
+        """One request; returns with its batch, raises what the batch raised."""
+        future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if len(self._waiting) < self._most:
+                await asyncio.sleep(self._linger)
+            batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            try:
+                answers = await loop.run_in_executor(self._worker, self._run, [request for request, _ in batch])
+                if len(answers) != len(batch):
+                    raise RuntimeError(f"a batch of {len(batch)} requests came back with {len(answers)} answers")
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    if not future.done():
+                        future.set_result(answer)
