@@ -1,0 +1,66 @@
+"""Names of pictures: what a path in a dataset may look like."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from vlfeedback.errors import ImageError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|(?:data|file|https?|ftp|javascript):", re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_SHOWN = 120
+
+
+class Uri(NamedTuple):
+    """The two halves of `root:relative/path`."""
+
+    root: str
+    relative: str
+
+
+def split_uri(uri: str) -> Uri:
+    """Take `root:relative/path` apart.
+
+    Raises:
+        ImageError: `refused_uri`: it has no root, or is a URL.
+    """
+    root, colon, relative = uri.partition(":")
+    if not colon or not root or _URL.match(uri):
+        raise ImageError("refused_uri", f"{_shown(uri)} is not of the form root:relative/path")
+    return Uri(root, relative)
+
+
+def check_relative(relative: str, *, allow_outside: bool = False) -> str:
+    """Make sure that a path stays below its root as far as its letters tell, and normalise it.
+
+    Args:
+        relative: As a dataset has it.
+        allow_outside: Let `..`, absolute paths and `file://` pass.
+    Returns:
+        The path without `.` and `..` parts.
+    Raises:
+        ImageError: `refused_uri` or `refused_path`.
+    """
+    if _URL.match(relative.lstrip()):
+        if not (allow_outside and relative.lower().startswith("file://")):
+            raise ImageError(
+                "refused_uri", f"{_shown(relative)} is a URL; pictures are only read from the roots of [images]"
+            )
+        relative = unquote(urlsplit(relative).path)
+    if not relative or "\0" in relative:
+        raise ImageError("refused_path", f"{_shown(relative)} is not the name of a file")
+    normal = posixpath.normpath(relative)
+    if allow_outside:
+        return normal
+    if normal.startswith("/") or _DRIVE.match(normal):
+        raise ImageError("refused_path", f"{_shown(relative)} is an absolute path; give it relative to its root")
+    if normal == ".." or normal.startswith("../") or ".." in relative.split("\\"):
+        raise ImageError("refused_path", f"{_shown(relative)} climbs out of its root")
+    return normal
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

@@ -1,0 +1,261 @@
+"""Images by content: found under named roots, opened safely, hashed, measured, prepared for sending.
+
+A record holds `root:relative/path`. What a dataset says about where a picture lies is never trusted: it cannot leave
+its root (also not by a symbolic link), cannot name a URL, and cannot make the machine decode a bomb.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from vlfeedback._images_archive import Archive
+from vlfeedback._images_names import check_relative, split_uri
+from vlfeedback._images_pixels import MAX_PIXELS, Prepared, Size, fingerprint, measure, parse_recipe, prepare
+from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.records import Image, Split, hash_id
+
+__all__ = [
+    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "Prepared", "Roots", "Size", "fingerprint", "measure", "parse_recipe",
+    "prepare", "side", "unopened",
+]  # fmt: skip
+
+MAX_BYTES = 64 * 2**20
+"""Default limit of a picture's file, bytes."""
+
+RUN_ROOT = "run"
+"""Name of the root inside a run folder, for pictures that a source generated or unpacked."""
+
+_REMEMBERED = 65_536
+_CHUNK = 2**20
+
+
+class Roots:
+    """Named places where pictures lie; safe to use from several threads.
+
+    Args:
+        mapping: Name to folder or `.zip` file (read in place, never unpacked). The name `run` is where `add` writes.
+        max_pixels: Largest width times height.
+        max_bytes: Largest file, bytes.
+        allow_outside: Let paths leave their root: `..`, absolute, `file://` and symbolic links. For your own data only.
+    Raises:
+        ConfigError: a root's name is empty or contains a colon or slash.
+    """
+
+    def __init__(
+        self,
+        mapping: Mapping[str, Path],
+        *,
+        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = MAX_BYTES,
+        allow_outside: bool = False,
+    ) -> None:
+        for name in mapping:
+            if not name or ":" in name or "/" in name:
+                raise ConfigError(f"[images] {name!r}: a root's name must not be empty nor contain ':' or '/'")
+        self._places = {name: Path(place) for name, place in mapping.items()}
+        self._archives: dict[str, Archive] = {}
+        self._lock = Lock()
+        self._max_pixels = max_pixels
+        self._max_bytes = max_bytes
+        self._allow_outside = allow_outside
+        self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the roots, in the order given."""
+        return tuple(self._places)
+
+    def path(self, uri: str) -> Path:
+        """Where a picture lies on this machine.
+
+        Args:
+            uri: `root:relative/path`.
+        Raises:
+            ImageError: `refused_path`, `refused_uri`, or `missing_image` where the root is unknown or an archive.
+        """
+        root, relative = split_uri(uri)
+        place = self._known(root)
+        if _is_archive(place):
+            raise ImageError("missing_image", f"{uri} lies inside the archive {place} and has no path; use open()")
+        return self._inside(place, relative)
+
+    def open(self, image: Image) -> bytes:
+        """Read a picture's bytes and make sure that they are still the ones the record speaks of.
+
+        Raises:
+            ImageError: it is missing, refused, too large, or another file than the one that was hashed (`bad_image`).
+        """
+        root, relative = split_uri(image.uri)
+        self._known(root)
+        with self._stream(root, relative) as stream:
+            data = stream.read(self._max_bytes + 1)
+        if len(data) > self._max_bytes:
+            raise ImageError("image_too_large", f"{image.uri} is larger than {self._max_bytes:,} bytes")
+        if not image.sha256.startswith("uri:") and hashlib.sha256(data).hexdigest() != image.sha256:
+            raise ImageError("bad_image", f"{image.uri} has changed since it was read: its hash is another one now")
+        return data
+
+    def find(self, root: str, relative: str) -> Image:
+        """Look a picture up, check all of it, and make its record.
+
+        Args:
+            root: Name of a root.
+            relative: Path below it, with forward slashes, as a dataset names it.
+        Raises:
+            ImageError: `missing_image`, `bad_image`, `image_too_large`, `refused_path` or `refused_uri`.
+            ConfigError: no root has that name.
+            DataError: the root's folder or archive does not exist or cannot be read.
+        """
+        if root not in self._places:
+            close = difflib.get_close_matches(root, self._places, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"no image root is called {root!r}{hint} Known: {', '.join(self._places) or 'none'}")
+        return self._found(root, relative)
+
+    def add(self, data: bytes, suffix: str) -> Image:
+        """Store a picture's bytes under their hash in the root `run`; storing equal bytes again is free.
+
+        Args:
+            data: A complete image file.
+            suffix: Of the file's name, with its dot: `.png`.
+        Raises:
+            ImageError: the bytes are not a usable picture.
+            ConfigError: there is no root `run`.
+        """
+        place = self._places.get(RUN_ROOT)
+        if place is None:
+            raise ConfigError(f"pictures can only be added where a root {RUN_ROOT!r} is given")
+        digest = hashlib.sha256(data).hexdigest()
+        relative = f"{digest[:2]}/{digest}{check_relative(suffix)}"
+        size = measure(io.BytesIO(data), f"{RUN_ROOT}:{relative}", self._max_pixels)
+        target = place / relative
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(target, data)
+        return Image(digest, f"{RUN_ROOT}:{relative}", size.width, size.height)
+
+    def _known(self, root: str) -> Path:
+        """The place of a root that a record names; unknown here means that this machine lacks the picture."""
+        place = self._places.get(root)
+        if place is None:
+            raise ImageError(
+                "missing_image", f"[images] has no root {root!r}; known: {', '.join(self._places) or 'none'}"
+            )
+        return place
+
+    def _find(self, root: str, relative: str) -> Image:
+        place = self._places[root]
+        uri = f"{root}:{check_relative(relative, allow_outside=self._allow_outside)}"
+        if not place.exists():
+            raise DataError(f"[images] {root} = {place}: there is no such folder or archive")
+        with self._stream(root, relative) as stream:
+            digest = hashlib.sha256()
+            read = 0
+            while chunk := stream.read(_CHUNK):
+                read += len(chunk)
+                if read > self._max_bytes:
+                    raise ImageError("image_too_large", f"{uri} is larger than {self._max_bytes:,} bytes")
+                digest.update(chunk)
+            if not read:
+                raise ImageError("bad_image", f"{uri} is empty")
+            stream.seek(0)
+            size = measure(stream, uri, self._max_pixels)
+        return Image(digest.hexdigest(), uri, size.width, size.height)
+
+    def _stream(self, root: str, relative: str) -> BinaryIO:
+        place = self._places[root]
+        if _is_archive(place):
+            return io.BytesIO(self._archive(root, place).read(check_relative(relative), self._max_bytes))
+        return _open_regular(self._inside(place, relative), f"{root}:{relative}", self._max_bytes)
+
+    def _archive(self, root: str, place: Path) -> Archive:
+        with self._lock:
+            if root not in self._archives:
+                self._archives[root] = Archive(place)
+            return self._archives[root]
+
+    def _inside(self, place: Path, relative: str) -> Path:
+        """Path of a file below a folder, with every link on the way followed and checked."""
+        safe = check_relative(relative, allow_outside=self._allow_outside)
+        try:
+            target = (place / safe).resolve()
+            home = place.resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ImageError("missing_image", f"{place / safe} cannot be followed: {error}") from error
+        if not self._allow_outside and not target.is_relative_to(home):
+            raise ImageError("refused_path", f"{relative!r} leads out of {place} by a symbolic link")
+        return target
+
+
+def side(prompt: str, images: Sequence[Image], eval_share: float) -> Split | None:
+    """Side of an instruction, decided by its pictures and by nothing else, so that no picture is ever on both sides.
+
+    Args:
+        prompt: Decides only where there is no picture.
+        images: Pictures of the instruction.
+        eval_share: Expected share of the eval side, 0 to 1.
+    Returns:
+        The side that all pictures share, or None where they lie on different sides.
+    """
+    keys = [image.sha256 for image in images] or [hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()]
+    sides: set[Split] = {"eval" if _fraction(key) < eval_share else "train" for key in keys}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def unopened(root: str, relative: str) -> Image:
+    """Record of a picture that is named but neither opened nor hashed: `uri:` + 32 digits, size 0.
+
+    Raises:
+        ImageError: `refused_path` or `refused_uri`.
+    """
+    uri = f"{root}:{check_relative(relative)}"
+    return Image(f"uri:{hash_id('image uri', uri)}", uri, 0, 0)
+
+
+def _fraction(key: str) -> float:
+    return int(key.removeprefix("uri:")[:13], 16) / 16**13  # 52 bits: exact in a double, and below 1
+
+
+def _is_archive(place: Path) -> bool:
+    return place.suffix.lower() == ".zip" and not place.is_dir()
+
+
+def _open_regular(path: Path, name: str, max_bytes: int) -> BinaryIO:
+    try:
+        # O_NONBLOCK: a pipe in a dataset's folder must not hang the run before it is known to be one.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ImageError("missing_image", f"{name}: {reason or error}") from error
+    stream = os.fdopen(descriptor, "rb")
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        stream.close()
+        raise ImageError("bad_image", f"{name} is not a regular file")
+    if status.st_size > max_bytes:
+        stream.close()
+        raise ImageError("image_too_large", f"{name} has {status.st_size:,} bytes, more than {max_bytes:,}")
+    return stream
+
+
+def _write_atomically(target: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".partial")
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+        part.chmod(0o644)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
