@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -183,6 +183,8 @@ def each(
                 if not window.enter(weight):
                     break
                 asyncio.run_coroutine_threadsafe(fly(record, weight), loop)
+            if isinstance(records, Generator):
+                records.close()  # a room further up must drain too, and now, not when it is collected
         except BaseException as error:
             window.end(error)
         else:
@@ -252,9 +254,7 @@ class Batcher:
         linger: Seconds to wait for company when fewer are outstanding.
     """
 
-    def __init__(
-        self, run: Callable[[list[Request]], list[Generation]], *, most: int, linger: float = 0.02
-    ) -> None:
+    def __init__(self, run: Callable[[list[Request]], list[Generation]], *, most: int, linger: float = 0.02) -> None:
         self._run, self._most, self._linger = run, most, linger
         self._waiting: deque[tuple[Request, asyncio.Future[Generation]]] = deque()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vlfeedback-batch")

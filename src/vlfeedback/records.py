@@ -188,6 +188,8 @@ class Generation:
         provider_id: The endpoint's id of the call.
         latency: Seconds from sending to the last byte.
         raw: The endpoint's body as text, for the ledger; empty for local models.
+        sent: How often the question was sent, retries included.
+        unsure: How many of these may have been served and billed although no whole reply came (time-out, reset).
     """
 
     text: str
@@ -201,6 +203,8 @@ class Generation:
     provider_id: str = ""
     latency: float = 0.0
     raw: str = ""
+    sent: int = 1
+    unsure: int = 0
 
     def __post_init__(self) -> None:
         if (self.finish == "error") != (self.error is not None):

@@ -182,7 +182,9 @@ class Writer:
                 self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         except OSError as error:
             self.discard()
-            raise DataError(f"{self._path} could not be written ({error}). Free some disk space and run again.") from error
+            raise DataError(
+                f"{self._path} could not be written ({error}). Free some disk space and run again."
+            ) from error
         self._rows = []
 
     def close(self, *, inputs: str = "", complete: bool = True) -> TableInfo:
@@ -202,7 +204,9 @@ class Writer:
             self._part.replace(self._path)
         except OSError as error:
             self.discard()
-            raise DataError(f"{self._path} could not be written ({error}). Free some disk space and run again.") from error
+            raise DataError(
+                f"{self._path} could not be written ({error}). Free some disk space and run again."
+            ) from error
         return info
 
     def discard(self) -> None:
@@ -254,7 +258,9 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None) -
         needed = {f.name for f in fields(cast("Any", record)) if f.default is MISSING and f.default_factory is MISSING}
         if not needed <= have:
             missing = ", ".join(sorted(needed - have))
-            raise DataError(f"{path} is no table of {record.__name__}: it lacks {missing}. Make it again with its room.")
+            raise DataError(
+                f"{path} is no table of {record.__name__}: it lacks {missing}. Make it again with its room."
+            )
         names = list(columns) if columns is not None else sorted(have & want)
         unpack = cast("Callable[[Any], T]", _unpacker(record))
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):

@@ -1,0 +1,415 @@
+"""Every model call, kept once and for ever: the only state that costs money.
+
+One SQLite file. A call is written before it is sent (an intent with its reserved cost) and its raw reply is committed
+before anything parses it. Asking the same question again gives the kept reply and costs nothing. Bulky texts lie in a
+table of their own, so that totals over millions of calls stay quick.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from vlfeedback.errors import LedgerError, RunLocked
+from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
+
+Row = Sequence[Any] | dict[str, Any]
+
+VERSION = 1
+BALLAST = 4 << 20
+"""Bytes set aside beside a ledger: given up when the disk is full, so that the replies in flight still fit."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, model TEXT NOT NULL, purpose TEXT NOT NULL, state TEXT NOT NULL,
+    finish TEXT, error TEXT, cost REAL NOT NULL, lost_cost REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL,
+    unsure INTEGER NOT NULL DEFAULT 0, input INTEGER NOT NULL DEFAULT 0, output INTEGER NOT NULL DEFAULT 0,
+    cached INTEGER NOT NULL DEFAULT 0, image INTEGER NOT NULL DEFAULT 0, reasoning INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL, finished REAL);
+CREATE TABLE IF NOT EXISTS bodies (id INTEGER PRIMARY KEY, request BLOB NOT NULL, reply BLOB, raw BLOB);
+"""
+
+
+class Intent(NamedTuple):
+    """A call about to be sent; `reserved` is an upper bound of its cost."""
+
+    key: str
+    model: str
+    request: str
+    purpose: Purpose
+    reserved: float
+
+
+class Settled(NamedTuple):
+    """The end of a call: its reply (or the class of its failure) and its price."""
+
+    key: str
+    generation: Generation
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sums over the calls of one model for one purpose in one state.
+
+    Attributes:
+        calls: Questions.
+        attempts: Times they were sent; above `calls` where something was asked again.
+        unsure: Sends whose fate is unknown (killed, timed out, reset): they may have been billed.
+        cost: Price of replies; for open intents what is reserved.
+        lost_cost: Upper bound of what the unsure sends cost.
+    """
+
+    model: str
+    purpose: Purpose
+    state: str
+    calls: int
+    attempts: int
+    unsure: int
+    usage: Usage
+    cost: float
+    lost_cost: float
+
+
+def _squeeze(text: str) -> bytes | str:
+    if len(text) < 400 and text.isascii():  # compressing a line costs more time than it saves space
+        return text
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+
+def _expand(stored: bytes | str | None) -> str:
+    if isinstance(stored, bytes):
+        return zlib.decompress(stored).decode("utf-8", "surrogatepass")
+    return stored or ""
+
+
+_REPLY_FIELDS = tuple(f.name for f in fields(Generation) if f.name not in {"raw", "usage", "logprobs"})
+
+
+def _reply_json(generation: Generation) -> str:
+    found: dict[str, Any] = {name: getattr(generation, name) for name in _REPLY_FIELDS}
+    if generation.logprobs is not None:
+        found["logprobs"] = [[one.token, one.logprob, one.top] for one in generation.logprobs]
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+def _generation(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
+    if reply is None:
+        return None
+    found = cast("dict[str, Any]", json.loads(_expand(reply)))
+    logprobs = found.pop("logprobs", None)
+    if logprobs is not None:
+        logprobs = tuple(TokenLogprobs(t, p, tuple((a, b) for a, b in top)) for t, p, top in logprobs)
+    return Generation(**found, raw=_expand(raw), usage=usage, logprobs=logprobs)
+
+
+def _explain(path: Path, error: sqlite3.Error) -> LedgerError:
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        advice = "The disk is full: free some space and run the same command again; nothing that was paid for is lost."
+    elif "malformed" in text or "not a database" in text:
+        advice = "The file is damaged: restore it from a copy, or move it away to start a new ledger."
+    elif "readonly" in text or "unable to open" in text:
+        advice = "Check that the folder exists and that you may write there."
+    else:
+        advice = "Run the same command again; the ledger keeps every reply that was committed."
+    return LedgerError(f"ledger {path}: {text}. {advice}")
+
+
+class Ledger:
+    """The calls of one or many runs.
+
+    Open it with `Ledger.open`. Reading and writing use connections of their own, so that a look-up never waits for a
+    commit. All methods may be called from any thread.
+    """
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self.path = path
+        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._lock_file = claim(path.with_name(path.name + ".lock"), f"ledger {path}") if write else None
+        self._ballast = path.with_name(path.name + ".ballast")
+        try:
+            self._reader = self._connect(write)
+            self._writer = self._connect(write) if write else None
+            if self._writer is not None:
+                self._writer.executescript(_SCHEMA)
+                self._check_version(self._writer)
+                self._set_ballast()
+            else:
+                self._check_version(self._reader)
+        except sqlite3.Error as error:
+            self._unlock()
+            raise _explain(path, error) from error
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool = True) -> Ledger:
+        """Open a ledger, making it if `write` is set.
+
+        Raises:
+            RunLocked: another process is writing it.
+            LedgerError: it is missing (when only reading), damaged, or cannot be written.
+        """
+        if not write and not path.exists():
+            raise LedgerError(f"ledger {path} is not there: nothing has been collected yet.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return cls(path, write=write)
+
+    def _connect(self, write: bool) -> sqlite3.Connection:
+        target = str(self.path) if write else f"file:{self.path}?mode=ro"
+        connection = sqlite3.connect(target, check_same_thread=False, isolation_level=None, uri=not write, timeout=30)
+        if write:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")  # a commit that returned survives a power cut
+        connection.execute("PRAGMA busy_timeout=30000")
+        return connection
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if found == 0 and self._writer_of(connection):
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        elif found != VERSION:
+            raise LedgerError(f"ledger {self.path} has format {found}, this version reads {VERSION}: use a new ledger.")
+
+    def _writer_of(self, connection: sqlite3.Connection) -> bool:
+        return self._lock_file is not None and connection is not self._reader
+
+    def _set_ballast(self) -> None:
+        if self._ballast.exists():
+            return
+        try:
+            with self._ballast.open("wb") as file:
+                file.write(os.urandom(BALLAST))
+        except OSError as error:
+            self._ballast.unlink(missing_ok=True)
+            raise LedgerError(
+                f"ledger {self.path}: the disk has no room for {BALLAST >> 20} MiB ({error}). Free some space first."
+            ) from error
+
+    def _transact(self, statement: str, rows: Sequence[Row], also: str = "", twins: Sequence[Row] = ()) -> None:
+        if self._writer is None:
+            raise LedgerError(f"ledger {self.path} was opened for reading only.")
+        with self._write_lock:
+            try:
+                self._commit(self._writer, statement, rows, also, twins)
+            except sqlite3.Error as error:
+                if "full" not in str(error) or not self._ballast.exists():
+                    raise _explain(self.path, error) from error
+                # The replies in hand are paid for: give up the ballast, keep them, and then stop.
+                self._ballast.unlink(missing_ok=True)
+                try:
+                    self._commit(self._writer, statement, rows, also, twins)
+                except sqlite3.Error as again:
+                    raise _explain(self.path, again) from again
+
+    @staticmethod
+    def _commit(
+        writer: sqlite3.Connection, statement: str, rows: Sequence[Row], also: str, twins: Sequence[Row]
+    ) -> None:
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            writer.executemany(statement, rows)
+            if also:
+                writer.executemany(also, twins)
+            writer.execute("COMMIT")
+        except BaseException:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            raise
+
+    @property
+    def on_ballast(self) -> bool:
+        """Whether the disk ran full and the set-aside space was given up: no new call may start."""
+        return self._writer is not None and not self._ballast.exists()
+
+    def intend(self, intents: Sequence[Intent]) -> None:
+        """Commit intents; one found open from an earlier process counts as a send whose fate is unknown.
+
+        Raises:
+            LedgerError: the disk is full or the file damaged; then nothing may be sent.
+        """
+        if self.on_ballast:
+            raise LedgerError(f"ledger {self.path}: the disk is full. Free some space and run the same command again.")
+        now = time.time()
+        self._transact(
+            "INSERT INTO calls(key, model, purpose, state, cost, attempts, created) VALUES(?,?,?,'intent',?,0,?) "
+            "ON CONFLICT(key) DO UPDATE SET "
+            "lost_cost = lost_cost + CASE state WHEN 'intent' THEN cost ELSE 0 END, "
+            "unsure = unsure + (state = 'intent'), attempts = attempts + (state = 'intent'), "
+            "state = 'intent', cost = excluded.cost",
+            [(one.key, one.model, one.purpose, one.reserved, now) for one in intents],
+            "INSERT OR IGNORE INTO bodies(id, request) SELECT id, ? FROM calls WHERE key = ?",
+            [(_squeeze(one.request), one.key) for one in intents],
+        )
+
+    def settle(self, settled: Sequence[Settled]) -> None:
+        """Commit replies; after this returns they survive anything but the loss of the disk."""
+        now = time.time()
+        self._transact(
+            "UPDATE calls SET state=:state, finish=:finish, error=:error, lost_cost = lost_cost + cost * :unsure, "
+            "cost=:cost, unsure = unsure + :unsure, attempts = attempts + :sent, input=:input, output=:output, "
+            "cached=:cached, image=:image, reasoning=:reasoning, finished=:now WHERE key=:key",
+            [_call_columns(one, now) for one in settled],
+            "UPDATE bodies SET reply=:reply, raw=:raw WHERE id = (SELECT id FROM calls WHERE key=:key)",
+            [{"key": one.key, **_bodies(one.generation)} for one in settled],
+        )
+
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Take back intents of calls that were certainly not served (a refused key, a missing model)."""
+        self._transact("UPDATE calls SET state='failed', cost=0 WHERE key=:key", [{"key": key} for key in keys])
+
+    def record(self, calls: Iterable[Call]) -> int:
+        """Take in finished calls from elsewhere (imports), thousands per commit; known keys stay as they are.
+
+        Returns:
+            How many calls were given, known ones included.
+        """
+        count, batch = 0, list[Call]()
+        for call in calls:
+            batch.append(call)
+            count += 1
+            if len(batch) >= 10_000:
+                self._record(batch)
+                batch = []
+        if batch:
+            self._record(batch)
+        return count
+
+    def _record(self, calls: Sequence[Call]) -> None:
+        rows: list[dict[str, Any]] = []
+        bodies: list[dict[str, Any]] = []
+        for call in calls:
+            if call.generation is None:
+                raise ValueError("only finished calls can be taken in")
+            done = Settled(call.key, call.generation, call.cost)
+            rows.append(
+                {**_call_columns(done, call.finished or call.created), "model": call.model, "purpose": call.purpose}
+                | {"created": call.created, "sent": call.attempts}
+            )
+            bodies.append({"key": call.key, "request": _squeeze(call.request), **_bodies(call.generation)})
+        self._transact(
+            "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, output, "
+            "cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, :error, :cost, "
+            ":sent, :unsure, :input, :output, :cached, :image, :reasoning, :created, :now)",
+            rows,
+            "INSERT OR IGNORE INTO bodies(id, request, reply, raw) SELECT id, :request, :reply, :raw FROM calls "
+            "WHERE key = :key",
+            bodies,
+        )
+
+    def find(self, key: str) -> Call | None:
+        """The call with that key, whatever its state; None if it was never intended."""
+        return next(self._select("WHERE calls.key = ?", (key,)), None)
+
+    def calls(self, *, purpose: Purpose | None = None) -> Iterator[Call]:
+        """All calls, oldest first; of one purpose if it is given."""
+        if purpose is None:
+            return self._select("ORDER BY calls.id", ())
+        return self._select("WHERE purpose = ? ORDER BY calls.id", (purpose,))
+
+    def _select(self, where: str, values: Sequence[Any]) -> Iterator[Call]:
+        statement = (
+            "SELECT key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, input, output, "
+            f"cached, image, reasoning FROM calls JOIN bodies USING(id) {where}"
+        )
+        try:
+            with self._read_lock:
+                cursor = self._reader.cursor().execute(statement, values)
+            while rows := cursor.fetchmany(500):
+                yield from map(_call, rows)
+        except sqlite3.Error as error:
+            raise _explain(self.path, error) from error
+
+    def totals(self) -> tuple[Total, ...]:
+        """Sums per model, purpose and state."""
+        statement = (
+            "SELECT model, purpose, state, COUNT(*), SUM(attempts), SUM(unsure), SUM(input), SUM(output), SUM(cached), "
+            "SUM(image), SUM(reasoning), SUM(cost), SUM(lost_cost) FROM calls GROUP BY model, purpose, state "
+            "ORDER BY purpose, model, state"
+        )
+        try:
+            with self._read_lock:
+                rows = self._reader.execute(statement).fetchall()
+        except sqlite3.Error as error:
+            raise _explain(self.path, error) from error
+        return tuple(Total(*row[:6], Usage(*row[6:11]), *row[11:]) for row in rows)
+
+    def spent(self) -> float:
+        """Upper bound of what all calls have cost: replies, open intents at their reserve, and unsure sends."""
+        return sum(total.cost + total.lost_cost for total in self.totals())
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and let other processes write."""
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            if self._writer is not None:
+                try:
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    self._writer.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _call_columns(done: Settled, now: float) -> dict[str, Any]:
+    generation = done.generation
+    return {
+        "key": done.key,
+        "state": "done" if generation.answered else "failed",
+        "finish": generation.finish,
+        "error": generation.error,
+        "cost": done.cost,
+        "sent": generation.sent,
+        "unsure": generation.unsure,
+        "now": now,
+        **asdict(generation.usage),
+    }
+
+
+def _bodies(generation: Generation) -> dict[str, Any]:
+    return {"reply": _squeeze(_reply_json(generation)), "raw": _squeeze(generation.raw) if generation.raw else None}
+
+
+def _call(row: Sequence[Any]) -> Call:
+    key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, *usage = row
+    generation = _generation(reply, raw, Usage(*usage))
+    return Call(key, model, _expand(request), purpose, generation, cost, state, attempts, created, finished)
+
+
+def claim(path: Path, what: str) -> int:
+    """Take the right to write something, for this process, until the returned descriptor is closed.
+
+    Args:
+        path: A lock file beside the thing; it stays, empty.
+        what: For the message.
+    Raises:
+        RunLocked: another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise RunLocked(
+            f"{what} is being written by another command. Wait for it to end, or stop it; "
+            "`vlfeedback status`, `view` and `report` may run meanwhile."
+        ) from error
+    return descriptor
