@@ -1,0 +1,163 @@
+"""Local checkpoints: what they are called, and how they are opened without torchvision and without foreign code."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlfeedback.errors import ConfigError, ModelUnavailable
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+_WHOLE = 64 * 2**20
+_SAMPLE = 2**20
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a checkpoint's settings and weights, 12 hexadecimal digits.
+
+    Files up to 64 MiB are hashed whole; of larger ones the size and the first, middle and last MiB.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".safetensors", ".jinja", ".model") or path.name == "selfcheck.json":
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE:
+                digest.update(file.read())
+                continue
+            for start in (0, size // 2, size - _SAMPLE):
+                file.seek(start)
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()[:12]
+
+
+def identity_of(model: str, revision: str | None, dtype: str, adapter: str | None) -> str:
+    """The default identity: a local folder by its name and content, so that moving it buys nothing again."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        name = f"transformers:{folder.resolve().name}@{fingerprint(folder)}"
+    else:
+        name = f"transformers:{model}" + (f"@{revision}" if revision else "")
+    if adapter:
+        place = Path(adapter).expanduser()
+        if not place.is_dir():
+            raise ConfigError(f"adapter {adapter}: no such folder")
+        name += f"+{place.resolve().name}@{fingerprint(place)}"
+    return name + (f";dtype={dtype}" if dtype != "auto" else "")
+
+
+def pick_device(device: str) -> str:
+    """`auto` is the first GPU, else Apple's, else the processor."""
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def open_model(model: str, revision: str | None, dtype: str, device: str, adapter: str | None) -> Any:
+    """Load weights (safetensors only) in evaluation mode.
+
+    Raises:
+        ModelUnavailable: there is no such checkpoint, or it is not one that `AutoModelForImageTextToText` knows.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    settings: dict[str, Any] = {"revision": revision} if revision else {}
+    try:
+        with _quiet():
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                model, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
+            )
+    except (OSError, ValueError, KeyError, ImportError) as problem:
+        raise ModelUnavailable(
+            f"cannot load {model!r}: {_first_line(problem)}; give a folder with config.json and *.safetensors, or "
+            "a name from the hub (needs a network the first time)"
+        ) from problem
+    if adapter:
+        loaded = _with_adapter(loaded, adapter)
+    return loaded.to(pick_device(device)).eval()
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    import torch
+    from peft import PeftModel
+
+    adapted: Any = PeftModel.from_pretrained(model, adapter)
+    # merging is faster; in half precision it would round the adapter away
+    return adapted.merge_and_unload() if next(model.parameters()).dtype == torch.float32 else adapted
+
+
+def open_processor(model: str, revision: str | None) -> Any:
+    """The checkpoint's processor; where it insists on torchvision for videos, one made of its tokenizer and pictures.
+
+    Raises:
+        ModelUnavailable: neither can be built.
+    """
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+    settings: dict[str, Any] = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+    try:
+        with _quiet():
+            try:
+                return AutoProcessor.from_pretrained(model, **settings)
+            except ImportError as problem:
+                log.info("%s: %s; reading pictures without the video processor", model, _first_line(problem))
+            tokenizer: Any = AutoTokenizer.from_pretrained(model, **settings)
+            return GridProcessor(AutoImageProcessor.from_pretrained(model, **settings), tokenizer)
+    except (OSError, ValueError, KeyError, ImportError) as problem:
+        raise ModelUnavailable(f"cannot load the processor of {model!r}: {_first_line(problem)}") from problem
+
+
+class GridProcessor:
+    """Stands in for Qwen-VL's processor: image processor and tokenizer, without the videos that need torchvision."""
+
+    image_token = "<|image_pad|>"
+
+    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
+        if not hasattr(image_processor, "merge_size") or self.image_token not in tokenizer.get_vocab():
+            raise ModelUnavailable("this checkpoint's processor needs torchvision; install torchvision beside torch")
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+
+    def __call__(self, *, text: Sequence[str], images: Sequence[Any], **options: Any) -> dict[str, torch.Tensor]:
+        """Tokens and tensors of one picture whose only text is its placeholder."""
+        import torch
+
+        made: dict[str, Any] = dict(self.image_processor(images=list(images), return_tensors="pt"))
+        count = int(made["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
+        token: int = self.tokenizer.convert_tokens_to_ids(self.image_token)
+        ids = torch.full((1, count), token)
+        return {"input_ids": ids, "mm_token_type_ids": torch.ones_like(ids), **made}
+
+
+def _first_line(problem: BaseException) -> str:
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    return (lines[0] if lines else type(problem).__name__)[:300]
+
+
+class _quiet:
+    """Without the library's own progress bars, which would tear ours."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as their_logging
+
+        self._shown = their_logging.is_progress_bar_enabled()
+        their_logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging as their_logging
+
+        if self._shown:
+            their_logging.enable_progress_bar()
