@@ -1,8 +1,8 @@
 """The only owner of threads, the event loop and bounded queues.
 
-Everything outside `models/` is synchronous: a room pulls results from `each` as from any iterator. Rooms whose iterators
-are chained run at the same time, because each `each` pulls its input in a thread of its own, and never more than its
-window ahead of whoever consumes it.
+Everything outside `models/` is synchronous: a room pulls results from `each` as from any iterator. Rooms whose
+iterators are chained run at the same time, because each `each` pulls its input in a thread of its own, and never more
+than its window ahead of whoever consumes it.
 """
 
 from __future__ import annotations

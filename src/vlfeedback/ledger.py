@@ -296,9 +296,9 @@ class Ledger:
             )
             bodies.append({"key": call.key, "request": _squeeze(call.request), **_bodies(call.generation)})
         self._transact(
-            "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, output, "
-            "cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, :error, :cost, "
-            ":sent, :unsure, :input, :output, :cached, :image, :reasoning, :created, :now)",
+            "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, "
+            "output, cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, "
+            ":error, :cost, :sent, :unsure, :input, :output, :cached, :image, :reasoning, :created, :now)",
             rows,
             "INSERT OR IGNORE INTO bodies(id, request, reply, raw) SELECT id, :request, :reply, :raw FROM calls "
             "WHERE key = :key",

@@ -27,8 +27,8 @@ Reason = Literal[
     "duplicate", "split_conflict", "repeated_id", "not_sampled", "empty_prompt", "bad_record", "missing_image",
     "bad_image", "image_too_large", "refused_path", "refused_uri",
     # decode, annotate
-    "call_failed", "content_filter", "refused", "empty_response", "no_responses", "unparsed", "truncated", "missing_rating",
-    "interrupted",
+    "call_failed", "content_filter", "refused", "empty_response", "no_responses", "unparsed", "truncated",
+    "missing_rating", "interrupted",
     # pair
     "tie", "incomplete", "identical", "filtered",
     # train

@@ -1,0 +1,123 @@
+"""Plug-ins by name: a room's files, outside packages by entry point, or `use = "package.module:load"` on request."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from vlfeedback.errors import ConfigError, PluginError
+
+PluginRoom = Literal["source", "models", "annotate", "pair", "train", "evaluate", "exchange"]
+ROOMS: tuple[str, ...] = get_args(PluginRoom)
+_ROOT = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plug-in that was found and imported.
+
+    Attributes:
+        name: What stands after `use =`.
+        load: Gives the room's object from options.
+        examples: The plug-in's own (input, expected) examples, which the contract tests run.
+    """
+
+    room: str
+    name: str
+    load: Callable[..., Any]
+    examples: tuple[Any, ...]
+
+
+def closest(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+    """Half a sentence that names the closest known word, or lists all where none is close."""
+    names = sorted(known)
+    near = get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(names) or 'none'}"
+
+
+def names(room: PluginRoom) -> tuple[str, ...]:
+    """Names of a room's plug-ins, shipped and installed; nothing of them is imported."""
+    shipped = [one.name for one in pkgutil.iter_modules([str(_ROOT / room)]) if not one.name.startswith("_")]
+    return tuple(sorted({*shipped, *(point.name for point in entry_points(group=f"vlfeedback.{room}"))}))
+
+
+def find(room: PluginRoom, name: str, *, allow_plugins: bool = False) -> Plugin:
+    """Import one plug-in.
+
+    Args:
+        room: Where it belongs.
+        name: A name of `names(room)`, or `package.module:function` of code that lies anywhere.
+        allow_plugins: Whether code from outside the package may be imported by its path.
+    Raises:
+        PluginError: unknown, not allowed, not importable, or without `load`.
+    """
+    if ":" in name:
+        return _outside(room, name, allow_plugins)
+    if name.startswith("_") or name not in names(room):
+        raise PluginError(f"there is no {room} plug-in {name!r}; {closest(name, names(room))}")
+    for point in entry_points(group=f"vlfeedback.{room}"):
+        if point.name == name:
+            return _outside(room, point.value, True)
+    module = importlib.import_module(f"vlfeedback.{room}.{name}")
+    return Plugin(room, name, module.load, tuple(getattr(module, "EXAMPLES", ())))
+
+
+def _outside(room: str, target: str, allowed: bool) -> Plugin:
+    if not allowed:
+        raise PluginError(f"{target!r} is code from outside the package: add --allow-plugins if you trust it.")
+    module_name, _, function = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        load = getattr(module, function or "load")
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"{room} plug-in {target!r} cannot be loaded: {error}. Is it installed?") from error
+    return Plugin(room, target, load, tuple(getattr(module, "EXAMPLES", ())))
+
+
+def options(load: Callable[..., Any], *, besides: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Names of a plug-in's options, without what the pipeline injects."""
+    return tuple(name for name in inspect.signature(load).parameters if name not in besides)
+
+
+def bind(plugin: Plugin, given: Mapping[str, Any], where: str, *, inject: Mapping[str, Any] | None = None) -> Any:
+    """Check options against a plug-in's signature and load it.
+
+    Args:
+        plugin: From `find`.
+        given: The remaining keys of its table.
+        where: The table's name, for messages.
+        inject: Objects handed to parameters of these names if the signature has them; not options.
+    Raises:
+        ConfigError: an unknown option (the closest is named), a missing one, or a value of another type.
+    """
+    supplied = inject or {}
+    parameters = inspect.signature(plugin.load, eval_str=True).parameters
+    known = [name for name in parameters if name not in supplied]
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where}: {plugin.name!r} has no option {key!r}; {closest(key, known)}")
+    fields: dict[str, Any] = {}
+    for name in known:
+        parameter = parameters[name]
+        hint = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+        fields[name] = (hint, ... if parameter.default is inspect.Parameter.empty else parameter.default)
+    model = create_model(
+        "Options", __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=()), **fields
+    )
+    try:
+        checked = model(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: option {place!r} of {plugin.name!r}: {first['msg'].lower()}.") from error
+    values = {name: getattr(checked, name) for name in known}
+    return plugin.load(**values, **{name: value for name, value in supplied.items() if name in parameters})
