@@ -50,7 +50,7 @@ def check_relative(relative: str, *, allow_outside: bool = False) -> str:
                 "refused_uri", f"{_shown(relative)} is a URL; pictures are only read from the roots of [images]"
             )
         relative = unquote(urlsplit(relative).path)
-    if not relative or "\0" in relative:
+    if not relative or "\0" in relative or any("\ud800" <= letter <= "\udfff" for letter in relative):
         raise ImageError("refused_path", f"{_shown(relative)} is not the name of a file")
     normal = posixpath.normpath(relative)
     if allow_outside:

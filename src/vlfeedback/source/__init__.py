@@ -1,0 +1,206 @@
+"""Room 1: instruction datasets become instructions, one file per format.
+
+A plug-in's `load(path, ...)` returns a reader; the stage does what all formats share: it opens the pictures safely,
+tidies and checks prompts, gives ids, drops duplicates across sources, samples, and puts every instruction on its side of
+the split. Every record that a reader yields leaves the stage either as an instruction or as dropped, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.images import Roots, side
+from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason, instruction_id
+from vlfeedback.source._sampling import sampled
+
+__all__ = ["Embedded", "Found", "Named", "Picture", "Reader", "Source", "instructions"]
+
+
+class Named(NamedTuple):
+    """A picture as a dataset names it: a path below a root; `root` empty means the root of the source."""
+
+    path: str
+    root: str = ""
+
+
+class Embedded(NamedTuple):
+    """A picture whose bytes are inside the dataset; kept in the run folder if its record is."""
+
+    data: bytes
+    suffix: str
+
+
+Picture = Named | Embedded | Image
+"""What a reader says of a picture; a ready `Image` was made by the reader itself and is taken as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An instruction as it stands in a dataset, before pictures are opened and the prompt is checked.
+
+    Attributes:
+        record_id: The dataset's own id, or `line 3`, `row 3`; for people, not unique.
+        prompt: Without the markers that the format itself uses for the place of a picture.
+        images: In the order of the prompt.
+        category: The dataset's own word for its kind, empty if none.
+        conduct: What a good model does with it, where known.
+        reference: A known good answer, where there is one.
+    """
+
+    record_id: str
+    prompt: str
+    images: tuple[Picture, ...] = ()
+    category: str = ""
+    conduct: Conduct | None = None
+    reference: str | None = None
+
+
+Reader = Callable[[], Iterator[Found | Dropped]]
+"""Reads a dataset from its beginning at every call, always in the same order; a broken record is yielded as dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset with its settings.
+
+    Attributes:
+        name: Becomes `Instruction.source`.
+        root: Name of the image root for paths that the reader gives without one.
+        sample: Instructions to keep, ≥ 1; None keeps all.
+        where: File or folder, for messages.
+    """
+
+    name: str
+    reader: Reader
+    root: str = ""
+    sample: int | None = None
+    where: str = ""
+
+
+def instructions(
+    sources: Sequence[Source], roots: Roots, *, eval_share: float = 0.0
+) -> Iterator[Instruction | Dropped]:
+    """Read all sources, in order.
+
+    Per source, read = instructions + dropped. A sample is the records with the smallest content hashes among the usable
+    ones, so that another source, another order or more records never reshuffle it.
+
+    Args:
+        sources: With different names.
+        roots: Where their pictures lie.
+        eval_share: Expected share of pictures on the eval side, 0 to 1 (law 6).
+    Raises:
+        ConfigError: a setting is out of range, or an image root is missing.
+        DataError: a file cannot be read, or nothing in a source can be used.
+    """
+    if not 0 <= eval_share <= 1:
+        raise ConfigError(f"eval_share = {eval_share}: a share lies between 0 and 1")
+    names = Counter(source.name for source in sources)
+    for source in sources:
+        if names[source.name] > 1:
+            raise ConfigError(f"two sources are called {source.name!r}: give one of them another name")
+        if source.sample is not None and source.sample < 1:
+            raise ConfigError(f"source {source.name!r}: sample = {source.sample}, but at least 1 is needed")
+    first_seen: dict[str, str] = {}
+    for source in sources:
+        yield from _one_source(source, roots, eval_share, first_seen)
+
+
+def _one_source(
+    source: Source, roots: Roots, eval_share: float, first_seen: dict[str, str]
+) -> Iterator[Instruction | Dropped]:
+    kept = 0
+    reasons: Counter[str] = Counter()
+
+    def resolve(found: Found) -> Instruction | Dropped:
+        return _resolve(found, source, roots, eval_share, first_seen)
+
+    if source.sample is None:
+        results = (resolve(item) if isinstance(item, Found) else item for item in source.reader())
+    else:
+        results = sampled(source.reader, resolve, source.sample, source.where or source.name)
+    for result in results:
+        if isinstance(result, Dropped):
+            reasons[result.reason] += 1
+            name = _name(source, result.record_id)
+            yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
+        else:
+            kept += 1
+            yield result
+    if not kept:
+        where = f"{source.name} ({source.where})" if source.where else source.name
+        if not reasons:
+            raise DataError(f"source {where} has no records: check the path and the format named in `use`")
+        counts = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+        raise DataError(f"source {where}: none of its {reasons.total()} records can be used ({counts})")
+
+
+def _resolve(
+    found: Found, source: Source, roots: Roots, eval_share: float, first_seen: dict[str, str]
+) -> Instruction | Dropped:
+    prompt = found.prompt.strip()
+    if not any(letter.isprintable() and not letter.isspace() for letter in prompt):
+        return _dropped(found, "empty_prompt")
+    for text in (prompt, found.category, found.reference or ""):
+        if not _is_unicode(text):
+            return _dropped(found, "bad_record", "its text holds half of a surrogate pair and is no valid Unicode")
+    try:
+        images = tuple(_picture(picture, source, roots) for picture in found.images)
+    except ImageError as error:
+        return _dropped(found, error.reason, error.detail)
+    key = instruction_id(prompt, images)
+    if key in first_seen:
+        return _dropped(found, "duplicate", f"same prompt and pictures as {first_seen[key]}")
+    split = side(prompt, images, eval_share)
+    if split is None:
+        return _dropped(found, "split_conflict", "its pictures lie on different sides of the split")
+    first_seen[key] = _name(source, found.record_id)
+    return Instruction(
+        id=key,
+        prompt=prompt,
+        images=images,
+        source=source.name,
+        category=found.category,
+        conduct=found.conduct,
+        split=split,
+        reference=found.reference,
+    )
+
+
+def _picture(picture: Picture, source: Source, roots: Roots) -> Image:
+    if isinstance(picture, Image):
+        return picture
+    if isinstance(picture, Embedded):
+        return roots.add(picture.data, picture.suffix)
+    root = picture.root or source.root
+    if not root:
+        raise ConfigError(
+            f"source {source.name!r} names pictures such as {picture.path!r}, but no root to find them in: "
+            'add `images = "NAME"` to it and NAME = "/path/to/folder" under [images]'
+        )
+    return roots.find(root, picture.path)
+
+
+def _name(source: Source, record_id: str) -> str:
+    return _as_unicode(f"{source.name}/{record_id}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: JSON may hold one half of a surrogate pair, a table cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_unicode(text: str) -> str:
+    return text if _is_unicode(text) else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _dropped(found: Found, reason: Reason, detail: str = "") -> Dropped:
+    return Dropped("source", found.record_id, reason, detail)
