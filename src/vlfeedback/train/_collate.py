@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from vlfeedback.errors import DataError, ImageError
+from vlfeedback.images import prepare
 from vlfeedback.records import Dropped, Group, Image, PreferencePair, Reason
 from vlfeedback.train._layout import Layout, Rows
 from vlfeedback.train._preferences import Preferences
-from vlfeedback.train._tokens import Prompt, Wording
+from vlfeedback.train._tokens import Ids, Prompt, Wording
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
     from torch import Tensor
-
-Ids = np.ndarray[Any, np.dtype[np.int32]]
-
-# Picture tensors kept in memory between epochs; beyond it they are made again from the file each time.
-_KEPT_BYTES = 2 << 30
 
 
 class Pictures(Protocol):
@@ -109,29 +104,15 @@ class Batch:
 
 
 class Encoder:
-    """Turns groups into token ids and picture tensors; each picture of an instruction is processed once.
+    """Turns groups into token ids, and what cannot be trained on into `Dropped`.
 
     Args:
         wording: Token ids of prompts and responses.
-        pictures: Where bytes come from.
-        image: `blind` replaces every picture by an even one of the same size and the processor's mean colour.
-        mean: That colour, 0 to 255 per channel.
         max_length: Longest row, prompt and response, tokens.
     """
 
-    def __init__(
-        self,
-        wording: Wording,
-        pictures: Pictures,
-        *,
-        image: Literal["seen", "blind"] = "seen",
-        mean: tuple[int, int, int] = (128, 128, 128),
-        max_length: int = 2048,
-    ) -> None:
-        self._wording, self._pictures = wording, pictures
-        self._image, self._mean, self._max_length = image, mean, max_length
-        self._kept: dict[str, Mapping[str, Tensor]] = {}
-        self._kept_bytes = 0
+    def __init__(self, wording: Wording, max_length: int) -> None:
+        self._wording, self._max_length = wording, max_length
 
     def encode(self, group: Group, *, bare: bool = False) -> Iterator[Encoded | Dropped]:
         """Token ids of one group, and what had to be left out of it.
@@ -166,7 +147,6 @@ class Encoder:
         order = [i for i in used if i in named or (bare and i == best)]
         if not order or not (kept or (bare and best is not None)):
             return
-        self._keep(group.instruction.id, prompt.pictures)
         index = {i: position for position, i in enumerate(order)}
         yield Encoded(
             group_id=group.instruction.id,
@@ -174,7 +154,7 @@ class Encoder:
             images=group.instruction.images,
             prompt=prompt.ids,
             per_token=prompt.per_token,
-            image_tokens=int((prompt.ids == self._wording.image_token_id).sum()),
+            image_tokens=prompt.image_tokens,
             responses=tuple(ids[i] for i in order),
             response_ids=tuple(order),
             pairs=tuple((index[pair.chosen_id], index[pair.rejected_id]) for pair in kept),
@@ -185,44 +165,41 @@ class Encoder:
 
     def pictures(self, group: Encoded) -> Mapping[str, Tensor]:
         """Picture fields of a group: from memory, or made again."""
-        if group.group_id in self._kept or not group.images:
-            return self._kept.get(group.group_id, {})
-        return self._wording.prompt(group.question, [self._open(image) for image in group.images]).pictures
-
-    def _keep(self, group_id: str, fields: Mapping[str, Tensor]) -> None:
-        size = sum(value.numel() * value.element_size() for value in fields.values())
-        if self._kept_bytes + size <= _KEPT_BYTES:
-            self._kept[group_id] = fields
-            self._kept_bytes += size
+        return self._wording.pictures(group.question, group.images)
 
     def _prompt(self, group: Group) -> Prompt | Dropped:
         """The prompt with its pictures, or why there is none; the record id is filled in by the caller."""
         instruction = group.instruction
         try:
-            pictures = [self._open(image) for image in instruction.images]
+            prompt = self._wording.prompt(instruction.prompt, instruction.images)
         except ImageError as error:
             return Dropped("train", instruction.id, error.reason, error.detail)
-        prompt = self._wording.prompt(instruction.prompt, pictures)
-        token = self._wording.image_token_id
-        shown = token is not None and bool((prompt.ids == token).any())
-        if token is not None and shown != bool(pictures):
-            found = "no image token" if pictures else "image tokens without a picture"
-            return Dropped("train", instruction.id, "image_tokens", f"the chat template left {found} in the prompt")
+        if bool(prompt.image_tokens) != bool(instruction.images):
+            detail = f"{prompt.image_tokens} image tokens for {len(instruction.images)} pictures"
+            return Dropped("train", instruction.id, "image_tokens", detail)
         if len(prompt.ids) >= self._max_length:
-            detail = f"{len(prompt.ids)} prompt tokens, at most {self._max_length} in all"
-            return Dropped("train", instruction.id, "too_long", detail)
+            return Dropped("train", instruction.id, "too_long", f"{len(prompt.ids)} prompt tokens")
         return prompt
 
-    def _open(self, image: Image) -> Picture:
-        from PIL import Image as pillow
-        from PIL import ImageOps, UnidentifiedImageError
 
-        try:
-            with pillow.open(BytesIO(self._pictures.open(image))) as opened:
-                picture = ImageOps.exif_transpose(opened).convert("RGB")
-        except (UnidentifiedImageError, OSError, ValueError) as error:
-            raise ImageError("bad_image", f"{image.uri}: {error}") from error
-        return pillow.new("RGB", picture.size, self._mean) if self._image == "blind" else picture
+def reader(pictures: Pictures, *, mean: tuple[int, int, int] | None) -> Callable[[Image, str], bytes]:
+    """How the bytes of a picture are read.
+
+    Args:
+        pictures: Where they lie.
+        mean: Shows an even picture of this colour (0 to 255) and the same size instead: the image-blind control.
+    """
+    from PIL import Image as pillow
+
+    def read(image: Image, recipe: str) -> bytes:
+        found = prepare(pictures.open(image), recipe)
+        if mean is None:
+            return found.bytes
+        even = BytesIO()
+        pillow.new("RGB", (found.width, found.height), mean).save(even, "PNG")
+        return even.getvalue()
+
+    return read
 
 
 def collate(

@@ -144,14 +144,14 @@ def _picture_fields(groups: Sequence[Encoded], pictures: Sequence[Mapping[str, T
         name: [0, *accumulate(len(of_group[name]) if name in of_group else 0 for of_group in pictures)] for name in names
     }
     return {
-        "pictures": {name: _stack(values) for name, values in parts.items()},
+        "pictures": {name: stack(values) for name, values in parts.items()},
         "spans": spans,
         "first_picture": [0, *accumulate(len(group.images) for group in groups)],
         "image_tokens": [group.image_tokens for group in groups],
     }
 
 
-def _stack(values: Sequence[Tensor]) -> Tensor:
+def stack(values: Sequence[Tensor]) -> Tensor:
     """Join along dimension 0; where pictures differ in tiles or size, the smaller are padded with zeros at the end."""
     import torch
 

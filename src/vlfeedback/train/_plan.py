@@ -66,9 +66,11 @@ def plan_run(
     steps: list[list[list[int]]] = []
     for epoch in range(epochs):
         order = np.random.default_rng([seed, epoch]).permutation(len(weights))
-        ends = np.cumsum([weights[i] for i in order])
-        count = min(max(1, round(int(ends[-1]) / per_step)), len(order))
-        step_of_group = np.minimum((ends - 1) * count // int(ends[-1]), count - 1)
+        shares = np.asarray([weights[i] for i in order])
+        total = int(shares.sum())
+        count = min(max(1, round(total / per_step)), len(order))
+        # A group belongs to the step in which its middle pair falls.
+        step_of_group = (2 * shares.cumsum() - shares) * count // (2 * total)
         chunks = [sorted((int(i) for i in order[step_of_group == k]), key=lambda i: (widths[i], i)) for k in range(count)]
         chunks = [chunk for chunk in chunks if chunk]
         steps_of_epoch.append(len(chunks))

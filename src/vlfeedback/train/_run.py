@@ -15,7 +15,7 @@ from transformers import set_seed
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
-from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate
+from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._layout import Layout, UnsharedRows
 from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._plan import Plan, pack, plan_run
@@ -88,6 +88,8 @@ def run(
 
         set_seed(recipe.seed)
         policy = make_trainable(model, recipe)
+        if recipe.gradient_checkpointing:
+            policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out)
         plan = _plan(encoded, layout, recipe)
         batches = PlannedBatches(plan, encoded, objective, arrange)
@@ -175,14 +177,15 @@ class _Scorer:
 def _encoder(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Encoder:
     stops = getattr(model.generation_config, "eos_token_id", None)
     listed = stops if isinstance(stops, list) else [stops]
+    mean = getattr(getattr(processor, "image_processor", None), "image_mean", None) or (0.5, 0.5, 0.5)
+    red, green, blue = (round(255 * float(channel)) for channel in mean)
     wording = Wording(
         processor,
+        reader(roots, mean=(red, green, blue) if recipe.image == "blind" else None),
         frozenset(int(token) for token in listed if token is not None),
         getattr(model.config, "image_token_id", None),
     )
-    mean = getattr(getattr(processor, "image_processor", None), "image_mean", None) or (0.5, 0.5, 0.5)
-    red, green, blue = (round(255 * float(channel)) for channel in mean)
-    return Encoder(wording, roots, image=recipe.image, mean=(red, green, blue), max_length=recipe.max_length)
+    return Encoder(wording, recipe.max_length)
 
 
 def _device() -> torch.device:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +53,6 @@ def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
         optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
         # Mixed precision is an autocast around our own forward, the same for policy and reference.
         bf16=False,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         logging_steps=max(1, plan.steps // _LOGGED),
         logging_nan_inf_filter=False,
         save_steps=max(1, math.ceil(plan.steps / _SAVED)),
@@ -162,7 +162,7 @@ class GroupedDPOTrainer(Trainer):
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Batch], int]:
         """The batches of one step and the number of items that their losses are divided by."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches = list(islice(epoch_iterator, num_batches))
         return batches, int(batches[0].total) if batches else 0
 
     def _prepare_inputs(self, inputs: Batch) -> Batch:  # type: ignore[override]
@@ -186,6 +186,7 @@ class GroupedDPOTrainer(Trainer):
             raise DataError(f"the loss of step {self.state.global_step + 1} is {loss.item()}: {where}. Training stopped")
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._shown.advance(0, len(inputs.pair_ids))
         return loss
 
     def evaluate(
@@ -211,6 +212,8 @@ class GroupedDPOTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last logged step, write the line, and warn once when both sides fall."""
+        if not any(name == "loss" or name.startswith("eval_") for name in logs):
+            return  # the base class's own speed figures, which count batches as samples
         training = "loss" in logs
         row = {**_means(self._sums), **logs} if training else dict(logs)
         if training:
@@ -270,7 +273,10 @@ def quiet() -> Iterator[None]:
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # peft asks transformers for a name that transformers has just renamed
+            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+            yield
     finally:
         hf_logging.set_verbosity(level)
         if bars:
@@ -291,9 +297,6 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._shown.advance(1, 0)
         control.should_evaluate = state.global_step in self._epoch_ends
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._shown.advance(0, 0)
 
 
 def _means(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
