@@ -1,0 +1,375 @@
+"""run.toml ↔ typed settings; an unknown key is an error that names the closest key.
+
+Options of a plug-in are the remaining keys of its table: they are checked against its signature when it is loaded.
+Defaults are the paper's where the paper has one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.registry import closest
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class PluginTable(BaseModel):
+    """A table with `use = "NAME"`; its other keys are options of that plug-in."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    use: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that are not the room's own."""
+        return dict(self.model_extra or {})
+
+
+class SourceTable(PluginTable):
+    """[[source]]: a dataset of instructions.
+
+    Attributes:
+        name: Shown in tables; default the plug-in's name.
+        images: Name of an image root of [images].
+        sample: How many instructions to keep, by content hash; None keeps all.
+    """
+
+    name: str = ""
+    images: str = ""
+    sample: int | None = Field(default=None, ge=1)
+
+
+class PoolTable(PluginTable):
+    """[[pool]]: a model that answers instructions.
+
+    Attributes:
+        share: Share of the instructions it answers, 0 to 1; None shares the remaining slots evenly with the others.
+    """
+
+    share: float | None = Field(default=None, ge=0, le=1)
+
+
+class JudgeTable(PluginTable):
+    """[[judge]]: a model that rates."""
+
+
+class DecodeSettings(_Strict):
+    """[decode]: how responses are sampled.
+
+    Attributes:
+        k: Responses per instruction, each of another model.
+        in_flight: Instructions under way at once on endpoints.
+        bytes_in_flight: Bound on the pictures in memory, bytes.
+    """
+
+    k: int = Field(default=4, ge=1)
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    seed: int | None = None
+    system: str = ""
+    in_flight: int = Field(default=64, ge=1)
+    bytes_in_flight: int = Field(default=256 << 20, ge=1)
+
+
+class AnnotateSettings(_Strict):
+    """[annotate]: how responses are judged.
+
+    Attributes:
+        rubric: Name of a rubric.
+        options: Its options.
+        orders: Orders of the responses per instruction, each a call; 1 is the paper's.
+        order: `hashed` draws the first order from the content, `fixed` keeps the pool's (the paper's).
+        budget: Hard stop for the cost of the whole ledger, in the price table's currency.
+    """
+
+    rubric: str = "vlfeedback"
+    options: dict[str, Any] = {}
+    orders: int = Field(default=1, ge=1)
+    order: Literal["hashed", "fixed"] = "hashed"
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=2048, ge=1)
+    budget: float | None = Field(default=None, ge=0)
+    in_flight: int = Field(default=64, ge=1)
+    bytes_in_flight: int = Field(default=256 << 20, ge=1)
+
+
+class PairTable(PluginTable):
+    """[pair]: how ratings become preferences."""
+
+    use: str = "all_pairs"
+
+
+class LoraSettings(_Strict):
+    """[train.lora]: low-rank adapters; the paper's values."""
+
+    r: int = Field(default=64, ge=1)
+    alpha: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: tuple[str, ...] | None = None
+
+
+class LossTable(PluginTable):
+    """[train.loss]: the objective."""
+
+    use: str = "sigmoid"
+
+
+class TrainSettings(_Strict):
+    """[train]: how the policy is trained; the paper's values.
+
+    Attributes:
+        use: Where the model is loaded from: `transformers` (a folder or hub name) or `pocket`.
+        model: The policy before training, which is the reference as well.
+        name: Suffix of the aligned model's identity.
+        full: Train all weights of the language model instead of adapters.
+        options: Further options of the `use` plug-in (for `pocket`: seed, …).
+        image: `blind` hides the pictures: a control.
+    """
+
+    use: str = "transformers"
+    model: str = ""
+    name: str = "dpo"
+    options: dict[str, Any] = {}
+    init: str | None = None
+    full: bool = False
+    epochs: int = Field(default=3, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    pairs_per_step: int = Field(default=256, ge=1)
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    adam_beta2: float = Field(default=0.98, gt=0, lt=1)
+    max_length: int = Field(default=2048, ge=1)
+    tokens_per_batch: int = Field(default=8192, ge=1)
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    seed: int = 0
+    image: Literal["seen", "blind"] = "seen"
+    gradient_checkpointing: bool = False
+    loss: LossTable = LossTable()
+    lora: LoraSettings = LoraSettings()
+
+
+class ControlTable(_Strict):
+    """[[control]]: the same training with one thing changed.
+
+    Attributes:
+        name: Suffix of its identity, such as `dpo:shuffled`.
+        set: Changes as for `--set`: `"pair.use" = "shuffled"`; only [pair] and [train] may change.
+    """
+
+    name: str
+    set: dict[str, Any]
+
+
+class EvaluateTable(PluginTable):
+    """[evaluate.NAME]: a benchmark; `use` defaults to NAME."""
+
+    use: str = ""
+
+
+class LedgerSettings(_Strict):
+    """[ledger]: where calls are kept; a path shared by many runs buys each call once."""
+
+    path: str = ""
+
+
+class PriceSettings(_Strict):
+    """[prices]: the price table; empty for the shipped one."""
+
+    path: str = ""
+
+
+class Settings(_Strict):
+    """A whole run.toml.
+
+    Attributes:
+        images: Named roots; records hold paths relative to them.
+        eval_share: Expected share of pictures held out for evaluation of the training, 0 to 1.
+        upper: Models evaluated beside base and aligned, as an upper bound.
+    """
+
+    title: str = ""
+    images: dict[str, str] = {}
+    eval_share: float = Field(default=0.005, ge=0, le=1)
+    limit: int | None = Field(default=None, ge=1)
+    source: tuple[SourceTable, ...] = ()
+    pool: tuple[PoolTable, ...] = ()
+    decode: DecodeSettings = DecodeSettings()
+    judge: tuple[JudgeTable, ...] = ()
+    annotate: AnnotateSettings = AnnotateSettings()
+    pair: PairTable = PairTable()
+    train: TrainSettings = TrainSettings()
+    control: tuple[ControlTable, ...] = ()
+    evaluate: dict[str, EvaluateTable] = {}
+    upper: tuple[PoolTable, ...] = ()
+    ledger: LedgerSettings = LedgerSettings()
+    prices: PriceSettings = PriceSettings()
+
+
+def _known_at(location: Sequence[str | int]) -> list[str]:
+    """Keys that may stand in the table where an unknown one was found."""
+    model: Any = Settings
+    for part in location:
+        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        for inner in getattr(model, "__args__", ()):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return sorted(getattr(model, "model_fields", {}))
+
+
+def _explain(error: ValidationError, where: str) -> ConfigError:
+    lines: list[str] = []
+    for one in error.errors():
+        *table, key = one["loc"] or ("",)
+        place = ".".join(str(part) for part in table) or "the top level"
+        if one["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key {key!r} in {place}; {closest(str(key), _known_at(table))}")
+        else:
+            name = ".".join(str(part) for part in one["loc"])
+            lines.append(f"{where}: {name}: {one['msg'].lower()} (it is {one['input']!r})")
+    return ConfigError("\n".join(lines))
+
+
+def parse(data: Mapping[str, Any], where: str) -> Settings:
+    """Check a parsed TOML document.
+
+    Raises:
+        ConfigError: an unknown key (the closest is named), or a value of the wrong type or out of range.
+    """
+    try:
+        return Settings.model_validate(dict(data))
+    except ValidationError as error:
+        raise _explain(error, where) from error
+
+
+def load(path: Path) -> Settings:
+    """Read a run.toml; relative paths in it are relative to the file.
+
+    Raises:
+        ConfigError: the file is missing, no TOML, or holds a mistake.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is not there. `vlfeedback demo` writes an example, configs/ holds more.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}.") from error
+    _anchor(data, path.resolve().parent)
+    return parse(data, str(path))
+
+
+def _anchor(data: dict[str, Any], folder: Path) -> None:
+    """Make relative paths absolute, so that a run folder can be resumed from anywhere."""
+
+    def anchored(value: object) -> object:
+        return str(folder / Path(value).expanduser()) if isinstance(value, str) and value else value
+
+    images = data.get("images")
+    if isinstance(images, dict):
+        data["images"] = {key: anchored(value) for key, value in cast("dict[str, Any]", images).items()}
+    for key in ("ledger", "prices"):
+        _anchor_path(data.get(key), anchored)
+    for one in data.get("source", []):
+        _anchor_path(one, anchored)
+    evaluate = data.get("evaluate")
+    if isinstance(evaluate, dict):
+        for one in cast("dict[str, Any]", evaluate).values():
+            _anchor_path(one, anchored)
+
+
+def _anchor_path(table: Any, anchored: Any) -> None:
+    if isinstance(table, dict) and "path" in table:
+        table["path"] = anchored(cast("dict[str, Any]", table)["path"])
+
+
+def changed(settings: Settings, assignments: Mapping[str, Any], where: str = "--set") -> Settings:
+    """Settings with some values replaced.
+
+    Args:
+        assignments: Dotted key → value, such as `{"train.beta": 0.2}`; list entries by number: `pool.0.model`.
+    Raises:
+        ConfigError: a key or value that run.toml could not have either.
+    """
+    data = settings.model_dump(mode="python")
+    for key, value in assignments.items():
+        target: Any = data
+        *path, last = key.split(".")
+        for part in path:
+            target = _step(target, part, key, where)
+        if isinstance(target, list | tuple):
+            raise ConfigError(
+                f"{where} {key}: ends at a list; name a key of one of its entries, such as {path[-1]}.0.KEY"
+            )
+        target[last] = value
+    return parse(data, where)
+
+
+def _step(target: Any, part: str, key: str, where: str) -> Any:
+    if isinstance(target, list | tuple):
+        entries = cast("Sequence[Any]", target)
+        if not part.isdigit() or int(part) >= len(entries):
+            raise ConfigError(f"{where} {key}: {part!r} is no entry of a list of {len(entries)}.")
+        return entries[int(part)]
+    if part not in target:
+        target[part] = {}
+    return target[part]
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Read one `key=value` of `--set`; the value is TOML, and a bare word is taken as text.
+
+    Raises:
+        ConfigError: there is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r}: write it as key=value, such as --set train.learning_rate=1e-5")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(one) for key, one in cast("dict[str, Any]", value).items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(one) for one in cast("Sequence[Any]", value)]
+    return value
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as resolved, as TOML; what is None is left out."""
+    return tomli_w.dumps(_without_none(settings.model_dump(mode="python")))
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """Lines `key: old → new` for every value that differs."""
+    before, after = _flat(old.model_dump(mode="python")), _flat(new.model_dump(mode="python"))
+    keys = sorted(before.keys() | after.keys())
+    return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = [(str(key), one) for key, one in cast("dict[str, Any]", value).items()]
+    elif isinstance(value, list | tuple):
+        items = [(str(index), one) for index, one in enumerate(cast("Sequence[Any]", value))]
+    else:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, one in items:
+        found |= _flat(one, f"{prefix}.{key}" if prefix else key)
+    return found
