@@ -1,0 +1,208 @@
+"""Room 4 of 7: responses × judge × rubric → annotations.
+
+A judge is any model; a rubric turns an instruction and its responses into a question and a reply into ratings. The
+stage does what no rubric may forget: it decides the order and records it, checks that every picture is in the
+question, counts ratings against responses × aspects, and never makes a rating out of a missing one.
+"""
+
+# The stage bears the name of the table it makes, which is also the name of this import.
+from __future__ import annotations  # pyright: ignore[reportAssignmentType]
+
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, cast
+
+from vlfeedback import flow
+from vlfeedback.annotate._books import Books, tally
+from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, rubric_name
+from vlfeedback.annotate._reply import read_reply
+from vlfeedback.errors import ConfigError, PluginError
+from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, hash_id
+
+__all__ = [
+    "Answered",
+    "Books",
+    "Cell",
+    "Example",
+    "Judge",
+    "Order",
+    "Parsed",
+    "Rubric",
+    "annotations",
+    "orders_of",
+    "read_reply",
+    "rubric_name",
+    "tally",
+]
+
+Order = Literal["hashed", "fixed"]
+
+
+class _Task(NamedTuple):
+    """One question to one judge."""
+
+    instruction_id: str
+    judge: Judge
+    turn: int
+    order: tuple[str, ...]
+    request: Request
+
+
+class _Asked(NamedTuple):
+    """A question with its reply."""
+
+    task: _Task
+    generation: Generation
+
+
+def annotations(
+    answered: Iterable[Answered],
+    judges: Sequence[Judge],
+    rubric: Rubric,
+    *,
+    orders: int = 1,
+    order: Order = "hashed",
+    max_tokens: int = 2048,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+    recipe: str = "original",
+    in_flight: int = 16,
+    bytes_in_flight: int | None = None,
+) -> Iterator[Annotation | Dropped]:
+    """Ask every judge about every instruction's responses, in every order, as they come.
+
+    Args:
+        answered: Instructions with their responses; read no faster than the judges answer.
+        judges: Models of distinct identities.
+        rubric: What is asked.
+        orders: How many orders each judge sees, ≥ 1; see `orders_of`.
+        order: `hashed` starts from a permutation that depends on the content only; `fixed` from the order given,
+            as the papers do.
+        max_tokens: Upper bound of a reply, tokens.
+        temperature: Of the judge, ≥ 0.
+        top_p: Nucleus, in (0, 1].
+        seed: For judges that take one.
+        recipe: How pictures are prepared for sending, see `images.prepare`.
+        in_flight: Calls under way at once.
+        bytes_in_flight: Upper bound of their estimated size together; None for no bound.
+    Returns:
+        Per instruction, judge and order one annotation or one dropped record, as they finish.
+    Raises:
+        ConfigError: no judge, two of one identity, or `orders` below 1.
+        PluginError: the rubric leaves out a picture, or reads ratings that cannot be.
+        ModelUnavailable: a judge cannot be used at all.
+    """
+    names = [judge.model.identity for judge in judges]
+    if not names or len(set(names)) != len(names):
+        what = "two judges have the identity " + max(names, key=names.count) if names else "there is no judge"
+        raise ConfigError(f"[[judge]]: {what}; give at least one, each with an identity of its own")
+    if orders < 1:
+        raise ConfigError(f"[annotate] orders must be at least 1, not {orders}")
+
+    def questions() -> Generator[_Task | Dropped, None, None]:
+        # Leaving this room early must leave the room above it too, now and not when it is collected.
+        above = cast("Generator[Answered, Any, Any]", answered) if isinstance(answered, Generator) else None
+        with contextlib.closing(above) if above is not None else contextlib.nullcontext():
+            for each in answered:
+                yield from tasks(each.instruction, each.responses)
+
+    def tasks(instruction: Instruction, responses: Sequence[Response]) -> Iterator[_Task | Dropped]:
+        problem = _unusable(instruction, responses)
+        shown = orders_of(instruction, responses, orders, order) if problem is None else ()
+        # All questions on one instruction follow each other: an endpoint's prefix cache still holds the picture.
+        for judge in judges:
+            for turn in range(orders):
+                if problem is not None:
+                    name = _record_id(instruction.id, judge, turn)
+                    yield Dropped("annotate", name, problem.reason, problem.detail)
+                    continue
+                request = _question(rubric, instruction, responses, shown[turn])
+                sampling = replace(
+                    request.sampling, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed,
+                    sample_index=turn // len(responses),
+                )  # fmt: skip
+                request = replace(request, sampling=sampling, purpose="annotate", recipe=recipe)
+                yield _Task(instruction.id, judge, turn, shown[turn], request)
+
+    for asked in flow.each(questions(), _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=_size):
+        yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)
+
+
+def orders_of(
+    instruction: Instruction, responses: Sequence[Response], orders: int, order: Order = "hashed"
+) -> tuple[tuple[str, ...], ...]:
+    """The orders in which responses are shown: rotations of a first one, each response at each place equally often.
+
+    With more orders than responses the rotations begin again, as further samples of the same question.
+
+    Args:
+        instruction: Part of what the hashed order depends on.
+        responses: At least one; ids are distinct.
+        orders: How many.
+        order: How the first one is found.
+    Returns:
+        `orders` tuples of response ids.
+    """
+    first = [response.id for response in responses]
+    if order == "hashed":
+        first.sort(key=lambda name: hash_id("order", instruction.id, name))
+    turns = (turn % len(first) for turn in range(orders))
+    return tuple((*first[turn:], *first[:turn]) for turn in turns)
+
+
+async def _ask(task: _Task | Dropped) -> _Asked | Dropped:
+    """Pair a question with its reply; what is dropped already passes through, so that one stream holds both."""
+    return task if isinstance(task, Dropped) else _Asked(task, await task.judge.model.answer(task.request))
+
+
+def _annotation(asked: _Asked, rubric: Rubric) -> Annotation | Dropped:
+    task, generation = asked
+    judge = task.judge.model.identity
+    annotation = read_reply(rubric, task.instruction_id, judge, task.request, task.order, generation)
+    if annotation is None:
+        name = _record_id(task.instruction_id, task.judge, task.turn)
+        return Dropped("annotate", name, "call_failed", f"{generation.error}: {generation.detail}")
+    return annotation
+
+
+def _unusable(instruction: Instruction, responses: Sequence[Response]) -> Dropped | None:
+    """Why an instruction cannot be judged, if so."""
+    if not responses:
+        return Dropped("annotate", instruction.id, "no_responses")
+    ids = [response.id for response in responses]
+    if len(set(ids)) != len(ids):
+        return Dropped(
+            "annotate", instruction.id, "repeated_id", f"response {max(ids, key=ids.count)} is there more than once"
+        )
+    strangers = [response.id for response in responses if response.instruction_id != instruction.id]
+    if strangers:
+        return Dropped(
+            "annotate", instruction.id, "bad_record", f"response {strangers[0]} belongs to another instruction"
+        )
+    return None
+
+
+def _question(rubric: Rubric, instruction: Instruction, responses: Sequence[Response], order: Sequence[str]) -> Request:
+    request = rubric.render(instruction, responses, order)
+    if request.images != instruction.images:
+        raise PluginError(
+            f"rubric {rubric.name}: its question on instruction {instruction.id} does not hold the instruction's "
+            f"{len(instruction.images)} pictures in their order ({len(request.images)} are there); mend its render"
+        )
+    return request
+
+
+def _record_id(instruction_id: str, judge: Judge, turn: int) -> str:
+    """Name of a question that has no annotation; begins with the instruction's id."""
+    return f"{instruction_id}/{judge.model.identity}/{turn}"
+
+
+def _size(task: _Task | Dropped) -> int:
+    """Estimated bytes of a question on the wire: text, and half a byte per pixel."""
+    if isinstance(task, Dropped):
+        return 0
+    texts = sum(len(part.text) for part in task.request.parts if part.text is not None)
+    pixels = sum(image.width * image.height for image in task.request.images)
+    return len(task.request.system) + texts + pixels // 2

@@ -1,0 +1,78 @@
+"""From a judge's reply to an annotation: the counting that no rubric may forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlfeedback.annotate._contract import Cell, Parsed, Rubric, rubric_name
+from vlfeedback.annotate._refusal import declines
+from vlfeedback.errors import PluginError
+from vlfeedback.records import Annotation, AnnotationStatus, Generation, Rating, Request, annotation_id, call_key
+
+
+def read_reply(
+    rubric: Rubric, instruction_id: str, judge: str, request: Request, order: Sequence[str], generation: Generation
+) -> Annotation | None:
+    """Turn a reply into an annotation; pure, so that a mended parser re-reads the ledger without a call.
+
+    Args:
+        rubric: The rubric that made the request.
+        instruction_id: Whose responses were judged.
+        judge: Identity of the model.
+        request: The question exactly as sent.
+        order: Response ids as shown.
+        generation: The reply.
+    Returns:
+        An annotation with one rating for every response and aspect (`score=None` where there is none), or None if
+        there was no reply.
+    Raises:
+        PluginError: the rubric gives a rating of something that was not shown, twice, or outside its scale.
+    """
+    if generation.finish == "error":
+        return None
+    cut = generation.finish != "stop"
+    parsed = rubric.parse(generation.text, order)
+    found = _checked(rubric, parsed, order)
+    if cut and parsed.unfinished is not None:
+        # The last block of a reply that was cut off may be missing its second digit, or its second thoughts.
+        found.pop(parsed.unfinished, None)
+    ratings = tuple(
+        found.get(Cell(response, aspect), Rating(response, aspect, None))
+        for response in order
+        for aspect in rubric.aspects
+    )
+    key = call_key(judge, request)
+    name = rubric_name(rubric)
+    status = _status(generation, ratings)
+    identity = annotation_id(key, name, f"{rubric.name}@{rubric.parser}")
+    return Annotation(identity, instruction_id, judge, name, tuple(order), status, ratings, key)
+
+
+def _checked(rubric: Rubric, parsed: Parsed, order: Sequence[str]) -> dict[Cell, Rating]:
+    """Ratings by cell, once it is sure that they are of what was asked."""
+    low, high = rubric.scale
+    wanted = {Cell(response, aspect) for response in order for aspect in rubric.aspects}
+    found: dict[Cell, Rating] = {}
+    for rating in parsed.ratings:
+        cell = Cell(rating.response_id, rating.aspect)
+        if cell not in wanted or cell in found or (rating.score is not None and not low <= rating.score <= high):
+            raise PluginError(
+                f"rubric {rubric.name}: its parser gives {rating.aspect} = {rating.score} for response "
+                f"{rating.response_id}, which was not asked for, is there twice, or is outside {low} to {high}; mend "
+                "the parser, the reply is in the ledger"
+            )
+        found[cell] = rating
+    return found
+
+
+def _status(generation: Generation, ratings: Sequence[Rating]) -> AnnotationStatus:
+    scored = sum(rating.score is not None for rating in ratings)
+    if generation.finish in ("refused", "content_filter"):
+        return "refused"
+    if generation.finish == "length":
+        return "truncated"
+    if scored == len(ratings):
+        return "ok"
+    if scored:
+        return "partial"
+    return "refused" if declines(generation.text) else "unparsed"
