@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import torch
 
     from vlfeedback.images import Roots
+
+_TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+"""Whose turn it is, by device."""
 
 
 def load(
@@ -97,7 +101,8 @@ class TransformersModel:
         self._checkpoint = checkpoint
         self._batch = batch
         self._loaded: _Loaded | None = None
-        self._lock = threading.Lock()
+        # Two batches at a time on one device only hinder each other: on two cores 71 replies a second, against 265.
+        self._turn = _TURNS[checkpoint.device]
         self._batcher: Any = None
 
     async def answer(self, request: Request) -> Generation:
@@ -122,7 +127,7 @@ class TransformersModel:
                 f"{self.identity}: a local model cannot be held to a JSON schema; use a rubric without one, or serve "
                 'the model with vLLM and use = "openai"'
             )
-        with self._lock:
+        with self._turn:
             loaded = self._load()
             results: dict[int, Generation] = {}
             ready: list[tuple[int, Encoded]] = []
@@ -141,7 +146,7 @@ class TransformersModel:
 
     def close(self) -> None:
         """Release the weights; a later question loads them again."""
-        with self._lock:
+        with self._turn:
             self._loaded = None
         _release()
 
