@@ -8,6 +8,7 @@ derived from it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,6 +78,8 @@ PARSER = "exchange-1"
 """Version of the reading of imported ratings; part of an annotation's id."""
 
 CALLS_AT_ONCE = 4096
+
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class CallStore(Protocol):
@@ -182,9 +185,10 @@ class Intake:
         return dropped
 
     def _item(self, item: Item) -> Iterator[Record]:
-        split = side(item.prompt, item.images, self._eval_share)
+        prompt = item.prompt.strip()
+        split = side(prompt, item.images, self._eval_share)
         usable = [one for one in item.completions if isinstance(one, Completion)]
-        if not item.prompt.strip():
+        if not prompt:
             yield self._drop(Dropped("exchange", item.where, "empty_prompt"))
         elif split is None:
             detail = "its pictures lie on different sides of the split"
@@ -192,9 +196,10 @@ class Intake:
         elif not usable:
             yield self._drop(Dropped("exchange", item.where, "no_responses"))
         else:
-            key = instruction_id(item.prompt, item.images)
+            key = instruction_id(prompt, item.images)
             read = [_Read(response_id(key, imported(one.model), None, one.text), one) for one in usable]
-            row = _row_digest(key, read, item.preferences)
+            found = _found(read)
+            row = hash_id("row", key, found, list(item.preferences))
             if row in self._rows:
                 yield self._drop(Dropped("exchange", item.where, "duplicate", f"an earlier row is the same: {key}"))
                 return
@@ -204,17 +209,17 @@ class Intake:
             else:
                 self._instructions.add(key)
                 self.books.instructions += 1
-                yield Instruction(key, item.prompt, item.images, self._origin, item.category, split=split)
-            yield from self._inside(key, item, read)
+                yield Instruction(key, prompt, item.images, self._origin, item.category, split=split)
+            yield from self._inside(key, item, read, found)
 
-    def _inside(self, key: str, item: Item, read: Sequence[_Read]) -> Iterator[Record]:
+    def _inside(self, key: str, item: Item, read: Sequence[_Read], found: str) -> Iterator[Record]:
         """Responses, annotation and pairs of a row that is kept."""
         books = self.books
         unusable = [one for one in item.completions if isinstance(one, Dropped)]
         books.completions += len(item.completions)
         books.completions_dropped += len(unusable)
         yield from unusable
-        parts = [*(["image", image.sha256] for image in item.images), ["text", item.prompt]]
+        parts = _json([*(["image", image.sha256] for image in item.images), ["text", item.prompt]])
         for one in read:
             if one.id in self._responses:
                 books.shared += 1
@@ -225,10 +230,12 @@ class Intake:
             call = self._call(model, "decode", parts, one.completion.raw)
             yield Response(one.id, key, model, one.completion.text, "stop", None, call)
         if self._judge:
-            yield self._annotation(key, item.where, read, whole=not unusable)
+            yield self._annotation(key, item.where, read, found, whole=not unusable)
         yield from self._pairs(key, item, read)
 
-    def _annotation(self, key: str, where: str, read: Sequence[_Read], *, whole: bool) -> Annotation | Dropped:
+    def _annotation(
+        self, key: str, where: str, read: Sequence[_Read], found: str, *, whole: bool
+    ) -> Annotation | Dropped:
         ratings = tuple(
             Rating(one.id, verdict.aspect, verdict.score, verdict.rationale)
             for one in read
@@ -237,10 +244,8 @@ class Intake:
         if not ratings:
             self.books.unjudged += 1
             return Dropped("exchange", where, "missing_rating", f"the row has no ratings; instruction {key}")
-        found = [{"response": one.id, "model": one.completion.model, "found": one.completion.found} for one in read]
-        reply = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-        parts = [["instruction", key], *(["response", one.id] for one in read)]
-        call = self._call(imported(self._judge), "annotate", parts, reply)
+        parts = _json([["instruction", key], *(["response", one.id] for one in read)])
+        call = self._call(imported(self._judge), "annotate", parts, found)
         missing = sum(rating.score is None for rating in ratings)
         self.books.annotations += 1
         self.books.ratings += len(ratings) - missing
@@ -272,20 +277,20 @@ class Intake:
                     pair_id(chosen, rejected, strategy), key, chosen, rejected, preference.margin, strategy
                 )
 
-    def _call(self, model: str, purpose: Purpose, parts: Sequence[Sequence[str]], reply: str) -> str:
+    def _call(self, model: str, purpose: Purpose, parts: str, reply: str) -> str:
         """Put one settled call on the list and give its key.
 
         The reply is part of the key: a file may hold several answers of one model to one question, and how they were
         sampled is not known.
         """
-        question = {"imported": hash_id("reply", reply), "parts": parts, "sampling": None, "system": ""}
-        request = json.dumps(question, ensure_ascii=False, separators=(",", ":"))
+        digest = hashlib.sha256(reply.encode("utf-8")).hexdigest()
+        request = f'{{"imported":"{digest}","parts":{parts},"sampling":null,"system":""}}'
         key = hash_id("call", model, request)
         said = Generation(reply, "stop")
         self._calls.append(Call(key, model, request, purpose, said, 0.0, "done", 1, self._now, self._now))
         return key
 
 
-def _row_digest(key: str, read: Sequence[_Read], preferences: Sequence[Preference]) -> str:
-    found = json.dumps([one.completion.found for one in read], sort_keys=True)
-    return hash_id("row", key, [one.id for one in read], found, list(preferences))
+def _found(read: Sequence[_Read]) -> str:
+    """What the judge said of a row as JSON, ratings exactly as found, each with the response it is about."""
+    return _json([{"response": one.id, "model": one.completion.model, "found": one.completion.found} for one in read])

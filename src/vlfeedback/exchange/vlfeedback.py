@@ -5,7 +5,7 @@ lists), as a JSON array, or from the converted Parquet files. Known faults of th
 
 - Ids repeat, and pictures are stored as `<id>.jpg`, so that rows of one id share one file, which may be the wrong
   picture for some of them. Rows are keyed by their content, never by the id. They are kept by default, since the
-  paper's counts include them, and counted; `repeated_ids="drop"` drops every row whose id also stands at another prompt.
+  paper's counts include them, and counted; `repeated_ids="drop"` drops rows whose id also stands at another prompt.
 - Ratings are text and not always a number: only whole numbers from 1 to 5 count, all else is "no rating", never 0.
 - Some GPT-4V answers carry citation marks such as 【12†source】, which are no part of what was said. They are cut from
   the response; the ledger keeps the text as found.
@@ -14,6 +14,7 @@ lists), as a JSON array, or from the converted Parquet files. Known faults of th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Literal, NamedTuple, cast
 from vlfeedback.errors import ImageError
 from vlfeedback.exchange._items import ASPECTS, Completion, Importer, Item, Pictures, Tally, Verdict
 from vlfeedback.exchange._rows import Json, Row, rows
-from vlfeedback.records import Dropped, Image, Reason, hash_id
+from vlfeedback.records import Dropped, Image, Reason
 
 _MARK = r"【[^【】\n]{0,40}†[^【】\n]{0,200}】"
 # A blank before a mark goes with it only where a blank, a sign or the end follows, so that no words grow together.
@@ -30,6 +31,8 @@ _CITATION = re.compile(rf"[ \t]+(?:{_MARK})+(?=[\s.,;:!?)\]]|$)|(?:{_MARK})+")
 _SCORE = re.compile(r"[ \t\r\n]*([1-5])(?:\.0+)?[ \t\r\n]*", re.ASCII)
 _NUMBERED = re.compile(r"(.+?)[-_]?\d*", re.ASCII)
 _FOLDER = "merged_images/"
+_KNOWN = frozenset(ASPECTS)
+_PLAIN: dict[str | int | float, int] = {str(score): score for score in range(1, 6)}
 
 EXAMPLES = (
     (
@@ -157,7 +160,8 @@ class _Released:
         if self._strip and "†" in raw:
             text, marks = _CITATION.subn("", raw)
             tally["responses with citation marks"] += marks > 0
-        tally["empty responses"] += not text.strip()
+        if not text or text.isspace():
+            tally["empty responses"] += 1
         annotations = found.get("annotations")
         # Where any completion of the row is rated, all were asked for, and what lacks is a missing rating.
         verdicts = _verdicts(annotations, tally) if judged else ()
@@ -175,7 +179,7 @@ class _Seen:
 
     def add(self, prompt: str) -> None:
         self.rows += 1
-        key = hash_id("prompt", prompt)[:16]
+        key = hashlib.sha256(prompt.encode("utf-8")).hexdigest()[:16]
         if key not in self.prompts:
             self.prompts = (*self.prompts, key)
 
@@ -247,13 +251,15 @@ def _pick(table: Json, index: int, length: int) -> Json:
 def _verdicts(annotations: Json, tally: Tally) -> tuple[Verdict, ...]:
     """One verdict per aspect, in the order of `ASPECTS`; a missing one has no score."""
     given = annotations if isinstance(annotations, dict) else {}
-    tally["ratings of unknown aspects"] += len(given.keys() - set(ASPECTS))
+    if given.keys() - _KNOWN:
+        tally["ratings of unknown aspects"] += len(given.keys() - _KNOWN)
     verdicts: list[Verdict] = []
     for aspect in ASPECTS:
         entry = given.get(aspect)
         fields = entry if isinstance(entry, dict) else cast("dict[str, Json]", {})
         score, rationale = _score(fields.get("Rating")), fields.get("Rationale")
-        tally["ratings that are no whole number from 1 to 5"] += score is None
+        if score is None:
+            tally["ratings that are no whole number from 1 to 5"] += 1
         verdicts.append(Verdict(aspect, score, rationale if isinstance(rationale, str) else ""))
     return tuple(verdicts)
 
@@ -261,5 +267,7 @@ def _verdicts(annotations: Json, tally: Tally) -> tuple[Verdict, ...]:
 def _score(found: Json) -> int | None:
     if isinstance(found, bool) or not isinstance(found, str | int | float):
         return None
+    if found in _PLAIN:
+        return _PLAIN[found]
     matched = _SCORE.fullmatch(str(found))
     return int(matched[1]) if matched else None
