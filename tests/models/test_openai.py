@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from servers import Server, serve
 
+from vlfeedback import registry
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.models import openai as backend
@@ -91,7 +92,8 @@ def test_what_says_nothing_of_the_question_is_asked_again(fault: str, tmp_path: 
         [reply] = answers(model, ask())
         assert [line["fault"] for line in server.served()] == [fault, fault, None]
     assert reply.finish == "stop"
-    assert model.traffic.sent == 3
+    assert model.traffic.sent == reply.sent == 3
+    assert reply.unsure == (0 if fault in ("500", "503", "408") else 2)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,25 @@ def test_a_reply_that_takes_too_long_is_a_timeout_and_counted(tmp_path: Path, ro
         model = open_model(server, roots, attempts=2, timeout=0.15)
         [reply] = answers(model, ask())
     assert reply.error == "timeout"
-    assert model.traffic.lost == 2
+    assert model.traffic.lost == reply.unsure == reply.sent == 2
+
+
+def test_an_endpoint_that_is_not_there_is_unavailable(roots: Roots, ask: Ask) -> None:
+    model = backend.load(model="m", roots=roots, base_url="http://127.0.0.1:9/v1", attempts=2)
+    with pytest.raises(ModelUnavailable, match="nothing answers"):
+        answers(model, ask())
+    assert model.traffic.sent == 0
+
+
+def test_an_endpoint_that_goes_away_is_given_up_after_a_while(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "log") as server:
+        model = open_model(server, roots, attempts=2, in_flight=2)
+        answers(model, ask())
+    for _ in range(2):
+        [reply] = answers(model, ask())
+        assert (reply.error, reply.sent, reply.unsure) == ("connection", 0, 0)
+    with pytest.raises(ModelUnavailable, match="nothing answers"):
+        answers(model, ask())
 
 
 @pytest.mark.parametrize("fault", ["400", "422"])
@@ -258,7 +278,8 @@ def test_the_identity_is_declared_and_holds_no_address(roots: Roots) -> None:
     assert identity(revision="r1") == "openai:m@r1"
     assert identity(identity="mine") == "mine"
     assert identity(timeout=3, in_flight=2, requests_per_minute=5, attempts=1) == "openai:m"
-    assert identity(detail="low", recipe="fit-512-png") == "openai:m;detail=low;recipe=fit-512-png"
+    assert identity(detail="low", reasoning=True) == "openai:m;detail=low;reasoning=true"
+    assert identity(recipe="fit-512-png") == "openai:m"  # it is in every request
     assert identity(extra={"b": 1, "a": "x"}) == 'openai:m;extra={"a":"x","b":1}'
 
 
@@ -268,7 +289,7 @@ def test_a_missing_picture_is_no_answer_of_the_endpoint(tmp_path: Path, roots: R
     with serve(tmp_path / "log") as server:
         [reply] = answers(open_model(server, roots), request)
         assert not server.served()
-    assert (reply.error, reply.answered) == ("connection", False)
+    assert (reply.error, reply.answered, reply.sent) == ("connection", False, 0)
     assert "0.png" in reply.detail
 
 
@@ -333,3 +354,13 @@ def test_half_a_surrogate_pair_in_a_reply_can_be_stored(tmp_path: Path, roots: R
     with serve(tmp_path / "log", reply=lambda body: "cut \ud83d") as server:
         [reply] = answers(open_model(server, roots), ask("odd \ud83d too"))
     assert reply.text.encode() == "cut \N{REPLACEMENT CHARACTER}".encode()
+
+
+def test_options_are_read_as_the_pipeline_reads_them(roots: Roots) -> None:
+    plugin = registry.find("models", "openai")
+    model = registry.bind(
+        plugin, {"model": "m", "base_url": ["http://a/v1", "http://b/v1"]}, "[[pool]]", inject={"roots": roots}
+    )
+    assert model.hosts == ("a", "b")
+    with pytest.raises(ConfigError, match="base_url"):
+        registry.bind(plugin, {"model": "m", "base_ulr": "http://a/v1"}, "[[pool]]", inject={"roots": roots})

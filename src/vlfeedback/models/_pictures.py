@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from vlfeedback.errors import ConfigError
+from vlfeedback.images import Roots, prepare
 from vlfeedback.records import Image
-
-if TYPE_CHECKING:
-    from vlfeedback.images import Roots
 
 ImageAs = Literal["data", "file", "url"]
 
@@ -62,8 +60,6 @@ class Addresses:
         return (self._urls[root].rstrip("/") + "/" + quote(path)).encode()
 
     def _data(self, image: Image, recipe: str) -> bytes:
-        from vlfeedback.images import prepare
-
         key = (image.sha256, recipe)
         if key in self._kept:
             self._kept.move_to_end(key)

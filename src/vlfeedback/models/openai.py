@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
+from vlfeedback.images import Roots
 from vlfeedback.models import _chat
 from vlfeedback.models._limits import Gate, backoff, retry_after
 from vlfeedback.models._pictures import Addresses, ImageAs
@@ -29,8 +30,6 @@ from vlfeedback.records import Generation, Request
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
-
-    from vlfeedback.images import Roots
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def load(
         roots: Where pictures lie (given by the pipeline).
         base_url: Address up to and with `/v1`; several are replicas of one model.
         api_key_env: Environment variable that holds the key; endpoints that want none get a dummy.
-        identity: Declared identity; default `openai:MODEL[@REVISION]` and any option that changes the question.
+        identity: Declared identity; default `openai:MODEL[@REVISION]` and the options that change the reply.
         revision: Revision or quantisation of the weights, part of the default identity.
         in_flight: Calls outstanding at one time, over all replicas, ≥ 1.
         timeout: Seconds for one attempt, from sending to the last byte.
@@ -72,7 +71,7 @@ def load(
         requests_per_minute: Pace of each endpoint, or None for no limit but its own 429.
         image_as: Send the picture itself, a path on a disk that the server shares (vLLM), or a public address.
         image_url: For `image_as = "url"`: the public address of each image root.
-        recipe: How pictures are prepared where the request does not say; see `images.prepare`.
+        recipe: How this model wants pictures prepared, see `images.prepare`; part of each question.
         detail: Resolution hint on each picture, where the endpoint knows one.
         reasoning: The model thinks before it answers: `max_completion_tokens`, no temperature.
         extra: Further fields of the body, such as `{reasoning_effort = "low"}`.
@@ -86,9 +85,7 @@ def load(
             f"model {model}: base_url must not be empty; in_flight, attempts, timeout, requests_per_minute > 0"
         )
     key = find_key(api_key_env, [host_of(url) for url in urls])
-    declared = identity or _default_identity(
-        model, revision, recipe=recipe, detail=detail, reasoning=reasoning, extra=extra
-    )
+    declared = identity or _default_identity(model, revision, detail=detail, reasoning=reasoning, extra=extra)
     shape = _chat.Shape(model=model, reasoning=reasoning, detail=detail, extra=_chat.extra_members(extra))
     pace = 60.0 / requests_per_minute if requests_per_minute else 0.0
     policy = Policy(in_flight=in_flight, timeout=timeout, attempts=attempts, pace=pace)
@@ -97,8 +94,7 @@ def load(
 
 def _default_identity(model: str, revision: str, **options: Any) -> str:
     name = f"openai:{model}" + (f"@{revision}" if revision else "")
-    plain = {"recipe": "original", "detail": "", "reasoning": False, "extra": None}
-    changed = {key: value for key, value in options.items() if value and value != plain[key]}
+    changed = {key: value for key, value in options.items() if value}
     return name + "".join(f";{key}={_compact(changed[key])}" for key in sorted(changed))
 
 
@@ -150,8 +146,17 @@ class _Replica:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
+    """End of one attempt.
+
+    Attributes:
+        resting: A 429: the endpoint's affair, not an attempt.
+        unsure: No usable reply came, and yet the endpoint may have served and charged the call.
+    """
+
     generation: Generation
-    resting: bool = False  # a 429: the endpoint's affair, not an attempt
+    resting: bool = False
+    unsure: bool = False
+    sent: bool = True
 
 
 class OpenAIModel:
@@ -159,6 +164,7 @@ class OpenAIModel:
 
     Attributes:
         identity: Declared identity; address, limits and prices are no part of it.
+        recipe: How pictures are prepared for it; acts on requests that do not name a recipe themselves.
         hosts: Host names that see prompts and pictures.
         traffic: Counts of what was sent.
     """
@@ -178,12 +184,14 @@ class OpenAIModel:
         self._shape = shape
         self._key = key
         self._pictures = pictures
-        self._recipe = recipe
+        self.recipe = recipe
         self._policy = policy
         self._replicas = [_Replica(url, policy.pace) for url in urls]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = asyncio.Semaphore(policy.in_flight)
         self._same: asyncio.Task[None] | None = None
+        self._ever_reached = False
+        self._unreached_calls = 0
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -199,19 +207,20 @@ class OpenAIModel:
         Returns:
             The reply, or a generation with `finish="error"` and the class of the last failure.
         Raises:
-            ModelUnavailable: the endpoint cannot be used at all (key, model name, address, quota).
+            ModelUnavailable: the endpoint cannot be used at all (key, model name, address, quota, nobody there).
         """
         self._enter_loop()
         if len(self._replicas) > 1:
             await self._agree()
-        recipe = request.recipe if request.recipe != "original" else self._recipe
+        recipe = request.recipe if request.recipe != "original" else self.recipe
         start = self._first_replica(request)
-        attempt, rested = 0, 0.0
+        attempt, rested, sent, unsure = 0, 0.0, 0, 0
         while True:
             replica = self._pick(start, attempt)
             closed = replica.gate.closed_for()
             if closed + rested > LONGEST_REST:
-                return _chat.failure("rate_limited", f"{replica.host} asks to wait {closed:.0f} s", wait=closed)
+                words = f"{replica.host} asks to wait {closed:.0f} s"
+                return replace(_chat.failure("rate_limited", words, wait=closed), sent=sent, unsure=unsure)
             rested += closed
             await replica.gate.pass_through()
             async with self._places:
@@ -221,13 +230,16 @@ class OpenAIModel:
                     content = _chat.body(request, self._shape, lambda image: self._pictures.address(image, recipe))
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
-                    return _chat.failure("connection", f"not sent, a picture cannot be read: {problem}")
+                    return replace(_chat.failure("connection", f"a picture cannot be read: {problem}"), sent=0)
                 outcome = await self._send(replica, content)
+            sent += outcome.sent
+            unsure += outcome.unsure
             if outcome.resting:
                 continue
             attempt += 1
             if outcome.generation.answered or attempt >= self._policy.attempts:
-                return outcome.generation
+                self._note_reached(replica, sent > 0, outcome.generation.detail)
+                return replace(outcome.generation, sent=sent, unsure=unsure)
             replica.failing_until = time.monotonic() + backoff(attempt)
             log.info("%s: attempt %d failed (%s)", self.identity, attempt, outcome.generation.error)
             if self._pick(start, attempt) is replica:
@@ -239,6 +251,12 @@ class OpenAIModel:
             if replica.client is not None:
                 await replica.client.close()
                 replica.client = None
+
+    def _note_reached(self, replica: _Replica, reached: bool, detail: str) -> None:
+        self._unreached_calls = 0 if reached else self._unreached_calls + 1
+        self._ever_reached |= reached
+        if not reached and (not self._ever_reached or self._unreached_calls > self._policy.in_flight):
+            raise ModelUnavailable(f"nothing answers at {replica.url} ({detail}); start the server or mend base_url")
 
     def _enter_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -279,9 +297,10 @@ class OpenAIModel:
             refused = problem
         except (TimeoutError, openai.APITimeoutError):
             self.traffic.lost += 1
-            return _Outcome(_chat.failure("timeout", f"{replica.host}: no reply within {self._policy.timeout:g} s"))
+            words = f"{replica.host}: no reply within {self._policy.timeout:g} s"
+            return _Outcome(_chat.failure("timeout", words), unsure=True)
         except openai.APIConnectionError as problem:
-            return _Outcome(self._unreached(replica, problem))
+            return self._broken(replica, problem)
         self.traffic.answered += 1
         if refused is not None:  # handled out here, so that no error of ours drags the foreign text (or the key) along
             text = self._key.scrub(refused.response.text)
@@ -290,17 +309,17 @@ class OpenAIModel:
         if reply.error == "rate_limited":
             return self._rest(replica, None, reply)
         replica.gate.answered()
-        return _Outcome(replace(reply, latency=time.perf_counter() - began))
+        return _Outcome(replace(reply, latency=time.perf_counter() - began), unsure=not reply.answered)
 
-    def _unreached(self, replica: _Replica, problem: Exception) -> Generation:
+    def _broken(self, replica: _Replica, problem: Exception) -> _Outcome:
         cause = problem.__cause__
         kind = type(cause).__name__ if cause is not None else "connection lost"
-        words = self._key.scrub(f"{replica.host}: {kind} {cause or ''}".strip())
-        if kind == "ConnectError":  # refused or unknown host: certainly never sent
+        failure = _chat.failure("connection", self._key.scrub(f"{replica.host}: {kind} {cause or ''}".strip()))
+        if kind in ("ConnectError", "ConnectTimeout"):  # refused, or an unknown host: certainly never sent
             self.traffic.sent -= 1
-        else:
-            self.traffic.lost += 1
-        return _chat.failure("connection", words)
+            return _Outcome(failure, sent=False)
+        self.traffic.lost += 1
+        return _Outcome(failure, unsure=True)
 
     def _status(self, replica: _Replica, status: int, raw: str, headers: Mapping[str, str]) -> _Outcome:
         words, code = _chat.error_words(raw)

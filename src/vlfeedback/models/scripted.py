@@ -42,7 +42,7 @@ def load(
     Args:
         model: Its name.
         replies: A list, of which each request gets one, chosen by its hash; or a table of replies by a word that
-            occurs in the prompt (the first that does); or, in Python, a function of the request. Empty: a fixed sentence.
+            occurs in the prompt (the first that does); or, in Python, a function of the request. Empty: one sentence.
         identity: Declared identity; default `scripted:MODEL`.
         finish: How replies of a list or a table end.
         delay: Seconds that each call takes.

@@ -11,10 +11,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import ConfigError, ImageError, ModelUnavailable
+from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._noise import KeyedSampler, read_logprobs, seed_of
 from vlfeedback.models._prompts import Encoded, Encoder
@@ -22,8 +23,6 @@ from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs
 
 if TYPE_CHECKING:
     import torch
-
-    from vlfeedback.images import Roots
 
 _TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """Whose turn it is, by device."""
@@ -160,19 +159,17 @@ class TransformersModel:
         return self._loaded
 
     def _read(self, image: Image, recipe: str) -> bytes:
-        from vlfeedback.images import prepare
-
         return prepare(self._roots.open(image), recipe).bytes
 
     def _encode(self, loaded: _Loaded, request: Request) -> Encoded | Generation:
         try:
             encoded = loaded.encoder.encode(request)
         except ImageError as problem:
-            return _chat.failure("connection", f"not asked, a picture cannot be read: {problem}")
+            return replace(_chat.failure("connection", f"a picture cannot be read: {problem}"), sent=0)
         room = loaded.context - len(encoded.ids)
         if room < 1:
             words = f"the prompt has {len(encoded.ids)} tokens, of {loaded.context} that the model can take"
-            return _chat.failure("bad_request", words)
+            return replace(_chat.failure("bad_request", words), sent=0)
         return encoded
 
     def _generate(self, loaded: _Loaded, requests: list[Request], encoded: list[Encoded]) -> list[Generation]:
