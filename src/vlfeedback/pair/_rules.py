@@ -1,0 +1,32 @@
+"""Rules that several strategies share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import combinations
+
+from vlfeedback.pair._contract import Candidate, Decision
+
+NO_RATING = "a rating is missing"
+
+
+def compare(first: int, second: int, values: Sequence[Fraction | None]) -> Decision:
+    """The higher value is chosen; equal ones tie, and a missing one decides nothing."""
+    one, other = values[first], values[second]
+    if one is None or other is None:
+        return Decision(first, second, "incomplete", detail=NO_RATING)
+    if one == other:
+        return Decision(first, second, "tie")
+    return Decision(first, second, margin=one - other) if one > other else Decision(second, first, margin=other - one)
+
+
+def every_two(values: Sequence[Fraction | None]) -> Iterator[Decision]:
+    """`compare` for all combinations."""
+    return (compare(first, second, values) for first, second in combinations(range(len(values)), 2))
+
+
+def whatever_ratings(chosen: int, rejected: int, candidates: Sequence[Candidate]) -> Decision:
+    """A preference that no rating decided; the margin still says what the ratings think of it, and may be negative."""
+    one, other = candidates[chosen].overall, candidates[rejected].overall
+    return Decision(chosen, rejected, margin=None if one is None or other is None else one - other)
