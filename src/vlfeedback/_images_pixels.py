@@ -22,6 +22,14 @@ MAX_PIXELS = 89_000_000
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
 _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+_BEGINNINGS = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tiff",
+    b"MM\0*": ".tiff",
+}
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -152,6 +160,14 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
         for column in range(8):
             bits = bits << 1 | (values[row * 9 + column + 1] > values[row * 9 + column])
     return bits
+
+
+def suffix_of(data: bytes) -> str:
+    """The usual ending of a file that begins with these bytes, `.img` where they are of no known format."""
+    for start, suffix in _BEGINNINGS.items():
+        if data.startswith(start):
+            return suffix
+    return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ".img"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_names import check_relative, split_uri
-from vlfeedback._images_pixels import MAX_PIXELS, Prepared, Size, fingerprint, measure, parse_recipe, prepare
+from vlfeedback._images_pixels import MAX_PIXELS, Prepared, Size, fingerprint, measure, parse_recipe, prepare, suffix_of
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.records import Image, Split, hash_id
 
@@ -122,12 +122,12 @@ class Roots:
             raise ConfigError(f"no image root is called {root!r}{hint} Known: {', '.join(self._places) or 'none'}")
         return self._found(root, relative)
 
-    def add(self, data: bytes, suffix: str) -> Image:
+    def add(self, data: bytes, suffix: str = "") -> Image:
         """Store a picture's bytes under their hash in the root `run`; storing equal bytes again is free.
 
         Args:
             data: A complete image file.
-            suffix: Of the file's name, with its dot: `.png`.
+            suffix: Of the file's name, with its dot: `.png`; empty for the one that the bytes ask for.
         Raises:
             ImageError: the bytes are not a usable picture.
             ConfigError: there is no root `run`.
@@ -136,7 +136,7 @@ class Roots:
         if place is None:
             raise ConfigError(f"pictures can only be added where a root {RUN_ROOT!r} is given")
         digest = hashlib.sha256(data).hexdigest()
-        relative = f"{digest[:2]}/{digest}{check_relative(suffix)}"
+        relative = f"{digest[:2]}/{digest}{check_relative(suffix or suffix_of(data))}"
         size = measure(io.BytesIO(data), f"{RUN_ROOT}:{relative}", self._max_pixels)
         target = place / relative
         if not target.exists():

@@ -1,14 +1,14 @@
 """Room 1: instruction datasets become instructions, one file per format.
 
 A plug-in's `load(path, ...)` returns a reader; the stage does what all formats share: it opens the pictures safely,
-tidies and checks prompts, gives ids, drops duplicates across sources, samples, and puts every instruction on its side of
-the split. Every record that a reader yields leaves the stage either as an instruction or as dropped, with the reason.
+tidies and checks prompts, gives ids, drops duplicates across sources, samples, and puts every instruction on its side
+of the split. Every record that a reader yields leaves the stage as an instruction or as dropped, with the reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,21 +17,28 @@ from vlfeedback.images import Roots, side
 from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason, instruction_id
 from vlfeedback.source._sampling import sampled
 
-__all__ = ["Embedded", "Found", "Named", "Picture", "Reader", "Source", "instructions"]
+__all__ = ["Embedded", "Example", "Found", "Named", "Picture", "Reader", "Source", "instructions"]
 
 
 class Named(NamedTuple):
-    """A picture as a dataset names it: a path below a root; `root` empty means the root of the source."""
+    """A picture as a dataset names it.
+
+    Attributes:
+        path: Relative to the root.
+        root: Name of an image root; empty means that of the source.
+        or_else: Other paths, tried in order while no file is there.
+    """
 
     path: str
     root: str = ""
+    or_else: tuple[str, ...] = ()
 
 
 class Embedded(NamedTuple):
     """A picture whose bytes are inside the dataset; kept in the run folder if its record is."""
 
     data: bytes
-    suffix: str
+    suffix: str = ""
 
 
 Picture = Named | Embedded | Image
@@ -79,6 +86,22 @@ class Source:
     root: str = ""
     sample: int | None = None
     where: str = ""
+
+
+class Example(NamedTuple):
+    """An example of a plug-in: files as they stand in a folder, and what its reader yields for them.
+
+    Attributes:
+        files: Content by name; the contract test writes them and calls `load(folder / path, **options)`.
+        path: Which of them `load` is given; empty for the folder itself.
+        found: Expected, in order; of a `Dropped` the detail is not compared.
+        options: For `load`.
+    """
+
+    files: Mapping[str, str | bytes]
+    path: str
+    found: tuple[Found | Dropped, ...]
+    options: Mapping[str, object] = {}
 
 
 def instructions(
@@ -182,7 +205,14 @@ def _picture(picture: Picture, source: Source, roots: Roots) -> Image:
             f"source {source.name!r} names pictures such as {picture.path!r}, but no root to find them in: "
             'add `images = "NAME"` to it and NAME = "/path/to/folder" under [images]'
         )
-    return roots.find(root, picture.path)
+    *others, last = (picture.path, *picture.or_else)
+    for path in others:
+        try:
+            return roots.find(root, path)
+        except ImageError as error:
+            if error.reason != "missing_image":
+                raise
+    return roots.find(root, last)
 
 
 def _name(source: Source, record_id: str) -> str:

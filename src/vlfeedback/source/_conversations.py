@@ -1,0 +1,99 @@
+"""Conversations in the format of LLaVA: turns of a person and a model, `<image>` marking the picture's place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.source import Found, Picture
+from vlfeedback.source._fields import optional_text, text
+from vlfeedback.source._rows import BadRecord, Fields
+
+Turns = Literal["first", "each"]
+"""Which turns of the person become instructions."""
+
+MARKER = "<image>"
+_LEADING = re.compile(r"\s*<image>\s*")
+_TRAILING = re.compile(r"\s*<image>\s*\Z")
+_PERSON = frozenset({"human", "user"})
+
+
+class Asked(NamedTuple):
+    """A turn of the person and the model's reply to it, if there is one."""
+
+    prompt: str
+    reply: str | None
+
+
+def checked_turns(turns: str) -> Turns:
+    """Check the option `turns`.
+
+    Raises:
+        ConfigError: it is neither `first` nor `each`.
+    """
+    if turns == "first" or turns == "each":
+        return turns
+    raise ConfigError(f"turns = {turns!r}: use 'first' (the first turn of the person) or 'each' (every one of them)")
+
+
+def asked(turns: Sequence[Fields]) -> list[Asked]:
+    """Turns of the person with the replies that follow them.
+
+    Args:
+        turns: With `from` and `value`, or `role` and `content`; other roles than the person's and `system` reply.
+    Raises:
+        BadRecord: nobody asks, or a turn has no text.
+    """
+    found: list[Asked] = []
+    waiting = False
+    for turn in turns:
+        role = text(turn, "from", "role").strip().lower()
+        said = text(turn, "value", "content")
+        if role in _PERSON:
+            found.append(Asked(said, None))
+        elif role != "system" and waiting:
+            found[-1] = found[-1]._replace(reply=said)
+        waiting = role in _PERSON
+    if not found:
+        raise BadRecord("no turn of its conversation is a person's")
+    return found
+
+
+def without_markers(prompt: str, pictures: int) -> str:
+    """Remove the format's own `<image>` at the beginning or the end, at most one per picture.
+
+    One inside the text, or more than there are pictures, is what somebody wrote, and stays.
+    """
+    for _ in range(pictures):
+        if match := _LEADING.match(prompt):
+            prompt = prompt[match.end() :]
+        elif match := _TRAILING.search(prompt):
+            prompt = prompt[: match.start()]
+        else:
+            break
+    return prompt
+
+
+def found_in_turns(
+    record_id: str, turns: Sequence[Fields], pictures: tuple[Picture, ...], which: Turns, category: str = ""
+) -> Iterator[Found]:
+    """Instructions of one conversation.
+
+    Args:
+        record_id: Of the record; with `each`, `#1`, `#2`, … is appended.
+        which: `first` or `each`; later turns stand alone then, although they may refer to earlier ones.
+    Raises:
+        BadRecord: the conversation cannot be read.
+    """
+    for number, (prompt, reply) in enumerate(asked(turns), 1):
+        name = record_id if which == "first" else f"{record_id}#{number}"
+        yield Found(name, without_markers(prompt, len(pictures)), pictures, category, reference=reply)
+        if which == "first":
+            break
+
+
+def name_of(fields: Fields, otherwise: str) -> str:
+    """A record's own id, or the place where it stands."""
+    return optional_text(fields, "id", "question_id") or otherwise

@@ -1,0 +1,154 @@
+"""Typed access to the fields of a record, and the field map that the plain formats share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast, get_args
+
+from vlfeedback.records import Conduct
+from vlfeedback.source import Embedded, Found, Named, Picture
+from vlfeedback.source._rows import BadRecord, Fields, Row, as_fields
+
+_CONDUCTS: frozenset[str] = frozenset(get_args(Conduct))
+
+
+class FieldMap(NamedTuple):
+    """Which field of a record holds what."""
+
+    prompt: str
+    image: str
+    record_id: str
+    category: str
+    reference: str
+    conduct: str
+
+
+def optional_text(fields: Fields, *keys: str) -> str | None:
+    """The first of some fields that is there and not null, as text; numbers are written out.
+
+    Raises:
+        BadRecord: it is a list, an object or a truth value.
+    """
+    for key in keys:
+        value = fields.get(key)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        raise BadRecord(f"field {key!r} is {_kind(value)}, not text")
+    return None
+
+
+def text(fields: Fields, *keys: str) -> str:
+    """The first of some fields that is there, as text.
+
+    Raises:
+        BadRecord: none is there, or it is no text.
+    """
+    value = optional_text(fields, *keys)
+    if value is None:
+        raise BadRecord(
+            f"it has no field {' or '.join(map(repr, keys))}; it has {', '.join(map(str, fields)) or 'none'}"
+        )
+    return value
+
+
+def objects(fields: Fields, *keys: str) -> list[Fields]:
+    """The first of some fields that is there, as a list of objects.
+
+    Raises:
+        BadRecord: none is there, or it is something else.
+    """
+    for key in keys:
+        value = fields.get(key)
+        if value is None:
+            continue
+        if isinstance(value, list):
+            entries = [as_fields(entry) for entry in cast("list[object]", value)]
+            if all(entry is not None for entry in entries):
+                return [entry for entry in entries if entry is not None]
+        raise BadRecord(f"field {key!r} is not a list of objects")
+    raise BadRecord(f"it has no field {' or '.join(map(repr, keys))}; it has {', '.join(map(str, fields)) or 'none'}")
+
+
+def texts(fields: Fields, *keys: str) -> list[str]:
+    """The first of some fields that is there, as a list; a single text is a list of one, an empty text of none.
+
+    Raises:
+        BadRecord: it is neither text nor a list of texts.
+    """
+    for key in keys:
+        value = fields.get(key)
+        if value is None:
+            continue
+        entries = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
+        if all(isinstance(entry, str) for entry in entries):
+            return [entry for entry in entries if isinstance(entry, str) and entry]
+        raise BadRecord(f"field {key!r} is not text and not a list of texts")
+    return []
+
+
+def named(fields: Fields, *keys: str) -> tuple[Named, ...]:
+    """Pictures that a field names by path."""
+    return tuple(Named(path) for path in texts(fields, *keys))
+
+
+def from_patterns(picture_id: str, patterns: Sequence[str]) -> Named:
+    """A picture known by its id: `{}` in each pattern stands for it, and the first file that exists is taken."""
+    paths = [pattern.replace("{}", picture_id) for pattern in patterns]
+    if not paths:
+        raise BadRecord("`image_files` names no pattern")
+    return Named(paths[0], or_else=tuple(paths[1:]))
+
+
+def embedded(encoded: str) -> Embedded:
+    """A picture as base64 text.
+
+    Raises:
+        BadRecord: `bad_image`: it is not base64.
+    """
+    try:
+        return Embedded(base64.b64decode("".join(encoded.split()), validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise BadRecord(f"its picture is not base64: {error}", "bad_image") from error
+
+
+def mapped(row: Row, fields_of: FieldMap) -> Found:
+    """Read a plain record by a field map; a field that is not there is no error unless it is the prompt."""
+    fields = row.fields
+    conduct = optional_text(fields, fields_of.conduct) or None
+    if conduct is not None and conduct not in _CONDUCTS:
+        raise BadRecord(f"conduct is {conduct!r}, not one of {', '.join(sorted(_CONDUCTS))}")
+    return Found(
+        record_id=optional_text(fields, fields_of.record_id) or row.name,
+        prompt=text(fields, fields_of.prompt),
+        images=_pictures(fields.get(fields_of.image), fields_of.image),
+        category=optional_text(fields, fields_of.category) or "",
+        conduct=cast("Conduct | None", conduct),
+        reference=optional_text(fields, fields_of.reference) or None,
+    )
+
+
+def _pictures(value: object, key: str) -> tuple[Picture, ...]:
+    """Pictures of a field: a path, bytes, an object with `bytes` and `path`, or a list of these."""
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str):
+        return (Named(value),)
+    if isinstance(value, bytes):
+        return (Embedded(value),)
+    if isinstance(value, Mapping):
+        entry = cast("Fields", value)
+        inside = entry.get("bytes")
+        return _pictures(inside if inside is not None else entry.get("path"), key)
+    if isinstance(value, list):
+        return tuple(picture for entry in cast("list[object]", value) for picture in _pictures(entry, key))
+    raise BadRecord(f"field {key!r} is {_kind(value)}, not the path of a picture")
+
+
+def _kind(value: object) -> str:
+    return {"bool": "true or false", "dict": "an object", "list": "a list"}.get(type(value).__name__, "something else")

@@ -1,0 +1,90 @@
+"""Records of a CSV or Parquet file, streamed."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+# pyarrow has no types of its own.
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.records import Dropped
+from vlfeedback.source._rows import Fields, Row, not_utf8, open_file
+
+LONGEST_CELL = 64 * 2**20
+"""Characters of a CSV cell; the standard library's limit of 131,072 is too small for some prompts."""
+
+_ROWS_AT_ONCE = 64
+
+
+def csv_rows(path: Path, delimiter: str) -> Iterator[Row | Dropped]:
+    """Read a CSV file with a header; cells keep their text, empty ones are missing.
+
+    Args:
+        path: UTF-8, quoted as spreadsheets do.
+        delimiter: One character.
+    Raises:
+        ConfigError: the delimiter is not one character.
+        DataError: there is no such file, it has no header, is in another encoding, or is damaged.
+    """
+    if len(delimiter) != 1:
+        raise ConfigError(f"delimiter = {delimiter!r}: give one character, for example ','")
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+    with open_file(path) as stream:
+        reader = csv.reader(_text_lines(stream, path), delimiter=delimiter, strict=True)
+        header = _next(reader, path)
+        if header is None:
+            raise DataError(f"{path} is empty: its first line must name the columns")
+        while (cells := _next(reader, path)) is not None:
+            name = f"line {reader.line_num}"
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                detail = f"{name} has {len(cells)} cells, the header {len(header)}"
+                yield Dropped("source", name, "bad_record", detail)
+                continue
+            yield Row(name, {column: cell for column, cell in zip(header, cells, strict=True) if cell != ""})
+
+
+def parquet_rows(path: Path) -> Iterator[Row | Dropped]:
+    """Read a Parquet file, a few rows at a time: they may hold pictures.
+
+    Raises:
+        DataError: there is no such file, or it is not Parquet.
+    """
+    with open_file(path) as stream:
+        try:
+            table = pq.ParquetFile(stream)
+            number = 0
+            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(f"row {number}", cast("Fields", fields))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{path} cannot be read as Parquet: {error}. Check that it was copied completely"
+            ) from error
+
+
+def _text_lines(stream: BinaryIO, path: Path) -> Iterator[str]:
+    start = 0
+    for number, raw in enumerate(stream, 1):
+        try:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, number, start + error.start, error) from error
+        start += len(raw)
+
+
+def _next(reader: Iterator[list[str]], path: Path) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        line = getattr(reader, "line_num", "?")
+        raise DataError(f"{path}, line {line}: damaged CSV: {error}. Look for a quote that is not closed") from error

@@ -1,0 +1,94 @@
+"""A folder of pictures: the quickest way to feedback on your own images.
+
+Tested on: the picture folders of OwlEval and RLAIF-V, with `questions.txt` of SVIT as prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.records import Dropped
+from vlfeedback.source import Example, Found, Named, Reader
+from vlfeedback.source._rows import not_utf8, open_file
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+"""Endings of files that are taken for pictures."""
+
+
+def load(path: Path, *, prompt: str = "Describe this image in detail.", prompts: str = "") -> Reader:
+    """Read a folder of pictures and its sub-folders, by name.
+
+    The prompts of `cat.jpg` are the lines of `cat.txt` beside it, if that is there. Otherwise it is one line of the
+    file `prompts`, chosen by the picture's name, or `prompt`. The source's `images` must be a root that is this folder.
+    The category is the sub-folder.
+
+    Args:
+        path: The folder.
+        prompt: For pictures without a file of their own.
+        prompts: A text file of prompts, one a line, relative to the folder or absolute; instead of `prompt`.
+    Raises:
+        DataError: the folder or the file of prompts is not there, or is empty.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder. Check `path` of the source")
+    choices = _lines(path / prompts) if prompts else [prompt]
+    if not choices or not choices[0].strip():
+        raise ConfigError(f"no prompts for {path}: give `prompt`, or in `prompts` a file with one a line")
+
+    def read() -> Iterator[Found | Dropped]:
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
+                continue
+            name = file.relative_to(path).as_posix()
+            parent = file.parent.relative_to(path).as_posix()
+            category = "" if parent == "." else parent
+            beside = file.with_suffix(".txt")
+            own = _lines(beside) if beside.is_file() else [_choose(name, choices)]
+            if not own:
+                yield Dropped("source", name, "empty_prompt", f"{beside.name} has no line with text")
+            for number, line in enumerate(own, 1):
+                yield Found(name if len(own) == 1 else f"{name}#{number}", line, (Named(name),), category)
+
+    return read
+
+
+def _choose(name: str, choices: list[str]) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return choices[int.from_bytes(digest[:8], "big") % len(choices)]
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a text file that are not blank."""
+    with open_file(path) as stream:
+        raw = stream.read()
+    try:
+        return [line.strip() for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, raw[: error.start].count(b"\n") + 1, error.start, error) from error
+
+
+EXAMPLES = (
+    Example(
+        {
+            "b.PNG": b"",
+            "a.jpg": b"",
+            "a.txt": "What is it?\n\nWhere is it?\n",
+            "x/c.webp": b"",
+            "x/d.webp": b"",
+            "x/d.txt": " \n",
+            "note.md": "no picture",
+        },
+        "",
+        (
+            Found("a.jpg#1", "What is it?", (Named("a.jpg"),)),
+            Found("a.jpg#2", "Where is it?", (Named("a.jpg"),)),
+            Found("b.PNG", "Describe.", (Named("b.PNG"),)),
+            Found("x/c.webp", "Describe.", (Named("x/c.webp"),), "x"),
+            Dropped("source", "x/d.webp", "empty_prompt"),
+        ),
+        {"prompt": "Describe."},
+    ),
+)

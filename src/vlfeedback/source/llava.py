@@ -1,0 +1,81 @@
+"""LLaVA-Instruct and everything in its format: `id`, `image`, `conversations` with turns of `human` and `gpt`.
+
+Tested on: the record in POVID's README and the rows of Prometheus-Vision, which are of this format. The file of
+LLaVA-Instruct-150K itself was not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlfeedback.records import Dropped
+from vlfeedback.source import Example, Found, Named, Reader
+from vlfeedback.source._conversations import checked_turns, found_in_turns, name_of
+from vlfeedback.source._fields import named, objects
+from vlfeedback.source._rows import Row, json_reader
+
+
+def load(path: Path, *, turns: str = "first", category: str = "") -> Reader:
+    """Read a file of conversations.
+
+    The instruction is the first turn of the person and its reply the reference; later turns are left out, because they
+    cannot be understood without the earlier ones. `turns = "each"` makes every turn of the person an instruction of its
+    own. The format's `<image>` at the beginning or end of a turn is removed; any other stays text. Roles and texts may
+    also be called `role` and `content`, the conversation `messages`, the pictures `images`.
+
+    Args:
+        path: A JSON list or JSON lines.
+        turns: `first` or `each`.
+        category: For all instructions; LLaVA keeps its kinds in different files.
+    Raises:
+        ConfigError: `turns` is neither.
+    """
+    which = checked_turns(turns)
+
+    def found_in(row: Row) -> Iterator[Found]:
+        talk = objects(row.fields, "conversations", "messages")
+        pictures = named(row.fields, "image", "images")
+        yield from found_in_turns(name_of(row.fields, row.name), talk, pictures, which, category)
+
+    return json_reader(path, found_in)
+
+
+_TALK = (
+    '{"id": "7", "image": "cat.jpg", "conversations": [{"from": "human", "value": "<image>\\nWho is asleep?"},'
+    ' {"from": "gpt", "value": "The cat."}, {"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]}'
+)
+
+EXAMPLES = (
+    Example(
+        {"talk.json": f"[{_TALK}]"},
+        "talk.json",
+        (Found("7", "Who is asleep?", (Named("cat.jpg"),), reference="The cat."),),
+    ),
+    Example(
+        {"talk.jsonl": _TALK},
+        "talk.jsonl",
+        (
+            Found("7#1", "Who is asleep?", (Named("cat.jpg"),), "conversation", reference="The cat."),
+            Found("7#2", "Where?", (Named("cat.jpg"),), "conversation", reference="There."),
+        ),
+        {"turns": "each", "category": "conversation"},
+    ),
+    Example(
+        {
+            "edges.jsonl": '{"conversations": [{"from": "human", "value": "What does <image> mean in HTML?"}]}\n'
+            '{"image": "a.png", "conversations": [{"from": "human", "value": "Explain <image> here.\\n<image>"}]}\n'
+            '{"image": "a.png", "conversations": [{"from": "gpt", "value": "Hello."}]}\n'
+            "{broken\n"
+            '{"image": ["a.png", "b.png"], "messages": [{"role": "user", "content": "<image><image>Compare."}]}\n'
+        },
+        "edges.jsonl",
+        (
+            Found("line 1", "What does <image> mean in HTML?"),
+            Found("line 2", "Explain <image> here.", (Named("a.png"),)),
+            Dropped("source", "line 3", "bad_record"),
+            Dropped("source", "line 4", "bad_record"),
+            Found("line 5", "Compare.", (Named("a.png"), Named("b.png"))),
+        ),
+    ),
+)

@@ -1,0 +1,70 @@
+"""PMC-VQA: multiple-choice questions on figures of biomedical papers.
+
+Not seen. The layout is taken from general knowledge of the release: CSV with `Figure_path`, `Question`, `Answer`,
+`Choice A` to `Choice D` (each beginning with its letter and a colon) and, in one of its versions, `Answer_label`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlfeedback.source import Example, Found, Named, Reader
+from vlfeedback.source._fields import named, optional_text, text
+from vlfeedback.source._rows import Fields, Row, row_reader
+from vlfeedback.source._table_rows import csv_rows
+
+_LETTER = re.compile(r"\s*[A-D]\s*:\s*")
+
+
+def load(path: Path, *, choices: bool = True) -> Reader:
+    """Read a file of PMC-VQA.
+
+    Args:
+        path: CSV, UTF-8.
+        choices: Put the four choices behind the question, one a line.
+    """
+
+    def found_in(row: Row) -> Iterator[Found]:
+        fields = row.fields
+        offered = _choices(fields)
+        answer = (optional_text(fields, "Answer") or "").strip()
+        label = answer if answer in offered else (optional_text(fields, "Answer_label") or "").strip()
+        question = text(fields, "Question").strip()
+        yield Found(
+            record_id=optional_text(fields, "index", "") or row.name,
+            prompt="\n".join([question, *offered.values()]) if choices else question,
+            images=named(fields, "Figure_path"),
+            reference=offered.get(label, answer) or None,
+        )
+
+    return row_reader(lambda: csv_rows(path, ","), found_in)
+
+
+def _choices(fields: Fields) -> dict[str, str]:
+    """The choices by letter, each as `A: text`."""
+    found: dict[str, str] = {}
+    for letter in "ABCD":
+        choice = optional_text(fields, f"Choice {letter}")
+        if choice is not None:
+            found[letter] = f"{letter}: {_LETTER.sub('', choice, count=1).strip()}"
+    return found
+
+
+EXAMPLES = (
+    Example(
+        {
+            "train.csv": "Figure_path,Question,Answer,Choice A,Choice B,Answer_label\n"
+            "f1.jpg,What is shown? ,Bone, A:Skin , B:Bone ,B\n"
+        },
+        "train.csv",
+        (Found("line 2", "What is shown?\nA: Skin\nB: Bone", (Named("f1.jpg"),), reference="B: Bone"),),
+    ),
+    Example(
+        {"train_2.csv": "index,Figure_path,Question,Choice A,Choice B,Answer\n8,f1.jpg,What is shown?,Skin,Bone,A\n"},
+        "train_2.csv",
+        (Found("8", "What is shown?", (Named("f1.jpg"),), reference="A: Skin"),),
+        {"choices": False},
+    ),
+)
