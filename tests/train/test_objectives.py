@@ -1,0 +1,117 @@
+"""Objectives as arithmetic: worked examples, the formula for two responses, ties, bounds."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.train import LossInput, Preferences
+from vlfeedback.train.sigmoid import dpo_loss
+
+NAMES = ("sigmoid", "anchored", "best_response")
+CASES = [(name, n) for name in NAMES for n in range(3)]
+
+
+def plug_in(name: str) -> Any:
+    return importlib.import_module(f"vlfeedback.train.{name}")
+
+
+def preferences(case: LossInput) -> Preferences:
+    best = [] if case.best is None else [case.best]
+    return Preferences(
+        torch.tensor(case.pairs, dtype=torch.long).reshape(-1, 2),
+        torch.tensor(case.weights, dtype=torch.float64),
+        torch.tensor(best, dtype=torch.long),
+        torch.tensor([case.best if case.best is not None else pair[0] for pair in case.pairs], dtype=torch.long),
+    )
+
+
+def wide(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_worked_examples(name: str, number: int) -> None:
+    case, expected = plug_in(name).EXAMPLES[number]
+    objective = plug_in(name).load(**dict(case.options))
+    out = objective(wide(*case.policy), wide(*case.reference), torch.tensor(case.lengths), preferences(case))
+    assert out.losses.tolist() == pytest.approx(list(expected), abs=1e-9)
+    assert out.chosen_rewards.shape == out.rejected_rewards.shape == (len(case.pairs),)
+
+
+def test_two_responses_are_the_formula_of_the_paper() -> None:
+    """beta 0.5, log-ratios 1 and -2: -log sigmoid(0.5 · 3) = log(1 + e^-1.5) = 0.201413."""
+    out = dpo_loss(wide(-4.0, -9.0), wide(-5.0, -7.0), torch.tensor([[0, 1]]), beta=0.5)
+    assert out.losses.item() == pytest.approx(math.log1p(math.exp(-1.5)), abs=1e-12)
+    assert out.chosen_rewards.item() == pytest.approx(0.5)
+    assert out.rejected_rewards.item() == pytest.approx(-1.0)
+
+
+def test_gradient_pushes_chosen_up_and_rejected_down_by_beta_times_the_error() -> None:
+    policy = wide(-4.0, -9.0).requires_grad_()
+    dpo_loss(policy, wide(-4.0, -9.0), torch.tensor([[0, 1]]), beta=0.1).losses.sum().backward()
+    assert policy.grad is not None
+    assert policy.grad.tolist() == pytest.approx([-0.05, 0.05])  # beta · sigmoid(0) = 0.1 / 2
+
+
+def test_no_pair_gives_no_loss_and_rewards_carry_no_gradient() -> None:
+    policy = wide(-1.0, -2.0).requires_grad_()
+    nothing = dpo_loss(policy, wide(-1.0, -2.0), torch.zeros((0, 2), dtype=torch.long), beta=0.1)
+    assert nothing.losses.shape == (0,)
+    some = dpo_loss(policy, wide(-1.0, -2.0), torch.tensor([[1, 0]]), beta=0.1)
+    assert not some.chosen_rewards.requires_grad
+    assert not some.rejected_rewards.requires_grad
+
+
+def test_equal_sides_cost_log_two_and_pull_nowhere() -> None:
+    """A response against itself: log-ratio difference exactly 0, gradient exactly 0."""
+    policy = wide(-3.0).requires_grad_()
+    out = dpo_loss(policy, wide(-5.0), torch.tensor([[0, 0]]), beta=0.1)
+    out.losses.sum().backward()
+    assert out.losses.item() == pytest.approx(math.log(2))
+    assert policy.grad is not None
+    assert policy.grad.item() == 0.0
+
+
+def test_extreme_differences_stay_finite() -> None:
+    out = dpo_loss(wide(-1e5, 0.0), wide(0.0, -1e5), torch.tensor([[0, 1], [1, 0]]), beta=1.0)
+    assert out.losses.tolist() == pytest.approx([2e5, 0.0])
+
+
+@pytest.mark.parametrize("pairs", [[[0, 2]], [[-1, 0]]])
+def test_a_pair_outside_the_batch_is_refused(pairs: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        dpo_loss(wide(-1.0, -2.0), wide(-1.0, -2.0), torch.tensor(pairs), beta=0.1)
+
+
+@pytest.mark.parametrize(("name", "options"), [("sigmoid", {"beta": 0.0}), ("anchored", {"weight": -0.1})])
+def test_impossible_options_are_refused(name: str, options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must"):
+        plug_in(name).load(**options)
+
+
+def test_the_anchor_pulls_the_best_response_up_by_its_share_per_token() -> None:
+    policy = wide(-5.0, -7.0, -6.0).requires_grad_()
+    choice = Preferences(torch.tensor([[0, 1]]), wide(1.0), torch.tensor([2]), torch.tensor([2]))
+    objective = plug_in("anchored").load(beta=0.1, weight=0.9)
+    objective(policy, wide(-5.0, -7.0, -6.0), torch.tensor([2, 2, 3]), choice).losses.sum().backward()
+    assert policy.grad is not None
+    assert policy.grad.tolist() == pytest.approx([-0.05, 0.05, -0.3])
+
+
+def test_plug_ins_load_without_torch() -> None:
+    """Law 1: options are checked before any training, by commands that must stay quick."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, vlfeedback.train, vlfeedback.train.sigmoid, vlfeedback.train.anchored, "
+        "vlfeedback.train.best_response as b; b.load(); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "False"]
