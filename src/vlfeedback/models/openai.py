@@ -26,6 +26,7 @@ from vlfeedback.models import _chat
 from vlfeedback.models._limits import Gate, backoff, retry_after
 from vlfeedback.models._pictures import Addresses, ImageAs
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
+from vlfeedback.models._wire import open_client, unusable
 from vlfeedback.records import Generation, Request
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def load(
     detail: Literal["", "low", "high", "auto"] = "",
     reasoning: bool = False,
     extra: dict[str, Any] | None = None,
+    local: bool | None = None,
 ) -> OpenAIModel:
     """Open a model behind one or more OpenAI-compatible endpoints; nothing is sent before the first question.
 
@@ -75,6 +77,8 @@ def load(
         detail: Resolution hint on each picture, where the endpoint knows one.
         reasoning: The model thinks before it answers: `max_completion_tokens`, no temperature.
         extra: Further fields of the body, such as `{reasoning_effort = "low"}`.
+        local: It runs on your own machines and costs nothing; default: it does if all addresses are this machine's.
+            A price in the table still counts.
     Raises:
         ConfigError: a base_url is no address, or an option is out of its range.
         ModelUnavailable: the endpoint wants a key and the variable is not set.
@@ -89,7 +93,9 @@ def load(
     shape = _chat.Shape(model=model, reasoning=reasoning, detail=detail, extra=_chat.extra_members(extra))
     pace = 60.0 / requests_per_minute if requests_per_minute else 0.0
     policy = Policy(in_flight=in_flight, timeout=timeout, attempts=attempts, pace=pace)
-    return OpenAIModel(declared, shape, urls, key, Addresses(roots, image_as, image_url), recipe, policy)
+    opened = OpenAIModel(declared, shape, urls, key, Addresses(roots, image_as, image_url), recipe, policy)
+    opened.local = all(host in LOOPBACK for host in opened.hosts) if local is None else local
+    return opened
 
 
 def _default_identity(model: str, revision: str, **options: Any) -> str:
@@ -165,7 +171,9 @@ class OpenAIModel:
     Attributes:
         identity: Declared identity; address, limits and prices are no part of it.
         recipe: How pictures are prepared for it; acts on requests that do not name a recipe themselves.
+        name: Name that the endpoint knows.
         hosts: Host names that see prompts and pictures.
+        local: Whether it costs nothing where no price is known.
         traffic: Counts of what was sent.
     """
 
@@ -185,6 +193,8 @@ class OpenAIModel:
         self._key = key
         self._pictures = pictures
         self.recipe = recipe
+        self.name = shape.model
+        self.local = False
         self._policy = policy
         self._replicas = [_Replica(url, policy.pace) for url in urls]
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -334,7 +344,7 @@ class OpenAIModel:
             return _Outcome(_chat.failure("timeout" if status == 408 else "server", f"status {status}: {words}", raw))
         if status >= 500:
             return _Outcome(_chat.failure("server", f"status {status}: {words}", raw, retry_after(headers)))
-        raise ModelUnavailable(_unusable(replica.host, self._shape.model, status, words, headers))
+        raise ModelUnavailable(unusable(replica.host, self._shape.model, status, words, headers))
 
     def _rest(self, replica: _Replica, wait: float | None, generation: Generation) -> _Outcome:
         self.traffic.rested += 1
@@ -344,7 +354,7 @@ class OpenAIModel:
 
     def _client(self, replica: _Replica) -> AsyncOpenAI:
         if replica.client is None:
-            replica.client = _open_client(replica, self._key, self._policy)
+            replica.client = open_client(replica.url, self._key, self._policy.in_flight, self._policy.timeout)
         return replica.client
 
     async def _agree(self) -> None:
@@ -370,40 +380,3 @@ class OpenAIModel:
                 f"the replicas of {self.identity} do not serve one model: {lacking} does not list "
                 f"{self._shape.model!r}; give each model its own pool entry"
             )
-
-
-def _open_client(replica: _Replica, key: Secret, policy: Policy) -> AsyncOpenAI:
-    import httpx2
-    import openai
-
-    limits = httpx2.Limits(max_connections=policy.in_flight + 4, max_keepalive_connections=policy.in_flight + 4)
-    timeout = httpx2.Timeout(policy.timeout, connect=min(15.0, policy.timeout))
-    # No redirects: they would show pictures to a host that nobody agreed to. No proxies on this very machine.
-    settings: Any = {
-        "limits": limits,
-        "timeout": timeout,
-        "follow_redirects": False,
-        "trust_env": replica.host not in LOOPBACK,
-    }
-    try:
-        http = openai.DefaultAioHttpClient(**settings)
-    except RuntimeError:  # aiohttp is not installed; it costs half the processor time per call where it is
-        http = openai.DefaultAsyncHttpxClient(**settings)
-    return openai.AsyncOpenAI(
-        api_key=key.reveal(), base_url=replica.url, max_retries=0, timeout=timeout, http_client=http
-    )
-
-
-def _unusable(host: str, model: str, status: int, words: str, headers: Mapping[str, str]) -> str:
-    if status == 401:
-        return f"{host} refuses the API key (401: {words}); check the variable named by api_key_env"
-    if status == 403:
-        return f"{host} forbids this (403: {words}); check what the key may do and whether {model!r} is open to it"
-    if status == 404:
-        return f"{host} has no such model or address (404: {words}); check model = {model!r} and base_url (…/v1)"
-    if status == 429:
-        return f"{host}: the account has nothing left to spend (429: {words}); top it up, then run again"
-    if 300 <= status < 400:
-        place = headers.get("location", "elsewhere")
-        return f"{host} redirects to {place}; pictures are not sent on: write that address as base_url if you trust it"
-    return f"{host} answers {status}: {words}; check base_url and model = {model!r}"

@@ -1,0 +1,303 @@
+"""What calls cost: a price table that people can read and edit, and the tokens that a picture is.
+
+A model without a price is refused. Other tools count it as free, and every picture as 85 tokens; a budget is worth
+nothing then.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.records import Request, Usage
+
+_DATED = re.compile(r"(.+)-\d{4}-\d{2}-\d{2}")
+_FIT = re.compile(r"fit-(\d+)-")
+MESSAGE_OVERHEAD = 64
+"""Tokens that a chat format adds around the texts of a request, generously."""
+
+
+class ImageRule(BaseModel):
+    """How many tokens a picture is.
+
+    Attributes:
+        kind: `tiles` of 512 pixels after scaling, `patches` of `side` pixels, or a `fixed` number.
+        base: Tokens of any picture, and all of one at low detail (tiles).
+        tile: Tokens per tile.
+        side: Pixels of a patch's side.
+        least: Fewest tokens of a picture (patches): smaller ones are enlarged.
+        most: Most tokens of a picture (patches): larger ones are shrunk.
+        tokens: The fixed number.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["tiles", "patches", "fixed"]
+    base: int = Field(default=0, ge=0)
+    tile: int = Field(default=0, ge=0)
+    side: int = Field(default=28, ge=1)
+    least: int = Field(default=1, ge=1)
+    most: int = Field(default=16_384, ge=1)
+    tokens: int = Field(default=0, ge=0)
+
+
+def image_tokens(rule: ImageRule, width: int, height: int, *, detail: str = "high") -> int:
+    """Tokens that a picture costs.
+
+    Args:
+        rule: Of the model.
+        width: Pixels as sent; 0 if unknown, which gives the most that the rule can.
+        height: Pixels as sent.
+        detail: `low`, or anything else for the full resolution.
+    Source:
+        Tiles: OpenAI's vision guide. Patches: the resizing of Qwen2-VL's image processor.
+    """
+    if rule.kind == "fixed":
+        return rule.tokens
+    if rule.kind == "tiles":
+        return rule.base if detail == "low" else rule.base + rule.tile * _tiles(width, height)
+    return rule.most if width < 1 or height < 1 else _patches(rule, width, height)
+
+
+def _tiles(width: int, height: int) -> int:
+    if width < 1 or height < 1:
+        width, height = 2048, 768  # 4 × 2 tiles: the most there is
+    scale = min(1.0, 2048 / max(width, height))
+    scale *= min(1.0, 768 / (min(width, height) * scale))
+    # rounding before the ceiling: 1024 × 768 must not become 1024.0000001 and a third column
+    return math.ceil(round(width * scale, 6) / 512) * math.ceil(round(height * scale, 6) / 512)
+
+
+def _patches(rule: ImageRule, width: int, height: int) -> int:
+    side = rule.side
+    least, most = rule.least * side * side, rule.most * side * side
+    rows, columns = (round(pixels / side) for pixels in (height, width))  # 0 for a sliver: it is enlarged below
+    area = rows * columns * side * side
+    if area > most:
+        shrink = math.sqrt(width * height / most)
+        rows, columns = (max(1, math.floor(pixels / shrink / side)) for pixels in (height, width))
+    elif area < least:
+        enlarge = math.sqrt(least / (width * height))
+        rows, columns = (math.ceil(pixels * enlarge / side) for pixels in (height, width))
+    return rows * columns
+
+
+class _Entry(BaseModel):
+    """[models.NAME]: prices per million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    input: float | None = Field(default=None, ge=0)
+    output: float | None = Field(default=None, ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    images: str = ""
+    local: bool = False
+    date: str = ""
+    source: str = ""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    currency: str = "USD"
+    models: dict[str, _Entry] = {}
+    images: dict[str, ImageRule] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one model costs, per million tokens, in the table's currency.
+
+    Attributes:
+        name: Entry of the table.
+        cached: For input that the endpoint had in its cache.
+        images: How it counts pictures; None if the entry does not say.
+        local: Runs on the user's own machines: all prices are 0.
+        date: When the price was true, as the table says.
+    """
+
+    name: str
+    currency: str
+    input: float
+    output: float
+    cached: float
+    images: ImageRule | None
+    local: bool
+    date: str = ""
+
+    def cost(self, usage: Usage) -> float:
+        """Cost of a call from the tokens that its endpoint counted; reasoning is in the output already."""
+        plain = max(0, usage.input - usage.cached)
+        return (plain * self.input + usage.cached * self.cached + usage.output * self.output) / 1e6
+
+    def reserve(self, request: Request) -> float:
+        """Upper bound of the cost of a request: a byte of text is at most a token, and the reply as long as allowed.
+
+        Raises:
+            ConfigError: the request has pictures and the entry does not say how many tokens they are.
+        """
+        if self.local:
+            return 0.0
+        text = len(request.system.encode("utf-8", "surrogatepass")) + len((request.schema or "").encode())
+        text += sum(len(part.text.encode("utf-8", "surrogatepass")) for part in request.parts if part.text)
+        pictures = sum(self.picture(*sent_size(image.width, image.height, request.recipe)) for image in request.images)
+        entered = text + MESSAGE_OVERHEAD + pictures
+        return (entered * self.input + request.sampling.max_tokens * self.output) / 1e6
+
+    def picture(self, width: int, height: int, *, detail: str = "high") -> int:
+        """Tokens of a picture.
+
+        Raises:
+            ConfigError: the entry does not say how they are counted.
+        """
+        if self.local and self.images is None:
+            return 0
+        if self.images is None:
+            raise ConfigError(
+                f'the price of {self.name!r} does not say how many tokens a picture is; add `images = "RULE"` to '
+                "its entry in your price table"
+            )
+        return image_tokens(self.images, width, height, detail=detail)
+
+
+def sent_size(width: int, height: int, recipe: str) -> tuple[int, int]:
+    """Pixels of a picture after a preparation recipe (see `images.prepare`)."""
+    fit = _FIT.match(recipe)
+    if fit is None or max(width, height) <= int(fit.group(1)):
+        return width, height
+    scale = int(fit.group(1)) / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+FREE = Price("local", "", 0.0, 0.0, 0.0, None, local=True)
+"""The price of what runs on the user's own machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """A price table; `read` makes it.
+
+    Attributes:
+        currency: Of all prices.
+        models: Prices by name or pattern, in order of search.
+        where: What to name in errors.
+    """
+
+    currency: str
+    models: Mapping[str, Price]
+    where: str
+
+    def find(self, *names: str, local: bool = False) -> Price:
+        """The price of a model.
+
+        Args:
+            names: Its declared identity, and other names it may be listed under.
+            local: The user says that it runs on their own machine: free, unless the table has a price for it.
+        Raises:
+            ConfigError: there is no price; never taken as zero.
+        """
+        known = [form for name in names if name for form in _forms(name)]
+        for form in known:
+            if form in self.models:
+                return self.models[form]
+        for pattern, price in self.models.items():
+            if "*" in pattern and any(fnmatchcase(form, pattern) for form in known):
+                return price
+        if local:
+            return FREE
+        shown = next(iter(names), "")
+        raise ConfigError(
+            f'no price for {shown!r} in {self.where}. Write one: [models."{known[-1] if known else shown}"] with '
+            "input = … and output = … per million tokens (or local = true if it runs on your own machines), in a file "
+            "named by [prices] path"
+        )
+
+    def of(self, model: Any) -> Price:
+        """The price of an opened model, by its identity, its endpoint's name for it, and whether it is local."""
+        return self.find(model.identity, getattr(model, "name", ""), local=bool(getattr(model, "local", False)))
+
+
+def _forms(name: str) -> list[str]:
+    """Forms under which a model may be listed, the fullest first: without options, revision, backend, date."""
+    forms = [name, name.split(";")[0]]
+    forms.append(forms[-1].split("@")[0])
+    forms.append(forms[-1].partition(":")[2] or forms[-1])
+    dated = _DATED.fullmatch(forms[-1])
+    if dated:
+        forms.append(dated.group(1))
+    return list(dict.fromkeys(forms))
+
+
+@lru_cache(maxsize=8)
+def read(path: str | Path = "") -> Prices:
+    """Read a price table; its entries come before those of the shipped one.
+
+    Args:
+        path: The user's table; empty for the shipped one alone.
+    Raises:
+        ConfigError: the file is missing, no TOML, has an unknown key or half a price, or is in another currency.
+    """
+    shipped = _parse(
+        resources.files("vlfeedback").joinpath("prices.toml").read_text("utf-8"), "the shipped prices.toml"
+    )
+    if not str(path):
+        return Prices(
+            shipped.currency, _prices(shipped, shipped.images, "the shipped table"), "the shipped price table"
+        )
+    try:
+        own = _parse(Path(path).read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"cannot read the price table {path}: {problem}") from problem
+    prices = _prices(own, shipped.images | own.images, str(path))
+    others = _prices(shipped, shipped.images, "the shipped table")
+    if own.currency != shipped.currency:  # two currencies cannot be added up: only what is free is kept
+        others = {name: price for name, price in others.items() if price.local}
+    return Prices(own.currency, prices | {name: others[name] for name in others if name not in prices}, str(path))
+
+
+def price(model: str, usage: Usage, *, table: Prices | None = None, local: bool = False) -> float:
+    """Cost of a call of a model; see `Prices.find` and `Price.cost`."""
+    return (table or read()).find(model, local=local).cost(usage)
+
+
+def reserve(model: str, request: Request, *, table: Prices | None = None, local: bool = False) -> float:
+    """Upper bound of the cost of a request to a model; see `Prices.find` and `Price.reserve`."""
+    return (table or read()).find(model, local=local).reserve(request)
+
+
+def _parse(text: str, where: str) -> _File:
+    try:
+        return _File.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigError(f"{where} is no valid TOML: {problem}") from problem
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: {place}: {first['msg'].lower()}") from problem
+
+
+def _prices(file: _File, rules: Mapping[str, ImageRule], where: str) -> dict[str, Price]:
+    prices: dict[str, Price] = {}
+    for name, entry in file.models.items():
+        if entry.images and entry.images not in rules:
+            raise ConfigError(f"{where}: models.{name}: no such image rule {entry.images!r}; known: {', '.join(rules)}")
+        rule = rules[entry.images] if entry.images else None
+        if entry.local:
+            if entry.input or entry.output or entry.cached:
+                raise ConfigError(f"{where}: models.{name}: local = true and a price contradict each other")
+            prices[name] = Price(name, file.currency, 0.0, 0.0, 0.0, rule, local=True, date=entry.date)
+            continue
+        if entry.input is None or entry.output is None:
+            raise ConfigError(f"{where}: models.{name}: needs both input and output (per million tokens)")
+        # without a stated price, cached input costs what other input does: too much, never too little
+        cached = entry.input if entry.cached is None else entry.cached
+        prices[name] = Price(name, file.currency, entry.input, entry.output, cached, rule, False, entry.date)
+    return prices
