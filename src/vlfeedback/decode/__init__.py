@@ -113,10 +113,10 @@ def plan(instruction_id: str, identities: Sequence[str], shares: Sequence[float 
     return tuple(sorted((chosen + spare)[:k], key=rank.__getitem__))
 
 
-def question(instruction: Instruction, sampling: Sampling, system: str = "") -> Request:
-    """The request to a pool model: pictures first, then the prompt as plain text."""
+def question(instruction: Instruction, sampling: Sampling, system: str = "", recipe: str = "original") -> Request:
+    """The request to a pool model: pictures first, prepared by its recipe, then the prompt as plain text."""
     pictures = tuple(Part(image=image) for image in instruction.images)
-    return Request(system, (*pictures, Part(text=instruction.prompt)), sampling, purpose="decode")
+    return Request(system, (*pictures, Part(text=instruction.prompt)), sampling, purpose="decode", recipe=recipe)
 
 
 def slot_id(instruction: str, model: str) -> str:
@@ -191,9 +191,13 @@ def answered(
             yield _Open(instruction, plan(instruction.id, identities, shares, k))
 
     async def ask(one: _Open, wanted: Sequence[int]) -> _Open:
-        request = question(one.instruction, sampling, system)
-        replies = await asyncio.gather(*(pool[index].model.answer(request) for index in wanted), return_exceptions=True)
-        for index, reply in zip(wanted, replies, strict=True):
+        models = [pool[index].model for index in wanted]
+        requests = [
+            question(one.instruction, sampling, system, getattr(model, "recipe", "original")) for model in models
+        ]
+        calls = (model.answer(request) for model, request in zip(models, requests, strict=True))
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+        for index, request, reply in zip(wanted, requests, replies, strict=True):
             if isinstance(reply, BaseException):
                 raise reply
             one.settled[index] = read(one.instruction, identities[index], request, reply)

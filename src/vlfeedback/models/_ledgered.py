@@ -69,7 +69,7 @@ class Ledgered:
         book: Ledger and queues of the command.
         price: Cost of a reply from its usage.
         reserve: Upper bound of the cost of a request.
-        recipe: How this model wants pictures prepared; part of the question.
+        recipe: How this model wants pictures prepared; part of the question, so rooms put it into their requests.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Ledgered:
         reserve: Callable[[Request], float],
         recipe: str = "original",
     ) -> None:
-        self.inner, self._book, self._price, self._reserve, self._recipe = inner, book, price, reserve, recipe
+        self.inner, self.recipe, self._book, self._price, self._reserve = inner, recipe, book, price, reserve
 
     @property
     def identity(self) -> str:
@@ -94,8 +94,8 @@ class Ledgered:
             BudgetExceeded: the call could cost more than is left; it is not sent.
             LedgerError: the reply could not be kept; it is not handed on.
         """
-        if request.recipe != self._recipe:
-            request = replace(request, recipe=self._recipe)
+        if request.recipe != self.recipe:
+            request = replace(request, recipe=self.recipe)
         key = call_key(self.identity, request)
         twin = self._book.flying.get(key)
         if twin is not None:  # the same question is under way: wait for its reply instead of buying it twice

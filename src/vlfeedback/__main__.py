@@ -1,0 +1,5 @@
+"""`python -m vlfeedback`."""
+
+from vlfeedback.cli import main
+
+main()

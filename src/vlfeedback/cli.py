@@ -1,0 +1,262 @@
+"""The command line: names, flags and exit codes; what a command does lies in the rooms and in `commands/`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from vlfeedback import __version__
+from vlfeedback.errors import VLFeedbackError
+
+app = typer.Typer(
+    name="vlfeedback",
+    help="Images + instructions → an aligned vision-language model, and the proof that it got better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, progress on stderr.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: train.learning_rate=1e-5")
+]
+Plugins = Annotated[bool, typer.Option("--allow-plugins", help='Allow `use = "package.module:load"`.')]
+Dir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _emit(found: Any, as_json: bool, show: Callable[[Any, Any], None]) -> None:
+    if as_json:
+        print(json.dumps(found if isinstance(found, dict) else found.to_json(), default=str, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    show(found, Console())
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"vlfeedback {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def _run_rooms(run_dir: Path, first: str, last: str, changes: list[str], as_json: bool, plugins: bool) -> None:
+    from vlfeedback import config
+    from vlfeedback.commands import run as command
+
+    opened = command.open_run(run_dir, None, dict(map(config.assignment, changes)))
+    _go(opened, first, last, as_json, plugins)
+
+
+def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool) -> None:
+    from vlfeedback import pipeline
+    from vlfeedback.commands import finished
+    from vlfeedback.commands import run as command
+
+    command.announce(opened, _tell)
+    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins)
+    _emit(done, as_json, lambda one, console: finished.show(opened.run.path, one, console))
+    if done.interrupted:
+        _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
+        raise typer.Exit(130)
+
+
+@app.command(rich_help_panel="Start here")
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="The same story smaller; its figures mean less.")] = False,
+    seed: Annotated[int, typer.Option(help="Changes scenes, checkpoints and training order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """The whole story in the pocket world: offline, on two cores, in minutes."""
+    from vlfeedback.commands import demo as command
+
+    done = command.demo(out, quick=quick, seed=seed, tell=_tell)
+    _emit(done, as_json, command.show)
+
+
+@app.command("run", rich_help_panel="Start here")
+def run_command(
+    target: Annotated[Path, typer.Argument(metavar="RUN_TOML_OR_DIR", help="Settings, or a run folder to resume.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
+    changes: Set = [],  # noqa: B006 - typer copies it
+    first: Annotated[str, typer.Option("--from", metavar="ROOM", help="First room.")] = "source",
+    last: Annotated[str, typer.Option("--to", metavar="ROOM", help="Last room.")] = "report",
+    limit: Annotated[int | None, typer.Option(help="Only so many instructions: try this first.")] = None,
+    as_json: Json = False,
+    plugins: Plugins = False,
+) -> None:
+    """Run the rooms in order: source, decode, annotate, pair, train, evaluate, report; or resume a run folder."""
+    from vlfeedback import config
+    from vlfeedback.commands import run as command
+
+    opened = command.open_run(target, out, dict(map(config.assignment, changes)), limit)
+    _go(opened, first, last, as_json, plugins)
+
+
+@app.command(rich_help_panel="Start here")
+def plan(
+    target: Annotated[Path, typer.Argument(metavar="RUN_TOML_OR_DIR")],
+    changes: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Calls, tokens, cost, time, disk, and who will see the pictures, before a call is made."""
+    from vlfeedback import config
+    from vlfeedback.commands import plan as command
+
+    settings = config.load(target / "run.toml" if target.is_dir() else target)
+    if changes:
+        settings = config.changed(settings, dict(map(config.assignment, changes)))
+    _emit(command.plan(settings), as_json, command.show)
+
+
+def _room(name: str, text: str) -> None:
+    def command(run_dir: Dir, changes: Set = [], as_json: Json = False, plugins: Plugins = False) -> None:  # noqa: B006
+        _run_rooms(run_dir, name, name, changes, as_json, plugins)
+
+    command.__doc__ = text
+    app.command(name, rich_help_panel="One room of a run folder")(command)
+
+
+_room("source", "Instruction datasets → instructions.")
+_room("decode", "Instructions × the pool → responses.")
+_room("annotate", "Responses × the judge × a rubric → annotations.")
+_room("pair", "Annotations → preference pairs.")
+_room("train", "Pairs → an aligned checkpoint.")
+_room("evaluate", "Base, aligned and controls × benchmarks → scores.")
+_room("report", "A run folder → report.html, figures, dataset card.")
+
+
+@app.command(rich_help_panel="Look")
+def status(run_dir: Dir, as_json: Json = False) -> None:
+    """Where a run stands, what was dropped and why, what was spent."""
+    from vlfeedback.commands import status as command
+
+    _emit(command.status(run_dir), as_json, command.show)
+
+
+@app.command(rich_help_panel="Look")
+def digest(run_dir: Dir, as_json: Json = False) -> None:
+    """The identity of a run: equal for identical runs, whatever their order, times and costs."""
+    from vlfeedback.commands import status as command
+
+    def show(found: dict[str, str], console: Any) -> None:
+        for name, value in found.items():
+            console.print(f"{value}  {name}", soft_wrap=True, highlight=False)
+
+    _emit(command.digest(run_dir), as_json, show)
+
+
+@app.command(rich_help_panel="Look")
+def compare(dir_a: Path, dir_b: Path, as_json: Json = False) -> None:
+    """Paired differences of two runs' scores, with intervals."""
+    from vlfeedback.commands import compare as command
+
+    _emit(command.compare_runs(dir_a, dir_b), as_json, command.show)
+
+
+@app.command(rich_help_panel="Look")
+def score(
+    benchmark: Annotated[str, typer.Argument(help="mme")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…")],
+    as_json: Json = False,
+) -> None:
+    """The scorer alone, on files in the benchmark's official format."""
+    from vlfeedback.commands import score as command
+
+    _emit(command.score(benchmark, paths), as_json, command.show)
+
+
+@app.command(rich_help_panel="Look")
+def doctor(
+    model: Annotated[str, typer.Option(help="Check a model's exactness (not built yet).")] = "",
+    as_json: Json = False,
+) -> None:
+    """What this machine can do: torch, GPU, keys, disk."""
+    from vlfeedback.commands import doctor as command
+
+    _emit(command.doctor(model), as_json, command.show)
+
+
+@app.command("import", rich_help_panel="Exchange")
+def import_command(
+    format: Annotated[str, typer.Argument(help="vlfeedback, trl, …")],
+    path: Annotated[Path, typer.Argument(help="File or folder.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    images: Annotated[Path | None, typer.Option(help="Folder or .zip of the pictures.")] = None,
+    hash_images: Annotated[bool, typer.Option(help="Open, check and hash every picture.")] = True,
+    options: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE", help="Option of the format.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Data that already has responses, ratings or pairs → a run folder; then `vlfeedback pair DIR`."""
+    from vlfeedback import config
+    from vlfeedback.commands import import_ as command
+
+    given = dict(map(config.assignment, options))
+    _emit(
+        command.import_data(format, path, images=images, out=out, hash_images=hash_images, options=given),
+        as_json,
+        command.show,
+    )
+
+
+@app.command(rich_help_panel="Exchange")
+def export(
+    format: Annotated[str, typer.Argument(help="trl, …")],
+    run_dir: Dir,
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    as_json: Json = False,
+) -> None:
+    """The pairs of a run folder in another tool's format."""
+    from vlfeedback.commands import export as command
+
+    _emit(command.export(format, run_dir, out), as_json, command.show)
+
+
+def main() -> NoReturn:
+    """Entry point: 0 on success, 1 when the work failed, 2 for a mistake of the caller, 130 when interrupted."""
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except VLFeedbackError as error:
+        _tell(f"error: {error}")
+        code = error.exit_code
+    except Exception as error:
+        code = _usage_error(error)
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _usage_error(error: Exception) -> int:
+    """Exit code of typer's own exceptions; anything else is a fault of the program and shows its trace."""
+    from typer import Exit
+
+    if isinstance(error, Exit):
+        return error.exit_code
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        _tell(f"error: {error.format_message()}\nTry `vlfeedback --help`.")  # pyright: ignore[reportAttributeAccessIssue]
+        return 2
+    raise error
+
+
+if __name__ == "__main__":
+    main()

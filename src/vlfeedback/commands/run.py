@@ -1,0 +1,51 @@
+"""`vlfeedback run`: start a run from a run.toml, or go on with a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vlfeedback import config
+from vlfeedback.errors import ConfigError
+from vlfeedback.run_folder import RunFolder
+
+
+class Opened(NamedTuple):
+    """A run folder and what its settings have become since last time."""
+
+    run: RunFolder
+    changes: tuple[str, ...]
+
+
+def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: int | None = None) -> Opened:
+    """Find or make the run folder that a command works on.
+
+    Args:
+        target: A run.toml, or a run folder to go on with.
+        out: The run folder for a run.toml; default `runs/NAME` with the name of the file.
+        changes: From `--set`.
+        limit: From `--limit`.
+    Raises:
+        ConfigError: neither exists, or a setting is wrong.
+    """
+    if limit is not None:
+        changes = {**changes, "limit": limit}
+    if target.is_dir():
+        if out is not None and out.resolve() != target.resolve():
+            raise ConfigError(f"{target} is a run folder already: leave --out away, or give a run.toml.")
+        old = RunFolder.open(target)
+        new = config.changed(old.settings, changes) if changes else old.settings
+        return Opened(RunFolder.create(target, new), tuple(config.differences(old.settings, new)))
+    settings = config.changed(config.load(target), changes) if changes else config.load(target)
+    folder = out or Path("runs") / target.stem
+    differing: tuple[str, ...] = ()
+    if (folder / "run.toml").exists():
+        differing = tuple(config.differences(RunFolder.open(folder).settings, settings))
+    return Opened(RunFolder.create(folder, settings), differing)
+
+
+def announce(opened: Opened, tell: Callable[[str], None]) -> None:
+    """Say which settings differ from those of last time."""
+    for line in opened.changes:
+        tell(f"changed: {line}")

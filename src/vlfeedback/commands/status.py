@@ -1,0 +1,123 @@
+"""`vlfeedback status` and `vlfeedback digest`: where a run stands, what was dropped and why, what was spent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vlfeedback import tables
+from vlfeedback.errors import ConfigError
+from vlfeedback.ledger import Ledger, Total
+from vlfeedback.records import Dropped
+from vlfeedback.run_folder import TABLES, RunFolder
+from vlfeedback.tables import TableInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a run stands.
+
+    Attributes:
+        tables: What each table that is there says of itself.
+        dropped: Counts by room and reason.
+        totals: Sums over the ledger's calls.
+        spent: Upper bound of what they cost.
+        next: The command to type next.
+    """
+
+    run: Path
+    tables: dict[str, TableInfo]
+    dropped: dict[str, dict[str, int]]
+    totals: tuple[Total, ...]
+    spent: float
+    next: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "run": str(self.run),
+            "tables": {name: asdict(info) for name, info in self.tables.items()},
+            "dropped": self.dropped,
+            "calls": [asdict(total) for total in self.totals],
+            "spent": self.spent,
+            "next": self.next,
+        }
+
+
+def status(path: Path) -> Status:
+    """Look at a run folder; nothing is written, and a running command is not disturbed.
+
+    Raises:
+        ConfigError: it is no run folder.
+    """
+    run = RunFolder.open(path)
+    found = {name: info for name in TABLES if (info := run.info(name)) is not None}
+    dropped: dict[str, dict[str, int]] = {}
+    for file in sorted((path / "dropped").glob("*.parquet")):
+        reasons = Counter(record.reason for record in tables.read(file, Dropped))
+        if reasons:
+            dropped[file.stem] = dict(reasons.most_common())
+    totals: tuple[Total, ...] = ()
+    if run.ledger_path.exists():
+        with Ledger.open(run.ledger_path, write=False) as ledger:
+            totals = ledger.totals()
+    spent = sum(total.cost + total.lost_cost for total in totals)
+    return Status(path, found, dropped, totals, spent, _next(path, found))
+
+
+def _next(path: Path, found: dict[str, TableInfo]) -> str:
+    order = {"instructions": "source", "responses": "decode", "annotations": "annotate", "pairs": "pair"}
+    imported = any(info.room == "exchange" for info in found.values())
+    for name, room in order.items():
+        if name in found and found[name].complete:
+            continue
+        if imported and "pairs" in found:
+            break
+        return f"vlfeedback pair {path}" if imported and room == "pair" else f"vlfeedback run {path}"
+    if (path / "report.html").exists():
+        return f"open {path / 'report.html'}"
+    return f"vlfeedback report {path}"
+
+
+def show(found: Status, console: Console) -> None:
+    """Print a status for people."""
+    rows = Table("table", "rows", "complete", "made by", title=f"run {found.run}", title_justify="left")
+    for name, info in found.tables.items():
+        rows.add_row(name, f"{info.rows:,}", "yes" if info.complete else "[bold]no[/bold]", info.room)
+    console.print(rows)
+    if found.dropped:
+        gone = Table("room", "reason", "records", title="dropped", title_justify="left")
+        for room, reasons in found.dropped.items():
+            for reason, count in reasons.items():
+                gone.add_row(room, reason, f"{count:,}")
+        console.print(gone)
+    if found.totals:
+        calls = Table(
+            "purpose", "model", "state", "calls", "sent", "fate unknown", "tokens in", "tokens out", "cost",
+            title="calls", title_justify="left",
+        )  # fmt: skip
+        for one in found.totals:
+            counts = (f"{n:,}" for n in (one.calls, one.attempts, one.unsure, one.usage.input, one.usage.output))
+            calls.add_row(one.purpose, one.model, one.state, *counts, f"{one.cost:,.4f}")
+        console.print(calls)
+        console.print(f"spent at most {found.spent:,.4f}")
+    console.print(f"next: {found.next}", soft_wrap=True, highlight=False)
+
+
+def digest(path: Path) -> dict[str, str]:
+    """Identity of a run: per table an order-independent digest of its rows, without times and costs.
+
+    Raises:
+        ConfigError: it is no run folder, or an empty one.
+    """
+    run = RunFolder.open(path)
+    found = {name: info.digest for name in TABLES if (info := run.info(name)) is not None}
+    found |= {f"dropped/{file.stem}": tables.info(file).digest for file in sorted((path / "dropped").glob("*.parquet"))}
+    if not found:
+        raise ConfigError(f"{path} has no tables yet: run `vlfeedback run {path}` first.")
+    return found

@@ -1,0 +1,347 @@
+"""The table of contents: the rooms called in order.
+
+Each function runs one room of a run folder: it reads the tables before it, writes its own with the digest of what it
+was made from, and does nothing if that table is there already. `run_rooms` calls them one after the other; only decode
+and annotate overlap, because judging starts when an instruction's responses are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vlfeedback import annotate, decode, flow, groups, pair, progress, registry, tables
+from vlfeedback import source as source_room
+from vlfeedback.annotate import Judge, Rubric
+from vlfeedback.config import PairTable
+from vlfeedback.errors import ConfigError
+from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response, Sampling
+from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
+from vlfeedback.run_models import Access, access
+
+ROOMS = ("source", "decode", "annotate", "pair", "train", "evaluate", "report")
+
+
+class Outcome(NamedTuple):
+    """What a room did.
+
+    Attributes:
+        kept: Records in its table.
+        dropped: Records beside it.
+        reused: The table was there already and fits inputs and settings.
+        complete: False where the room was interrupted.
+    """
+
+    room: str
+    kept: int
+    dropped: int
+    reused: bool = False
+    complete: bool = True
+
+
+class Finished(NamedTuple):
+    """What a command did.
+
+    Attributes:
+        calls_made: Calls that were sent by this command; `calls_failed` of them have no answer.
+        calls_reused: Answers that the ledger had already.
+        spent: Upper bound of what all calls of the ledger have cost.
+        interrupted: Whether the user stopped it.
+    """
+
+    rooms: tuple[Outcome, ...]
+    calls_made: int
+    calls_reused: int
+    calls_failed: int
+    spent: float
+    interrupted: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**self._asdict(), "rooms": [room._asdict() for room in self.rooms]}
+
+
+def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, allow_plugins: bool = False) -> Finished:
+    """Run the rooms from `first` to `last`.
+
+    Raises:
+        ConfigError: there is no such room, or they are in the wrong order.
+        RunLocked: another command writes this run folder or its ledger.
+    """
+    for name in (first, last):
+        if name not in ROOMS:
+            raise ConfigError(f"there is no room {name!r}; {registry.closest(name, ROOMS)}")
+    wanted = ROOMS[ROOMS.index(first) : ROOMS.index(last) + 1]
+    if not wanted:
+        raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
+    outcomes: list[Outcome] = []
+    with ExitStack() as stack:
+        stack.enter_context(run.writing())
+        stack.enter_context(flow.draining_on_interrupt())
+        reach = stack.enter_context(access(run, allow_plugins=allow_plugins))
+        for step in _steps(wanted):
+            if flow.interrupted():
+                break
+            outcomes.extend(step(run, reach))
+        counted, spent = reach.counters, reach.book.ledger.spent()
+        stopped = flow.interrupted()
+    return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped)
+
+
+def _steps(wanted: Iterable[str]) -> Iterator[Callable[[RunFolder, Access], list[Outcome]]]:
+    from vlfeedback import learning
+
+    rooms = list(wanted)
+    single: dict[str, Callable[[RunFolder, Access], list[Outcome]]] = {
+        "source": source,
+        "pair": pairs,
+        "train": learning.train,
+        "evaluate": learning.evaluate,
+        "report": write_report,
+    }
+    if "decode" in rooms or "annotate" in rooms:
+        at = rooms.index("decode") if "decode" in rooms else rooms.index("annotate")
+        collecting = {"decode", "annotate"} & set(rooms)
+        rooms = [name for name in rooms if name not in collecting]
+        single["collect"] = lambda run, reach: collect(run, reach, collecting)
+        rooms.insert(at, "collect")
+    for name in rooms:
+        yield single[name]
+
+
+def source(run: RunFolder, reach: Access) -> list[Outcome]:
+    """Room 1: [[source]] → instructions."""
+    settings = run.settings
+    if not settings.source:
+        raise ConfigError(
+            f"there is no [[source]] in {run.path / 'run.toml'}: add one, or start with `vlfeedback import`."
+        )
+    described = [[table.model_dump(mode="json"), _stamp(table.options.get("path"))] for table in settings.source]
+    inputs = inputs_digest("source", described, settings.eval_share, settings.limit)
+    if run.fresh("instructions", inputs):
+        return [_reused(run, "source", "instructions")]
+    sources = [_source(table, number, reach) for number, table in enumerate(settings.source, 1)]
+    stream = source_room.instructions(sources, reach.roots, eval_share=settings.eval_share)
+    if settings.limit is not None:
+        stream = _limited(stream, settings.limit)
+    sink: Sink[Instruction] = Sink(run, "instructions", "source")
+    return [_write(sink, progress.track(stream, "source", unit="records"), inputs)]
+
+
+def _source(table: Any, number: int, reach: Access) -> source_room.Source:
+    where = f"[[source]] {number}"
+    plugin = registry.find("source", table.use, allow_plugins=reach.allow_plugins)
+    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots})
+    name = table.name or table.use
+    return source_room.Source(name, reader, table.images, table.sample, str(table.options.get("path", "")))
+
+
+def _stamp(path: object) -> object:
+    """What tells one state of a dataset on disk from another without reading it: size and time."""
+    if not isinstance(path, str) or not Path(path).exists():
+        return None
+    found = Path(path).stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _limited(stream: Iterable[Instruction | Dropped], limit: int) -> Iterator[Instruction | Dropped]:
+    """The instructions with the smallest ids, so that a larger limit keeps those of a smaller one."""
+    held: list[Instruction] = []
+    for record in stream:
+        if isinstance(record, Dropped):
+            yield record
+        else:
+            held.append(record)
+    chosen = {one.id for one in sorted(held, key=lambda one: one.id)[:limit]}
+    for one in held:
+        yield one if one.id in chosen else Dropped("source", one.id, "not_sampled", f"limit = {limit}")
+
+
+def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
+    """Rooms 2 and 3: instructions → responses → annotations, overlapping where both are asked for."""
+    read = run.need("instructions", "source")
+    settings = run.settings
+    plans = [] if "decode" not in rooms else reach.pool()
+    outcomes: list[Outcome] = []
+    decoding: Sink[Response] | None = None
+    decoded = ""
+    if "decode" in rooms:
+        who = [[member.model.identity, member.share] for member in plans]
+        chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
+        decoded = inputs_digest("decode", read.digest, who, chosen)
+        if run.fresh("responses", decoded):
+            outcomes.append(_reused(run, "decode", "responses"))
+        else:
+            decode.check_pool(plans, settings.decode.k)
+            decoding = Sink(run, "responses", "decode")
+    if "annotate" not in rooms:
+        if decoding is not None:
+            for _ in _decoding(run, plans, decoding, read.rows):
+                pass
+            outcomes.append(_close_decode(run, decoding, decoded, read.rows))
+        return outcomes
+    answered = _answered_before(run) if decoding is None else _decoding(run, plans, decoding, read.rows)
+    return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
+
+
+def _decoding(
+    run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int
+) -> Iterator[decode.Answered]:
+    asked = run.settings.decode
+    sampling = Sampling(asked.temperature, asked.top_p, asked.max_tokens, asked.seed)
+    stream = decode.answered(
+        tables.read(run.table("instructions"), Instruction),
+        pool,
+        k=asked.k,
+        sampling=sampling,
+        system=asked.system,
+        in_flight=asked.in_flight,
+        bytes_in_flight=asked.bytes_in_flight,
+    )
+    for one in progress.track(stream, "decode", total, "instructions"):
+        sink.extend(one.responses)
+        sink.extend(one.dropped)
+        yield one
+
+
+def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instructions: int) -> Outcome:
+    slots = instructions * run.settings.decode.k
+    complete = not flow.interrupted() and sink.kept + sink.gone == slots
+    if complete or not flow.interrupted():
+        tables.balance("decode", slots, responses=sink.kept, dropped=sink.gone)
+    sink.close(inputs, complete=complete)
+    return Outcome("decode", sink.kept, sink.gone, complete=complete)
+
+
+def _answered_before(run: RunFolder) -> Iterator[decode.Answered]:
+    run.need("responses", "decode")
+    rows = groups.join(
+        tables.read(run.table("instructions"), Instruction), tables.read(run.table("responses"), Response)
+    )
+    return (decode.Answered(group.instruction, group.responses, ()) for group in rows)
+
+
+def rubric_of(run: RunFolder, reach: Access) -> Rubric:
+    """The rubric that [annotate] names."""
+    plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=reach.allow_plugins)
+    return registry.bind(plugin, run.settings.annotate.options, "[annotate.options]")
+
+
+def _annotating(
+    run: RunFolder,
+    reach: Access,
+    answered: Iterator[decode.Answered],
+    decoding: Sink[Response] | None,
+    decoded: str,
+    instructions: int,
+) -> list[Outcome]:
+    asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
+    fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget"})
+    who = [[judge.identity for judge in judges], rubric.name, rubric.version, rubric.parser, fixed]
+
+    def inputs() -> str:
+        return inputs_digest("annotate", run.need("responses", "decode").digest, who)
+
+    outcomes: list[Outcome] = []
+    if decoding is None and run.fresh("annotations", inputs()):
+        return [_reused(run, "annotate", "annotations")]
+    sink: Sink[Annotation] = Sink(run, "annotations", "annotate")
+    stream = annotate.annotations(
+        answered,
+        [Judge(judge) for judge in judges],
+        rubric,
+        orders=asked.orders,
+        order=asked.order,
+        max_tokens=asked.max_tokens,
+        temperature=asked.temperature,
+        in_flight=asked.in_flight,
+        bytes_in_flight=asked.bytes_in_flight,
+    )
+    total = instructions * len(judges) * asked.orders
+    try:
+        sink.extend(progress.track(stream, "annotate", total, "judgements"))
+    except BaseException:
+        _keep_interrupted(run, sink, decoding, decoded)
+        raise
+    if decoding is not None:
+        outcomes.append(_close_decode(run, decoding, decoded, instructions))
+    complete = not flow.interrupted()
+    if complete:
+        tables.balance("annotate", total, annotations=sink.kept, dropped=sink.gone)
+    complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
+    sink.close(inputs(), complete=complete)
+    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=complete)]
+
+
+def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Response] | None, decoded: str) -> None:
+    """Write what is there, marked incomplete: the calls are in the ledger, the tables only show how far it got."""
+    if decoding is not None:
+        decoding.close(decoded, complete=False)
+    sink.close("interrupted", complete=False)
+
+
+def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
+    """Room 4: annotations × strategy → pairs."""
+    return [pair_into(run, run.settings.pair, reach.allow_plugins)]
+
+
+def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Outcome:
+    """Pair a run folder's annotations by the strategy of a table."""
+    run.need("responses", "decode")
+    rated = run.need("annotations", "annotate")
+    inputs = inputs_digest("pair", run.need("responses", "decode").digest, rated.digest, table.model_dump(mode="json"))
+    if run.fresh("pairs", inputs):
+        return _reused(run, "pair", "pairs")
+    listed = list(groups.load(run.path, rationales=False))
+    sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")
+    outcome = _write(sink, _paired(run, listed, table, allow_plugins), inputs, complete=rated.complete)
+    return outcome
+
+
+def _paired(
+    run: RunFolder, listed: list[Group], table: PairTable, allow_plugins: bool
+) -> Iterator[PreferencePair | Dropped]:
+    strategy = registry.bind(registry.find("pair", table.use, allow_plugins=allow_plugins), table.options, "[pair]")
+    annotations = tables.read(run.table("annotations"), Annotation, columns=groups.SCORES_ONLY)
+    yield from pair.pairs(listed, strategy, judged=pair.annotation_ids(annotations))
+
+
+def paired(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> list[Group]:
+    """Groups with the pairs of another strategy than the run's own, for controls; nothing is written."""
+    bare = [
+        Group(group.instruction, group.responses, group.ratings, ())
+        for group in groups.load(run.path, rationales=False)
+    ]
+    found: dict[str, list[PreferencePair]] = {}
+    for record in _paired(run, bare, table, allow_plugins):
+        if isinstance(record, PreferencePair):
+            found.setdefault(record.instruction_id, []).append(record)
+    return [
+        Group(one.instruction, one.responses, one.ratings, tuple(found.get(one.instruction.id, ()))) for one in bare
+    ]
+
+
+def write_report(run: RunFolder, reach: Access) -> list[Outcome]:
+    """Room 7: the run folder → report.html, figures, dataset card."""
+    from vlfeedback import report
+
+    del reach
+    report.write(run.path)
+    return [Outcome("report", 1, 0)]
+
+
+def _reused(run: RunFolder, room: str, name: str) -> Outcome:
+    found, gone = run.need(name, room), run.dropped(room)
+    return Outcome(room, found.rows, tables.info(gone).rows if gone.exists() else 0, reused=True)
+
+
+def _write(sink: Sink[Any], stream: Iterable[Any], inputs: str, *, complete: bool = True) -> Outcome:
+    try:
+        sink.extend(stream)
+    except BaseException:
+        sink.discard()
+        raise
+    found = sink.close(inputs, complete=complete)
+    return Outcome(str(sink.room), sink.kept, sink.gone, complete=found.complete)

@@ -1,0 +1,195 @@
+"""A run folder: its settings, its lock, its tables and what each of them was made from."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from vlfeedback import config, flow, tables
+from vlfeedback.config import Settings
+from vlfeedback.errors import ConfigError, DataError, StaleInput
+from vlfeedback.images import Roots
+from vlfeedback.ledger import claim
+from vlfeedback.records import (
+    Annotation,
+    Answer,
+    Dropped,
+    Instruction,
+    ItemScore,
+    PreferencePair,
+    Response,
+    Room,
+    Score,
+    Vote,
+    hash_id,
+)
+from vlfeedback.tables import TableInfo
+
+T = TypeVar("T")
+
+TABLES: dict[str, type[Any]] = {
+    "instructions": Instruction,
+    "responses": Response,
+    "annotations": Annotation,
+    "pairs": PreferencePair,
+    "answers": Answer,
+    "item_scores": ItemScore,
+    "scores": Score,
+    "votes": Vote,
+}
+"""Tables of a run folder with the record each holds, in the order in which they are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A folder that holds everything about one run.
+
+    Attributes:
+        path: The folder.
+        settings: As resolved, from its run.toml.
+    """
+
+    path: Path
+    settings: Settings
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises:
+            ConfigError: it is not there, or has no run.toml.
+        """
+        if not (path / "run.toml").is_file():
+            hint = "Make one with `vlfeedback run run.toml --out DIR` or `vlfeedback import`."
+            raise ConfigError(f"{path} is no run folder: it has no run.toml. {hint}")
+        return cls(path, config.load(path / "run.toml"))
+
+    @classmethod
+    def create(cls, path: Path, settings: Settings) -> RunFolder:
+        """Make a run folder, or give an existing one new settings.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            part = path / f".run.toml.{os.getpid()}.part"
+            part.write_text(config.to_toml(settings), encoding="utf-8")
+            part.replace(path / "run.toml")
+        except OSError as error:
+            raise DataError(f"{path} cannot be written ({error}). Choose another --out.") from error
+        return cls(path, settings)
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the calls are kept: in the folder, or where [ledger] says."""
+        return Path(self.settings.ledger.path) if self.settings.ledger.path else self.path / "ledger.sqlite"
+
+    @property
+    def roots(self) -> Roots:
+        """Image roots by name; `run` holds pictures that were drawn or unpacked by the run itself."""
+        named = {name: Path(place) for name, place in self.settings.images.items()}
+        return Roots({**named, "run": self.path / "images"})
+
+    def table(self, name: str) -> Path:
+        """Path of a table."""
+        return self.path / f"{name}.parquet"
+
+    def dropped(self, room: str) -> Path:
+        """Path of what a room dropped."""
+        return self.path / "dropped" / f"{room}.parquet"
+
+    def info(self, name: str) -> TableInfo | None:
+        """What a table says of itself; None if it is not there."""
+        return tables.info(self.table(name)) if self.table(name).exists() else None
+
+    def fresh(self, name: str, inputs: str) -> bool:
+        """Whether a table is complete and was made from just these inputs and settings."""
+        found = self.info(name)
+        return found is not None and found.complete and found.inputs == inputs
+
+    def need(self, name: str, room: str) -> TableInfo:
+        """A table that the next room reads.
+
+        Raises:
+            StaleInput: it is missing or was interrupted.
+        """
+        found = self.info(name)
+        if found is None:
+            raise StaleInput(f"{self.table(name)} is missing: run `vlfeedback {room} {self.path}` first.")
+        return found
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only command that writes this folder.
+
+        Raises:
+            RunLocked: another one is at it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = claim(self.path / ".lock", f"run folder {self.path}")
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def inputs_digest(*parts: object) -> str:
+    """Digest of what a room was given: digests of tables, settings as JSON values, versions."""
+    return hash_id("inputs", *parts)
+
+
+@dataclass
+class Sink(Generic[T]):
+    """Takes a room's stream apart: records into the table, dropped ones beside it, both or neither.
+
+    Args:
+        run: The folder.
+        name: Of the table.
+        room: Who writes.
+    """
+
+    run: RunFolder
+    name: str
+    room: Room
+    kept: int = 0
+    reasons: Counter[str] = field(default_factory=Counter[str])
+
+    def __post_init__(self) -> None:
+        self._table = tables.Writer(self.run.table(self.name), TABLES[self.name], room=self.room)
+        self._dropped = tables.Writer(self.run.dropped(self.room), Dropped, room=self.room)
+
+    def add(self, record: T | Dropped) -> None:
+        """One record of the stream."""
+        if isinstance(record, Dropped):
+            self.reasons[record.reason] += 1
+            self._dropped.add(record)
+        else:
+            self.kept += 1
+            self._table.add(record)
+
+    def extend(self, records: Iterable[T | Dropped]) -> None:
+        """Many records of the stream."""
+        for record in records:
+            self.add(record)
+
+    @property
+    def gone(self) -> int:
+        """How many were dropped."""
+        return self.reasons.total()
+
+    def close(self, inputs: str, *, complete: bool = True) -> TableInfo:
+        """Make both tables visible; an interrupted room's are marked incomplete."""
+        complete = complete and not flow.interrupted()
+        self._dropped.close(inputs=inputs, complete=complete)
+        return self._table.close(inputs=inputs, complete=complete)
+
+    def discard(self) -> None:
+        """Leave no trace; tables that were there before stay."""
+        self._table.discard()
+        self._dropped.discard()

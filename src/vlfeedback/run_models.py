@@ -1,0 +1,113 @@
+"""Models as a run's settings name them: loaded by their plug-in, priced, and wrapped so that every call is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from vlfeedback import prices, registry
+from vlfeedback.config import PluginTable, Settings
+from vlfeedback.decode import PoolModel
+from vlfeedback.errors import ConfigError
+from vlfeedback.images import Roots
+from vlfeedback.ledger import Ledger
+from vlfeedback.models import Model
+from vlfeedback.models._ledgered import Counters, LedgerBook, Ledgered, Purse
+from vlfeedback.records import Request, Usage
+from vlfeedback.run_folder import RunFolder
+
+LOCAL_IN_FLIGHT = 4
+"""Batches that a local model is kept supplied with, so that its queue is never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is needed to ask the models of a run.
+
+    Attributes:
+        book: Ledger with its queues; None where nothing may be asked.
+        allow_plugins: Whether `use = "package.module:load"` is allowed.
+    """
+
+    settings: Settings
+    roots: Roots
+    book: LedgerBook
+    table: prices.Prices
+    allow_plugins: bool = False
+
+    @property
+    def counters(self) -> Counters:
+        """Calls made and reused so far."""
+        return self.book.counters
+
+    def bare(self, table: PluginTable, where: str) -> Model:
+        """A model as its plug-in makes it, without ledger: for what costs nothing and is no call."""
+        return bare(table, where, self.roots, self.allow_plugins)
+
+    def ledgered(self, model: Model) -> Model:
+        """A model whose calls go through the ledger, at the prices of the table.
+
+        Raises:
+            ConfigError: it is asked over the network and its price is not known.
+        """
+        recipe = getattr(model, "recipe", "original")
+        if is_local(model):
+            return Ledgered(model, self.book, price=_free, reserve=_free, recipe=recipe)
+        rate = self.table.of(model)
+        return Ledgered(model, self.book, price=rate.cost, reserve=rate.reserve, recipe=recipe)
+
+    def pool(self) -> list[PoolModel]:
+        """The members of [[pool]]."""
+        members: list[PoolModel] = []
+        for number, table in enumerate(self.settings.pool):
+            model = self.bare(table, f"[[pool]] {number + 1}")
+            local = is_local(model)
+            in_flight = LOCAL_IN_FLIGHT * int(getattr(model, "batch", 32)) if local else self.settings.decode.in_flight
+            members.append(PoolModel(self.ledgered(model), local, table.share, in_flight))
+        return members
+
+    def judges(self) -> list[Model]:
+        """The models of [[judge]]."""
+        if not self.settings.judge:
+            raise ConfigError('there is no [[judge]] in run.toml: add one, such as use = "openai", model = "…".')
+        tables = enumerate(self.settings.judge)
+        return [self.ledgered(self.bare(table, f"[[judge]] {number + 1}")) for number, table in tables]
+
+
+def bare(table: PluginTable, where: str, roots: Roots, allow_plugins: bool = False) -> Model:
+    """A model as its plug-in makes it."""
+    plugin = registry.find("models", table.use, allow_plugins=allow_plugins)
+    return registry.bind(plugin, table.options, where, inject={"roots": roots})
+
+
+def is_local(model: Model) -> bool:
+    """Whether a model's weights lie on this machine: it has no hosts that see the pictures."""
+    return not getattr(model, "hosts", ("unknown",))
+
+
+def _free(_: Usage | Request) -> float:
+    return 0.0
+
+
+@contextmanager
+def access(run: RunFolder, *, allow_plugins: bool = False) -> Iterator[Access]:
+    """Open a run's ledger for writing, with the purse of its budget.
+
+    Raises:
+        RunLocked: another command writes this ledger.
+        LedgerError: it is damaged or the disk is full.
+    """
+    table = prices.read(run.settings.prices.path)
+    with Ledger.open(run.ledger_path) as ledger:
+        purse = Purse(run.settings.annotate.budget, ledger.spent())
+        yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins)
+
+
+def close(models: Iterable[Any]) -> None:
+    """Give back the memory of local models."""
+    for model in models:
+        inner = getattr(model, "inner", model)
+        if hasattr(inner, "close"):
+            inner.close()
