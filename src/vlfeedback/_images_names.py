@@ -29,7 +29,7 @@ def split_uri(uri: str) -> Uri:
     """
     root, colon, relative = uri.partition(":")
     if not colon or not root or _URL.match(uri):
-        raise ImageError("refused_uri", f"{_shown(uri)} is not of the form root:relative/path")
+        raise ImageError("refused_uri", f"{shown(uri)} is not of the form root:relative/path")
     return Uri(root, relative)
 
 
@@ -47,20 +47,22 @@ def check_relative(relative: str, *, allow_outside: bool = False) -> str:
     if _URL.match(relative.lstrip()):
         if not (allow_outside and relative.lower().startswith("file://")):
             raise ImageError(
-                "refused_uri", f"{_shown(relative)} is a URL; pictures are only read from the roots of [images]"
+                "refused_uri",
+                f"{shown(relative)} is a URL; pictures are read from the roots of [images]: put it there as a file",
             )
         relative = unquote(urlsplit(relative).path)
     if not relative or "\0" in relative or any("\ud800" <= letter <= "\udfff" for letter in relative):
-        raise ImageError("refused_path", f"{_shown(relative)} is not the name of a file")
+        raise ImageError("refused_path", f"{shown(relative)} is not the name of a file")
     normal = posixpath.normpath(relative)
     if allow_outside:
         return normal
     if normal.startswith("/") or _DRIVE.match(normal):
-        raise ImageError("refused_path", f"{_shown(relative)} is an absolute path; give it relative to its root")
+        raise ImageError("refused_path", f"{shown(relative)} is an absolute path; give it relative to its root")
     if normal == ".." or normal.startswith("../") or ".." in relative.split("\\"):
-        raise ImageError("refused_path", f"{_shown(relative)} climbs out of its root")
+        raise ImageError("refused_path", f"{shown(relative)} climbs out of its root")
     return normal
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """A text of a stranger for a message: quoted, without control characters, and not too long."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")

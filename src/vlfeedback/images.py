@@ -19,6 +19,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from vlfeedback._images_archive import Archive
+from vlfeedback._images_fetch import fetch, fetchable
 from vlfeedback._images_names import check_relative, split_uri
 from vlfeedback._images_pixels import MAX_PIXELS, Prepared, Size, fingerprint, measure, parse_recipe, prepare, suffix_of
 from vlfeedback.errors import ConfigError, DataError, ImageError
@@ -47,6 +48,7 @@ class Roots:
         max_pixels: Largest width times height.
         max_bytes: Largest file, bytes.
         allow_outside: Let paths leave their root: `..`, absolute, `file://` and symbolic links. For your own data only.
+        allow_urls: Fetch pictures named by `http://`, `https://` and `data:` into the root `run`.
     Raises:
         ConfigError: a root's name is empty or contains a colon or slash.
     """
@@ -58,6 +60,7 @@ class Roots:
         max_pixels: int = MAX_PIXELS,
         max_bytes: int = MAX_BYTES,
         allow_outside: bool = False,
+        allow_urls: bool = False,
     ) -> None:
         for name in mapping:
             if not name or ":" in name or "/" in name:
@@ -68,6 +71,7 @@ class Roots:
         self._max_pixels = max_pixels
         self._max_bytes = max_bytes
         self._allow_outside = allow_outside
+        self._allow_urls = allow_urls
         self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
 
     @property
@@ -154,6 +158,8 @@ class Roots:
         return place
 
     def _find(self, root: str, relative: str) -> Image:
+        if self._allow_urls and fetchable(relative):
+            return self.add(fetch(relative, self._max_bytes))
         place = self._places[root]
         uri = f"{root}:{check_relative(relative, allow_outside=self._allow_outside)}"
         if not place.exists():
@@ -237,15 +243,14 @@ def _open_regular(path: Path, name: str, max_bytes: int) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ImageError("missing_image", f"{name}: {reason or error}") from error
-    stream = os.fdopen(descriptor, "rb")
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        stream.close()
+        os.close(descriptor)
         raise ImageError("bad_image", f"{name} is not a regular file")
     if status.st_size > max_bytes:
-        stream.close()
+        os.close(descriptor)
         raise ImageError("image_too_large", f"{name} has {status.st_size:,} bytes, more than {max_bytes:,}")
-    return stream
+    return os.fdopen(descriptor, "rb")
 
 
 def _write_atomically(target: Path, data: bytes) -> None:

@@ -138,6 +138,7 @@ def _one_source(
 ) -> Iterator[Instruction | Dropped]:
     kept = 0
     reasons: Counter[str] = Counter()
+    example = ""
 
     def resolve(found: Found) -> Instruction | Dropped:
         return _resolve(found, source, roots, eval_share, first_seen)
@@ -149,6 +150,7 @@ def _one_source(
     for result in results:
         if isinstance(result, Dropped):
             reasons[result.reason] += 1
+            example = example or _as_unicode(result.detail)
             name = _name(source, result.record_id)
             yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
         else:
@@ -159,7 +161,7 @@ def _one_source(
         if not reasons:
             raise DataError(f"source {where} has no records: check the path and the format named in `use`")
         counts = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-        raise DataError(f"source {where}: none of its {reasons.total()} records can be used ({counts})")
+        raise DataError(f"source {where}: none of its {reasons.total()} records can be used ({counts}). {example}")
 
 
 def _resolve(
@@ -205,14 +207,14 @@ def _picture(picture: Picture, source: Source, roots: Roots) -> Image:
             f"source {source.name!r} names pictures such as {picture.path!r}, but no root to find them in: "
             'add `images = "NAME"` to it and NAME = "/path/to/folder" under [images]'
         )
-    *others, last = (picture.path, *picture.or_else)
-    for path in others:
+    paths = (picture.path, *picture.or_else)
+    for path in paths:
         try:
             return roots.find(root, path)
         except ImageError as error:
-            if error.reason != "missing_image":
+            if error.reason != "missing_image" or len(paths) == 1:
                 raise
-    return roots.find(root, last)
+    raise ImageError("missing_image", f"no file {' or '.join(paths)} in root {root!r}")
 
 
 def _name(source: Source, record_id: str) -> str:

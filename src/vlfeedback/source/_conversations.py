@@ -83,13 +83,19 @@ def found_in_turns(
 
     Args:
         record_id: Of the record; with `each`, `#1`, `#2`, … is appended.
+        pictures: Of the record. Where it has one marker for each, a turn sees the pictures marked up to it, else all.
         which: `first` or `each`; later turns stand alone then, although they may refer to earlier ones.
     Raises:
         BadRecord: the conversation cannot be read.
     """
-    for number, (prompt, reply) in enumerate(asked(turns), 1):
+    questions = asked(turns)
+    marked = sum(question.prompt.count(MARKER) for question in questions) == len(pictures)
+    so_far = 0
+    for number, (prompt, reply) in enumerate(questions, 1):
         name = record_id if which == "first" else f"{record_id}#{number}"
-        yield Found(name, without_markers(prompt, len(pictures)), pictures, category, reference=reply)
+        so_far += prompt.count(MARKER)
+        seen = pictures[:so_far] if marked else pictures
+        yield Found(name, without_markers(prompt, len(pictures)), seen, category, reference=reply)
         if which == "first":
             break
 

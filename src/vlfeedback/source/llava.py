@@ -68,6 +68,8 @@ EXAMPLES = (
             '{"image": "a.png", "conversations": [{"from": "gpt", "value": "Hello."}]}\n'
             "{broken\n"
             '{"image": ["a.png", "b.png"], "messages": [{"role": "user", "content": "<image><image>Compare."}]}\n'
+            '{"images": ["a.png", "b.png"], "messages": [{"role": "user", "content": "Who?<image>"},'
+            ' {"role": "assistant", "content": "You."}, {"role": "user", "content": "<image>And here?"}]}\n'
         },
         "edges.jsonl",
         (
@@ -76,6 +78,7 @@ EXAMPLES = (
             Dropped("source", "line 3", "bad_record"),
             Dropped("source", "line 4", "bad_record"),
             Found("line 5", "Compare.", (Named("a.png"), Named("b.png"))),
+            Found("line 6", "Who?", (Named("a.png"),), reference="You."),
         ),
     ),
 )
