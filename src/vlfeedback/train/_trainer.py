@@ -168,6 +168,19 @@ class GroupedDPOTrainer(Trainer):
     def _prepare_inputs(self, inputs: Batch) -> Batch:  # type: ignore[override]
         return inputs.to(self.args.device)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load the weights of a checkpoint, every one of them.
+
+        The base class reads full weights under the names in the file; `save_pretrained` renames those of many
+        vision-language models, and what is not found is skipped: the run would go on from the base weights.
+        """
+        target = self.model if model is None else model
+        if hasattr(target, "peft_config"):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype)
+        target.load_state_dict(saved.state_dict())
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Not estimated: the base class would look for fields that a batch of groups does not have."""
         return 0

@@ -1,0 +1,164 @@
+"""Grouped log-probabilities against one plain forward per response, values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+import torch
+import toy_llava
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.records import Group
+from vlfeedback.train._collate import Batch, Encoded, Encoder, collate, reader
+from vlfeedback.train._layout import UnsharedRows
+from vlfeedback.train._logps import grouped_logps, sum_by_owner, token_logps
+from vlfeedback.train._tokens import Wording
+from vlfeedback.train.sigmoid import dpo_loss
+
+
+def encode(
+    groups: Sequence[Group], processor: Any, colours: toy_llava.Colours, layout: UnsharedRows, *, bare: bool = False
+) -> tuple[list[Encoded], Batch]:
+    encoder = Encoder(Wording(processor, reader(colours, mean=None)), 200)
+    made = [item for group in groups for item in encoder.encode(group, bare=bare) if isinstance(item, Encoded)]
+    return made, collate(made, layout=layout, pictures=encoder.pictures)
+
+
+def naive(model: Any, processor: Any, colours: toy_llava.Colours, groups: Sequence[Group], made: Sequence[Encoded]) -> Any:
+    texts = {response.id: (group, response.text) for group in groups for response in group.responses}
+    return torch.stack([toy_llava.naive_logp(model, processor, colours, *texts[i]) for one in made for i in one.response_ids])
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("mask_logits", [True, False])
+def test_equal_to_plain_forwards(
+    model: Any, processor: Any, colours: toy_llava.Colours, side: Literal["right", "left"], mask_logits: bool
+) -> None:
+    """Several groups of many lengths in one batch: ≤ 1e-6 per token, whichever side is padded."""
+    groups = toy_llava.groups(colours, 6)
+    layout = UnsharedRows(pad=0, mask_logits=mask_logits, side=side, positions=side == "left")
+    made, batch = encode(groups, processor, colours, layout)
+    with torch.no_grad():
+        logps = grouped_logps(model, batch.rows)
+        expected = naive(model, processor, colours, groups, made)
+    assert logps.total.dtype == torch.float64
+    error = ((logps.total - expected).abs() / logps.lengths).max()
+    assert float(error) < 1e-6
+    assert float(expected.std()) > 1  # the model tells responses apart
+
+
+def test_loss_and_gradients_equal_the_pairwise_ones(model: Any, processor: Any, colours: toy_llava.Colours) -> None:
+    """Every pair computed on its own, as pair trainers do, against one grouped forward; the reference is perturbed."""
+    groups = toy_llava.groups(colours, 5)
+    made, batch = encode(groups, processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    reference = grouped_logps(model, batch.rows).total.detach() + torch.linspace(-3, 3, len(batch), dtype=torch.float64)
+    pairs = batch.preferences.pairs
+
+    logps = grouped_logps(model, batch.rows).total
+    grouped = dpo_loss(logps, reference, pairs, beta=0.1).losses.mean()
+    model.zero_grad()
+    grouped.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    texts = {response.id: (group, response.text) for group in groups for response in group.responses}
+    ids = [i for one in made for i in one.response_ids]
+    model.zero_grad()
+    total = 0.0
+    for chosen, rejected in pairs.tolist():
+        sides = [toy_llava.naive_logp(model, processor, colours, *texts[ids[i]]) for i in (chosen, rejected)]
+        ratio = (sides[0] - reference[chosen]) - (sides[1] - reference[rejected])
+        loss = -torch.nn.functional.logsigmoid(0.1 * ratio) / len(pairs)
+        loss.backward()
+        total += loss.item()
+    assert grouped.item() == pytest.approx(total, abs=1e-6)
+    # Some gradients are zero by symmetry (biases of keys): they are measured against the largest.
+    floor = 1e-3 * max(p.grad.norm() for p in model.parameters() if p.grad is not None)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            assert name not in gradients or not gradients[name].any()
+            continue
+        size = torch.maximum(parameter.grad.norm(), floor)
+        assert float((gradients[name] - parameter.grad).norm() / size) < 1e-4, name
+
+
+def test_each_picture_passes_the_tower_once_and_each_response_once(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
+    groups = toy_llava.groups(colours, 3)
+    _, batch = encode(groups, processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    rows: list[tuple[int, ...]] = []
+    model.model.vision_tower.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(tuple((args[0] if args else kwargs["pixel_values"]).shape)), with_kwargs=True
+    )
+    grouped_logps(model, batch.rows)
+    assert [shape[0] for shape in rows] == [3]
+    assert len(batch) == sum(len(group.responses) for group in groups)
+
+
+def test_logits_exist_only_where_a_response_token_is_predicted(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
+    _, batch = encode(toy_llava.groups(colours, 3), processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    shapes: list[tuple[int, ...]] = []
+    model.lm_head.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
+    grouped_logps(model, batch.rows)
+    assert shapes == [(int(batch.rows.lengths.sum()), model.config.text_config.vocab_size)]
+
+
+def test_pictures_repeated_where_a_model_takes_no_features(
+    model: Any, processor: Any, colours: toy_llava.Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, batch = encode(toy_llava.groups(colours, 3), processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    with torch.no_grad():
+        once = grouped_logps(model, batch.rows).total
+        monkeypatch.setattr("vlfeedback.train._logps._takes_features", lambda inner: False)
+        repeated = grouped_logps(model, batch.rows).total
+    assert torch.allclose(once, repeated, atol=1e-5)
+
+
+def test_groups_with_and_without_pictures_share_a_batch(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
+    seen = toy_llava.group("what ?", ["yes", "no"], (2, 1), [colours.picture((200, 0, 0))])
+    words = toy_llava.group("is it red ?", ["yes", "no , a dog"], (2, 1))
+    two = toy_llava.group("and ?", ["a", "no"], (2, 1), [colours.picture((0, 9, 0)), colours.picture((0, 0, 99))])
+    layout = UnsharedRows(pad=0, mask_logits=True)
+    with torch.no_grad():
+        alone = [grouped_logps(model, encode([g], processor, colours, layout)[1].rows).total for g in (words, seen, two)]
+        together = grouped_logps(model, encode([words, seen, two], processor, colours, layout)[1].rows).total
+    assert torch.allclose(torch.cat(alone), together, atol=1e-5)
+
+
+def test_a_wrong_number_of_image_tokens_is_named_before_the_forward(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
+    made, batch = encode(toy_llava.groups(colours, 2), processor, colours, UnsharedRows(pad=0))
+    rows = replace(batch.rows, image_tokens=[9, 8])
+    with pytest.raises(ConfigError, match=rf"{made[1].group_id}.* 8 image tokens.* 9 features"):
+        grouped_logps(model, rows)
+
+
+def test_long_sums_keep_their_last_digits() -> None:
+    """20,000 tokens of about -7.1: fp32 sums lose the fourth decimal, float64 sums do not."""
+    values = torch.full((20_000,), -7.1234567)
+    total = sum_by_owner(values, torch.zeros(20_000, dtype=torch.long), 1)
+    assert total.item() == pytest.approx(float(values[0].double()) * 20_000, abs=1e-8)
+
+
+def test_bf16_logits_are_normalised_in_fp32() -> None:
+    logits = torch.randn(40, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
+    targets = torch.arange(40)
+    exact = logits.double().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    assert token_logps(logits, targets).dtype == torch.float32
+    assert float((token_logps(logits, targets).double() - exact).abs().max()) < 1e-6
+
+
+def test_slices_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = torch.randn(10, 7), torch.arange(10) % 7
+    whole = token_logps(logits, targets)
+    monkeypatch.setattr("vlfeedback.train._logps._SLICE", 3)
+    assert torch.equal(token_logps(logits, targets), whole)
+    assert token_logps(logits[:0], targets[:0]).shape == (0,)
