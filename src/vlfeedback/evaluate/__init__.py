@@ -1,0 +1,117 @@
+"""Room 6: a model × a benchmark → answers → item scores → scores.
+
+Three steps with tables between them: `answers` asks the model, greedily; `item_scores` is pure and balances its books
+by item id; `summarise` and `compare` add the intervals. An item ends as scored, unparsable (there is a reply, and the
+protocol says what an unreadable one is worth) or failed (there is no reply, and so no value).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from vlfeedback import flow, tables
+from vlfeedback.errors import BooksError, ConfigError
+from vlfeedback.evaluate._compare import Row, compare, sentence
+from vlfeedback.evaluate._contract import SUMMED, Benchmark, Example, Item
+from vlfeedback.evaluate._summary import summarise
+from vlfeedback.models import Model
+from vlfeedback.records import Answer, ItemScore, Part, Request, Sampling, call_key
+
+__all__ = [
+    "SUMMED",
+    "Benchmark",
+    "Example",
+    "Item",
+    "Row",
+    "answers",
+    "compare",
+    "item_scores",
+    "request",
+    "sentence",
+    "summarise",
+]
+
+
+def request(item: Item, *, recipe: str = "original") -> Request:
+    """The question as it is sent: pictures, then the prompt unchanged, greedy."""
+    parts = (*(Part(image=image) for image in item.images), Part(text=item.prompt))
+    sampling = Sampling(temperature=0.0, max_tokens=item.max_tokens)
+    return Request("", parts, sampling, purpose="evaluate", recipe=recipe)
+
+
+def answers(
+    items: Iterable[Item], model: Model, *, benchmark: str, model_name: str = "", in_flight: int = 64
+) -> Iterator[Answer]:
+    """Ask a model every item, once and greedily; answers come as they finish.
+
+    Args:
+        items: Of one benchmark.
+        model: Policy or pool model.
+        benchmark: `Benchmark.name`.
+        model_name: `Answer.model`; the model's identity if left out.
+        in_flight: Questions under way at once, ≥ 1.
+    Returns:
+        One answer per item; a call that gave no reply has `finish="error"` and no text.
+    Raises:
+        ModelUnavailable: no request at all can be answered.
+    """
+    name = model_name or model.identity
+
+    async def ask(item: Item) -> Answer:
+        question = request(item, recipe=getattr(model, "recipe", "original"))
+        reply = await model.answer(question)
+        text = "" if reply.finish == "error" else reply.text
+        key = call_key(model.identity, question)
+        return Answer(benchmark, item.item_id, item.cluster, item.stratum, name, text, reply.finish, key)
+
+    return flow.each(items, ask, in_flight=in_flight)
+
+
+def item_scores(benchmark: Benchmark, items: Sequence[Item], answered: Iterable[Answer]) -> list[ItemScore]:
+    """Score one model's answers and balance the books: items = scored + unparsable + failed.
+
+    Args:
+        benchmark: Whose items and answers these are.
+        items: All that were asked.
+        answered: One answer per item, in any order.
+    Returns:
+        Item scores in the order of the items.
+    Raises:
+        ConfigError: the answers are of several models.
+        BooksError: an item has no answer or two, or the scorer lost, repeated or invented one.
+    """
+    listed = list(answered)
+    found = {answer.item_id: answer for answer in listed}
+    wanted = {item.item_id for item in items}
+    if len({answer.model for answer in listed}) > 1:
+        raise ConfigError("the answers of several models are scored one model at a time")
+    if len(wanted) != len(items) or len(found) != len(listed):
+        raise BooksError(f"{benchmark.name}: an item id occurs twice; ids must be unique within a benchmark")
+    if wanted != found.keys():
+        raise BooksError(
+            f"{benchmark.name}: {len(wanted - found.keys())} of {len(wanted)} items have "
+            f"no answer and {len(found.keys() - wanted)} answers have no item. Run `vlfeedback evaluate` again to ask them."
+        )
+    place = {item.item_id: index for index, item in enumerate(items)}
+    scores = list(benchmark.score(items, [found[item.item_id] for item in items]))
+    _balance(benchmark.name, found, scores)
+    return sorted(scores, key=lambda score: place[score.answer.item_id])
+
+
+def _balance(name: str, answered: dict[str, Answer], scores: Iterable[ItemScore]) -> None:
+    """Every answer has a score of its own, none twice per metric, and none where there is no reply."""
+    seen: dict[str, dict[str, ItemScore]] = {}
+    for score in scores:
+        item = score.answer.item_id
+        by_metric = seen.setdefault(item, {})
+        if answered.get(item) != score.answer or score.metric in by_metric:
+            raise BooksError(f"{name}: the scorer gave {score.metric!r} of item {item} twice, or of another answer")
+        if score.answer.finish == "error" and score.state != "failed":
+            raise BooksError(f"{name}: the scorer scored item {item}, which has no reply")
+        by_metric[score.metric] = score
+    failed = sum(answered[item].finish == "error" for item in seen)
+    unread = sum(
+        answered[item].finish != "error" and any(score.state == "unparsable" for score in found.values())
+        for item, found in seen.items()
+    )
+    tables.balance("evaluate", len(answered), scored=len(seen) - unread - failed, unparsable=unread, failed=failed)

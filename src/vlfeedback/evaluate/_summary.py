@@ -1,0 +1,80 @@
+"""From item scores to scores: means and sums of strata with intervals, refused where too many replies are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vlfeedback import stats
+from vlfeedback.errors import DataError
+from vlfeedback.evaluate._contract import SUMMED
+from vlfeedback.records import ItemScore, Score
+
+MAX_FAILED = 0.02
+"""Share of items without a reply above which no headline is given."""
+
+
+def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILED) -> list[Score]:
+    """Summarise the item scores of any models, benchmarks and protocols, each for itself.
+
+    A metric of `SUMMED` is the sum of its strata's means, and each stratum's own mean follows as `METRIC/STRATUM`;
+    every other metric is a mean. Items of one cluster are one unit.
+
+    Args:
+        item_scores: In any order.
+        max_failed: Highest share of failed items of a metric.
+    Raises:
+        DataError: more items failed than `max_failed`: a headline from what is left would be of another benchmark.
+    """
+    found: dict[tuple[str, str, str, str, str], list[ItemScore]] = {}
+    for score in item_scores:
+        answer = score.answer
+        key = (answer.benchmark, score.protocol, answer.model, score.judge or "", score.metric)
+        found.setdefault(key, []).append(score)
+    scores: list[Score] = []
+    for (*_, metric), group in found.items():
+        _refuse(group, metric, max_failed)
+        scores.append(_score(group, metric, summed=metric in SUMMED))
+        if metric in SUMMED:
+            parts: dict[str, list[ItemScore]] = {}
+            for score in group:
+                parts.setdefault(score.answer.stratum, []).append(score)
+            scores += [_score(part, f"{metric}/{name}", summed=False) for name, part in parts.items() if _valued(part)]
+    return scores
+
+
+def _valued(group: Sequence[ItemScore]) -> list[ItemScore]:
+    return [score for score in group if score.value is not None]
+
+
+def _refuse(group: Sequence[ItemScore], metric: str, max_failed: float) -> None:
+    failed = sum(score.state == "failed" for score in group)
+    answer = group[0].answer
+    if failed > max_failed * len(group):
+        raise DataError(
+            f"{answer.benchmark}: {failed} of {len(group)} items of {metric!r} have no reply from {answer.model}, more "
+            f"than {max_failed:.0%}: no headline is given. Run `vlfeedback evaluate` again to ask them once more."
+        )
+    if not _valued(group):
+        raise DataError(f"{answer.benchmark}: {answer.model} has no readable answer for {metric!r}; see item_scores.")
+
+
+def _score(group: Sequence[ItemScore], metric: str, *, summed: bool) -> Score:
+    valued = _valued(group)
+    values = [score.value for score in valued if score.value is not None]
+    clusters = [score.answer.cluster for score in valued]
+    strata = [score.answer.stratum for score in valued] if summed else None
+    estimate = stats.mean(values, clusters=clusters, strata=strata)
+    first = group[0]
+    return Score(
+        benchmark=first.answer.benchmark,
+        protocol=first.protocol,
+        metric=metric,
+        value=estimate.value,
+        ci_low=estimate.low,
+        ci_high=estimate.high,
+        n=len(values),
+        n_unparsable=sum(score.state == "unparsable" for score in group),
+        n_failed=sum(score.state == "failed" for score in group),
+        model=first.answer.model,
+        judge=first.judge,
+    )
