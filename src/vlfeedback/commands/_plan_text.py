@@ -1,0 +1,170 @@
+"""What a plan holds, and how it looks on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = "this machine"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What a plan takes for granted until it is measured; tokens unless said otherwise.
+
+    Attributes:
+        instruction: Text of an instruction.
+        response: A response.
+        rating: One rating with its rationale; the judge writes one per response and aspect.
+        width: Pixels of a picture.
+        height: Pixels of a picture.
+        letters_per_token: Of the rubric's text.
+        asked_again: Share of calls that are sent twice.
+        latency: Seconds before the first token.
+        speed: Tokens per second of one call at an endpoint.
+        local_speed: Tokens per second of a local model, over its whole batch.
+        kept_pairs: Share of all pairs that are neither tied nor incomplete (measured on the released data).
+        bytes_per_token: On disk, ledger and tables together, after compression.
+        bytes_per_call: On disk, besides its text.
+    """
+
+    instruction: float = 50
+    response: float = 150
+    rating: float = 67
+    width: int = 1024
+    height: int = 768
+    letters_per_token: float = 4.45
+    asked_again: float = 0.02
+    latency: float = 2.0
+    speed: float = 40.0
+    local_speed: float = 1000.0
+    kept_pairs: float = 0.793
+    bytes_per_token: float = 6.0
+    bytes_per_call: float = 700.0
+
+    def lines(self) -> tuple[str, ...]:
+        """In words."""
+        return (
+            f"an instruction has {self.instruction:g} tokens of text and one picture of {self.width} × {self.height}",
+            f"a response has {self.response:g} tokens, a rating with its rationale {self.rating:g}, if that is allowed",
+            f"{self.asked_again:.0%} of the calls are sent twice; cached input and batch discounts are not counted on",
+            f"a call takes {self.latency:g} s and {self.speed:g} tokens a second; a local model makes "
+            f"{self.local_speed:,.0f} tokens a second in all",
+            f"{self.kept_pairs:.1%} of the pairs are neither tied nor incomplete (the released data's share)",
+            f"{self.bytes_per_call:g} bytes on disk per call and {self.bytes_per_token:g} per token of text",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """The calls of one model in one room.
+
+    Attributes:
+        host: Who sees prompts and pictures.
+        input_tokens: All input, pictures included where `image_tokens` is known.
+        image_tokens: None where the price table does not say how the model counts pictures; then it is free.
+        hours: If this model worked alone.
+        measured: Lengths come from the ledger.
+    """
+
+    room: str
+    model: str
+    host: str
+    calls: int
+    input_tokens: int
+    image_tokens: int | None
+    output_tokens: int
+    cost: float
+    hours: float
+    measured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something that must be there before the run."""
+
+    what: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will take.
+
+    Attributes:
+        instructions: How many, or None where no source says and none could be counted.
+        hours: Collecting only; endpoints work at the same time, local models one after the other.
+        disk_bytes: Ledger and tables, without pictures and checkpoints.
+        pairs: Expected training pairs.
+        steps: Optimiser steps over all epochs.
+        viewers: Models at each host that will see prompts and pictures.
+        budget: Hard stop of the settings, if there is one.
+    """
+
+    instructions: int | None
+    sources: Mapping[str, int | None]
+    rows: tuple[PlanRow, ...]
+    currency: str
+    cost: float
+    hours: float
+    disk_bytes: int
+    pairs: int
+    steps: int
+    viewers: Mapping[str, tuple[str, ...]]
+    missing: tuple[Missing, ...]
+    assumptions: tuple[str, ...]
+    budget: float | None = None
+
+    @property
+    def calls(self) -> int:
+        """All calls."""
+        return sum(row.calls for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "calls": self.calls}
+
+
+def show(found: Plan, console: Console) -> None:
+    """Print a plan for people."""
+    count = "unknown" if found.instructions is None else f"{found.instructions:,}"
+    console.print(f"[bold]{count} instructions[/bold] from {len(found.sources)} sources, {found.calls:,} calls")
+    rows = Table("room", "model", "calls", "tokens in", "of pictures", "tokens out", found.currency, "hours")
+    for column in rows.columns[2:]:
+        column.justify = "right"
+    for row in found.rows:
+        pictures = "?" if row.image_tokens is None else f"{row.image_tokens:,}"
+        mark = " *" if row.measured else ""
+        rows.add_row(
+            row.room, row.model + mark, f"{row.calls:,}", f"{row.input_tokens:,}", pictures, f"{row.output_tokens:,}",
+            f"{row.cost:,.2f}", f"{row.hours:,.1f}",
+        )  # fmt: skip
+    console.print(rows)
+    console.print(
+        f"cost {found.currency} {found.cost:,.2f}, collecting about {found.hours:,.1f} hours, "
+        f"disk {found.disk_bytes / 1e9:,.2f} GB besides pictures and checkpoints"
+    )
+    console.print(f"training on about {found.pairs:,} pairs in {found.steps:,} steps (its time is not estimated)")
+    if found.budget is not None and found.cost > found.budget:
+        console.print(f"[bold]the budget of {found.budget:,.2f} is less than that: the run would stop early[/bold]")
+    console.print("\n[bold]who will see prompts and pictures[/bold]")
+    for host, models in found.viewers.items():
+        console.print(f"  {host}: {', '.join(models)}", soft_wrap=True, highlight=False)
+    console.print("\n[bold]assumed[/bold]" + ("  (* lengths measured in the ledger)" if _any_measured(found) else ""))
+    for line in found.assumptions:
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
+    console.print("\n[bold]missing[/bold]" if found.missing else "\nnothing is missing")
+    for one in found.missing:
+        console.print(f"  {one.what}: {one.where}", soft_wrap=True, highlight=False)
+    if found.instructions is None:
+        console.print("  the number of instructions: add `sample = N` to each source, or put its file in place")
+    ready = "vlfeedback run RUN.toml --limit 20" if not found.missing else "put in place what is missing"
+    console.print(f"\nnext: {ready}")
+
+
+def _any_measured(found: Plan) -> bool:
+    return any(row.measured for row in found.rows)
