@@ -113,7 +113,7 @@ def instructions(
     ones, so that another source, another order or more records never reshuffle it.
 
     Args:
-        sources: With different names.
+        sources: Several files of one dataset may share a name.
         roots: Where their pictures lie.
         eval_share: Expected share of pictures on the eval side, 0 to 1 (law 6).
     Raises:
@@ -122,10 +122,7 @@ def instructions(
     """
     if not 0 <= eval_share <= 1:
         raise ConfigError(f"eval_share = {eval_share}: a share lies between 0 and 1")
-    names = Counter(source.name for source in sources)
     for source in sources:
-        if names[source.name] > 1:
-            raise ConfigError(f"two sources are called {source.name!r}: give one of them another name")
         if source.sample is not None and source.sample < 1:
             raise ConfigError(f"source {source.name!r}: sample = {source.sample}, but at least 1 is needed")
     first_seen: dict[str, str] = {}

@@ -207,10 +207,12 @@ class _Text:
             try:
                 value, end = self._json.raw_decode(self._window, self._at)
             except json.JSONDecodeError as error:
-                cut = error.msg.startswith("Unterminated string") or error.pos > len(self._window) - 16
-                if not (cut and self._grow()):
-                    self._at = error.pos
-                    raise self.damaged(error.msg + (", and the file ends" if cut else "")) from error
+                left = len(self._window) - error.pos
+                unended = error.msg.startswith("Unterminated string")
+                # literals and escapes that are cut off are reported at their beginning, a few letters before the end
+                if not ((unended or left < 16) and self._grow()):
+                    self._at = len(self._window) - left
+                    raise self.damaged(error.msg + (", and the file ends" if unended or left < 2 else "")) from error
             except (ValueError, RecursionError) as error:
                 raise self.damaged(str(error)) from error
             else:
