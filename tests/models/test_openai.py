@@ -364,3 +364,16 @@ def test_options_are_read_as_the_pipeline_reads_them(roots: Roots) -> None:
     assert model.hosts == ("a", "b")
     with pytest.raises(ConfigError, match="base_url"):
         registry.bind(plugin, {"model": "m", "base_ulr": "http://a/v1"}, "[[pool]]", inject={"roots": roots})
+
+
+@pytest.mark.parametrize("fault", ["429", "500"])
+def test_after_an_interrupt_nothing_is_waited_for(
+    fault: str, tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "interrupted", lambda: True)
+    with serve(tmp_path / "log", every={1: fault}, retry_after="60") as server:
+        began = time.monotonic()
+        [reply] = answers(open_model(server, roots), ask())
+        assert len(server.served()) == 1
+    assert reply.error == {"429": "rate_limited", "500": "server"}[fault]
+    assert time.monotonic() - began < 5

@@ -99,8 +99,8 @@ def _torch() -> Iterator[Finding]:
     yield Finding("torch", torch.__version__)
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
-            properties: Any = torch.cuda.get_device_properties(number)
-            yield Finding(f"gpu {number}", f"{properties.name}, {properties.total_memory / 2**30:,.0f} GiB")
+            name, memory = torch.cuda.get_device_name(number), torch.cuda.mem_get_info(number)[1]
+            yield Finding(f"gpu {number}", f"{name}, {memory / 2**30:,.0f} GiB")
     elif torch.backends.mps.is_available():
         yield Finding("gpu", "Apple")
     else:

@@ -86,10 +86,8 @@ class Gate:
         """The endpoint served a call: the next pause starts short again."""
         self._streak = 0
 
-    async def pass_through(self) -> None:
-        """Wait until the endpoint may be sent a call."""
-        while (wait := self.closed_for()) > 0:
-            await asyncio.sleep(wait * random.uniform(1.0, 1.1) + 0.001)
+    async def keep_pace(self) -> None:
+        """Wait for this call's turn in the pace of the endpoint."""
         if self.pace > 0:
             now = time.monotonic()
             slot = max(now, self._next)

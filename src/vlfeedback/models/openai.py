@@ -15,12 +15,14 @@ import asyncio
 import hashlib
 import json
 import logging
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
+from vlfeedback.flow import interrupted
 from vlfeedback.images import Roots
 from vlfeedback.models import _chat
 from vlfeedback.models._limits import Gate, backoff, retry_after
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_REST = 900.0
 """Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks at a resting endpoint: another may be free by then, or the user may have stopped us."""
 
 
 def load(
@@ -228,11 +233,15 @@ class OpenAIModel:
         while True:
             replica = self._pick(start, attempt)
             closed = replica.gate.closed_for()
-            if closed + rested > LONGEST_REST:
-                words = f"{replica.host} asks to wait {closed:.0f} s"
-                return replace(_chat.failure("rate_limited", words, wait=closed), sent=sent, unsure=unsure)
-            rested += closed
-            await replica.gate.pass_through()
+            if closed > 0:
+                if closed + rested > LONGEST_REST or interrupted():
+                    words = f"{replica.host} asks to wait {closed:.0f} s"
+                    return replace(_chat.failure("rate_limited", words, wait=closed), sent=sent, unsure=unsure)
+                nap = min(closed, LOOK_AGAIN) * random.uniform(1.0, 1.1) + 0.001
+                rested += nap
+                await asyncio.sleep(nap)
+                continue
+            await replica.gate.keep_pace()
             async with self._places:
                 if replica.gate.closed_for() > 0:
                     continue  # somebody was refused while this call waited for its place
@@ -247,7 +256,7 @@ class OpenAIModel:
             if outcome.resting:
                 continue
             attempt += 1
-            if outcome.generation.answered or attempt >= self._policy.attempts:
+            if outcome.generation.answered or attempt >= self._policy.attempts or interrupted():
                 self._note_reached(replica, sent > 0, outcome.generation.detail)
                 return replace(outcome.generation, sent=sent, unsure=unsure)
             replica.failing_until = time.monotonic() + backoff(attempt)
