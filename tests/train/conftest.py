@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))  # toy_llava.py, under any import mode
 
-import toy_llava  # noqa: E402
+import toy_llava
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,8 @@ def recipe(model_path: Path) -> Callable[..., Any]:
 
     def make(**changes: Any) -> Recipe:
         fields: dict[str, Any] = {
-            "model": str(model_path), "epochs": 1, "learning_rate": 1e-3, "pairs_per_step": 6, "dtype": "fp32", "lora": None,
+            "model": str(model_path), "epochs": 1, "learning_rate": 1e-3, "pairs_per_step": 6,
+            "dtype": "fp32", "lora": None,
         }  # fmt: skip
         return Recipe(**{**fields, **changes})
 

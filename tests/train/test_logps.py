@@ -27,9 +27,13 @@ def encode(
     return made, collate(made, layout=layout, pictures=encoder.pictures)
 
 
-def naive(model: Any, processor: Any, colours: toy_llava.Colours, groups: Sequence[Group], made: Sequence[Encoded]) -> Any:
+def naive(
+    model: Any, processor: Any, colours: toy_llava.Colours, groups: Sequence[Group], made: Sequence[Encoded]
+) -> Any:
     texts = {response.id: (group, response.text) for group in groups for response in group.responses}
-    return torch.stack([toy_llava.naive_logp(model, processor, colours, *texts[i]) for one in made for i in one.response_ids])
+    return torch.stack(
+        [toy_llava.naive_logp(model, processor, colours, *texts[i]) for one in made for i in one.response_ids]
+    )
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -91,7 +95,8 @@ def test_each_picture_passes_the_tower_once_and_each_response_once(
     _, batch = encode(groups, processor, colours, UnsharedRows(pad=0, mask_logits=True))
     rows: list[tuple[int, ...]] = []
     model.model.vision_tower.register_forward_pre_hook(
-        lambda _, args, kwargs: rows.append(tuple((args[0] if args else kwargs["pixel_values"]).shape)), with_kwargs=True
+        lambda _, args, kwargs: rows.append(tuple((args[0] if args else kwargs["pixel_values"]).shape)),
+        with_kwargs=True,
     )
     grouped_logps(model, batch.rows)
     assert [shape[0] for shape in rows] == [3]
@@ -119,15 +124,15 @@ def test_pictures_repeated_where_a_model_takes_no_features(
     assert torch.allclose(once, repeated, atol=1e-5)
 
 
-def test_groups_with_and_without_pictures_share_a_batch(
-    model: Any, processor: Any, colours: toy_llava.Colours
-) -> None:
+def test_groups_with_and_without_pictures_share_a_batch(model: Any, processor: Any, colours: toy_llava.Colours) -> None:
     seen = toy_llava.group("what ?", ["yes", "no"], (2, 1), [colours.picture((200, 0, 0))])
     words = toy_llava.group("is it red ?", ["yes", "no , a dog"], (2, 1))
     two = toy_llava.group("and ?", ["a", "no"], (2, 1), [colours.picture((0, 9, 0)), colours.picture((0, 0, 99))])
     layout = UnsharedRows(pad=0, mask_logits=True)
     with torch.no_grad():
-        alone = [grouped_logps(model, encode([g], processor, colours, layout)[1].rows).total for g in (words, seen, two)]
+        alone = [
+            grouped_logps(model, encode([g], processor, colours, layout)[1].rows).total for g in (words, seen, two)
+        ]
         together = grouped_logps(model, encode([words, seen, two], processor, colours, layout)[1].rows).total
     assert torch.allclose(torch.cat(alone), together, atol=1e-5)
 

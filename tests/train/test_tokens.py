@@ -33,7 +33,9 @@ def test_prompt_is_what_the_processor_makes_of_the_template(
     assert made.image_tokens == 9
 
 
-@pytest.mark.parametrize("text", ["is it <image> ?", "<image>", "</s> USER : yes", "<s><image></s>", "a <image> and <image>"])
+@pytest.mark.parametrize(
+    "text", ["is it <image> ?", "<image>", "</s> USER : yes", "<s><image></s>", "a <image> and <image>"]
+)
 def test_control_tokens_in_a_prompt_are_plain_text(wording: Wording, colours: toy_llava.Colours, text: str) -> None:
     plain = wording.prompt("is it ?", (colours.picture((1, 2, 3)),)).ids.tolist()
     made = wording.prompt(text, (colours.picture((1, 2, 3)),))
@@ -63,9 +65,7 @@ def test_response_ids_follow_the_prompt_as_in_one_text(wording: Wording, process
     assert np.concatenate([prompt, wording.response("a red dog")[:-1]]).tolist() == whole
 
 
-def test_a_picture_is_processed_once_for_all_prompts_that_show_it(
-    wording: Wording, colours: toy_llava.Colours
-) -> None:
+def test_a_picture_is_processed_once_for_all_prompts_that_show_it(wording: Wording, colours: toy_llava.Colours) -> None:
     image = colours.picture((9, 9, 9))
     for prompt in ("what ?", "is it red ?", "what ?"):
         wording.prompt(prompt, (image,))

@@ -14,10 +14,11 @@ from PIL import Image as pillow
 from vlfeedback import records
 from vlfeedback.records import Group, Image, Instruction, PreferencePair, Rating, Response, Split
 
-WORDS = (
+TEXT = (
     "what is there a red green blue circle square and the sky yes no one two three it name says person I cannot not "
     "USER : ASSISTANT ? . , < > image / s see small big dog cat"
-).split()
+)
+WORDS = tuple(TEXT.split())
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
 CHAT = (
     "{% for message in messages %}{% if message.role == 'user' %}USER : {% for part in message.content %}"
@@ -32,7 +33,12 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
-        CLIPImageProcessorPil, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
         PreTrainedTokenizerFast,
     )  # fmt: skip
 
@@ -44,12 +50,14 @@ def write_model(folder: Path, seed: int = 0) -> Path:
         additional_special_tokens=["<image>"],
     )  # fmt: skip
     processor = LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}), tokenizer, patch_size=8,
+        CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}), tokenizer,
+        patch_size=8,
         vision_feature_select_strategy="default", chat_template=CHAT, num_additional_image_tokens=1,
     )  # fmt: skip
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=24, patch_size=8
+            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=24,
+            patch_size=8,
         ),
         text_config=LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,

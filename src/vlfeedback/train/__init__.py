@@ -71,7 +71,7 @@ class Recipe:
     max_length: int = 2048
     dtype: Literal["bf16", "fp32"] = "bf16"
     seed: int = 0
-    lora: Lora | None = Lora()  # noqa: RUF009 - frozen
+    lora: Lora | None = Lora()
     image: Literal["seen", "blind"] = "seen"
     gradient_checkpointing: bool = False
     init: str | None = None
@@ -83,7 +83,8 @@ class TrainResult:
     """What a training run made.
 
     Attributes:
-        checkpoint: Folder with adapter or full weights, processor, `train_log.jsonl`, `reference.jsonl`, `selfcheck.json`.
+        checkpoint: Folder with adapter or full weights, processor, `train_log.jsonl`, `reference.jsonl` and
+            `selfcheck.json`.
         pairs: Pairs read; equal to `trained` plus the number of `dropped`.
         trained: Pairs trained on, each once per epoch.
         dropped: The others, by pair id.
@@ -205,7 +206,9 @@ def _finished(out: Path, key: str) -> TrainResult | None:
 def _write_result(out: Path, key: str, settings: Recipe, objective: Objective, result: TrainResult) -> None:
     fields = asdict(result)
     del fields["checkpoint"]
-    text = json.dumps({"key": key, "settings": asdict(settings), "objective": repr(objective), "result": fields}, indent=1)
+    text = json.dumps(
+        {"key": key, "settings": asdict(settings), "objective": repr(objective), "result": fields}, indent=1
+    )
     waiting = out / "train.json.part"
     waiting.write_text(text, encoding="utf-8")
     waiting.replace(out / "train.json")

@@ -1,4 +1,4 @@
-"""Groups of records into groups of token ids, and those into batches; what cannot be trained on leaves with a reason."""
+"""Groups of records into groups of token ids, and those into batches; what is not trained on leaves with a reason."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ class Encoder:
         texts = {response.id: response.text for response in group.responses}
         for pair in group.pairs:
             if pair.chosen_id not in texts or pair.rejected_id not in texts:
-                raise DataError(f"pair {pair.id} names a response that instruction {group.instruction.id} does not have")
+                raise DataError(
+                    f"pair {pair.id} names a response that instruction {group.instruction.id} does not have"
+                )
         wanted = {i for pair in group.pairs for i in (pair.chosen_id, pair.rejected_id)}
         if not wanted and not (bare and _rated_best(group, list(texts)) is not None):
             return
@@ -247,7 +249,9 @@ def collate(
     )
 
 
-def _select(group: Group, ids: Mapping[str, Ids], long: set[str], detail: str) -> tuple[list[PreferencePair], list[Dropped]]:
+def _select(
+    group: Group, ids: Mapping[str, Ids], long: set[str], detail: str
+) -> tuple[list[PreferencePair], list[Dropped]]:
     """Split the pairs of a group into those to train on and those to drop."""
     kept: list[PreferencePair] = []
     dropped: list[Dropped] = []

@@ -26,7 +26,8 @@ class Rows:
         first_picture: Number of pictures before each group, and in all: G + 1 numbers.
         image_tokens: Image tokens in each group's prompt, G numbers.
         responses_of_group: K of each group, G numbers; responses are counted group by group.
-        where: Index into the kept logits, flattened to (·, V), of each predicted token, shape (N,); None for all in order.
+        where: Index into the kept logits, flattened to (·, V), of each predicted token, shape (N,); None for all of
+            them in order.
         targets: The tokens to be predicted, shape (N,).
         owner: Response index of each of them, shape (N,).
         lengths: Tokens of each response, shape (R,).
@@ -141,7 +142,8 @@ def _picture_fields(groups: Sequence[Encoded], pictures: Sequence[Mapping[str, T
     names = sorted({name for fields_of_group in pictures for name in fields_of_group})
     parts = {name: [of_group[name] for of_group in pictures if name in of_group] for name in names}
     spans = {
-        name: [0, *accumulate(len(of_group[name]) if name in of_group else 0 for of_group in pictures)] for name in names
+        name: [0, *accumulate(len(of_group[name]) if name in of_group else 0 for of_group in pictures)]
+        for name in names
     }
     return {
         "pictures": {name: stack(values) for name, values in parts.items()},

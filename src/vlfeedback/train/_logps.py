@@ -143,7 +143,9 @@ def repeat_pictures(
     import torch
 
     return {
-        name: torch.cat([value[spans[name][g] : spans[name][g + 1]] for g, count in enumerate(counts) for _ in range(count)])
+        name: torch.cat(
+            [value[spans[name][g] : spans[name][g + 1]] for g, count in enumerate(counts) for _ in range(count)]
+        )
         for name, value in pictures.items()
     }
 

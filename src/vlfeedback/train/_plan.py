@@ -71,7 +71,9 @@ def plan_run(
         count = min(max(1, round(total / per_step)), len(order))
         # A group belongs to the step in which its middle pair falls.
         step_of_group = (2 * shares.cumsum() - shares) * count // (2 * total)
-        chunks = [sorted((int(i) for i in order[step_of_group == k]), key=lambda i: (widths[i], i)) for k in range(count)]
+        chunks = [
+            sorted((int(i) for i in order[step_of_group == k]), key=lambda i: (widths[i], i)) for k in range(count)
+        ]
         chunks = [chunk for chunk in chunks if chunk]
         steps_of_epoch.append(len(chunks))
         steps += [pack(chunk, rows, widths, budget) for chunk in chunks]

@@ -46,8 +46,8 @@ class Objective(Protocol):
     """A pure function from log-probabilities to losses; its `repr` names it and all its options.
 
     Attributes:
-        per: What the sum of the losses of one optimiser step is divided by: the step's number of pairs, or its number of
-            tokens in best responses. The count is that of the whole step, over accumulation, never of one micro-batch.
+        per: What the sum of the losses of one optimiser step is divided by: the step's number of pairs, or of tokens in
+            best responses. The count is that of the whole step, over accumulation, never of one micro-batch.
     """
 
     @property

@@ -63,13 +63,17 @@ class ReferenceFile:
     def missing(self, groups: Sequence[Encoded]) -> list[int]:
         """Indices of groups with a response that is not there yet."""
         return [
-            n for n, group in enumerate(groups) if any(self.key(group, r) not in self._known for r in range(len(group.responses)))
+            n
+            for n, group in enumerate(groups)
+            if any(self.key(group, r) not in self._known for r in range(len(group.responses)))
         ]
 
     def values(self, groups: Iterable[Encoded]) -> dict[tuple[str, str], float]:
         """Log p by (group id, response id), nats."""
         return {
-            (group.group_id, i): self._known[self.key(group, r)] for group in groups for r, i in enumerate(group.response_ids)
+            (group.group_id, i): self._known[self.key(group, r)]
+            for group in groups
+            for r, i in enumerate(group.response_ids)
         }
 
     def add(self, groups: Sequence[Encoded], totals: Sequence[float]) -> None:
@@ -81,7 +85,7 @@ class ReferenceFile:
         """
         keys = [self.key(group, r) for group in groups for r in range(len(group.responses))]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self.path.exists() and self.path.stat().st_size > 0 and not self.path.read_bytes()[-1:] == b"\n"
+        torn = self.path.exists() and self.path.stat().st_size > 0 and self.path.read_bytes()[-1:] != b"\n"
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" if torn else "")
             for key, total in zip(keys, totals, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import set_seed
 
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, NotBuiltYet
+from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._layout import Layout, UnsharedRows
+from vlfeedback.train._log import TrainLog
 from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
-from vlfeedback.train._progress import TrainLog, bar
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
@@ -61,6 +63,10 @@ def run(
         objective: What is minimised.
         key: Names the run; a state of another key is removed.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise NotBuiltYet(
+            "training runs on one process in this version: start it without torchrun or accelerate launch"
+        )
     out.mkdir(parents=True, exist_ok=True)
     state = _state(out, key)
     with quiet():
@@ -101,20 +107,18 @@ def run(
     return Outcome(trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, tuple(trainer.warned))
 
 
-def encode_all(
-    groups: Sequence[Group], encoder: Encoder, objective: Objective
-) -> tuple[list[Encoded], list[Dropped]]:
+def encode_all(groups: Sequence[Group], encoder: Encoder, objective: Objective) -> tuple[list[Encoded], list[Dropped]]:
     """Token ids of all groups, and the pairs that cannot be trained on with their reasons."""
     encoded: list[Encoded] = []
     dropped: list[Dropped] = []
-    with bar("reading pictures", len(groups), "groups") as shown:
+    with bar("reading pictures", len(groups), "groups") as advance:
         for group in groups:
             for item in encoder.encode(group, bare=objective.per == "token"):
                 if isinstance(item, Dropped):
                     dropped.append(item)
                 else:
                     encoded.append(item)
-            shown.advance(1, 1)
+            advance()
     return encoded, dropped
 
 
@@ -141,11 +145,11 @@ def reference(
     widths = [layout.cost(group) for group in groups]
     rows = [len(group.responses) for group in groups]
     order = sorted(missing, key=lambda i: (widths[i], i))
-    with bar("reference log-probabilities", len(missing), "groups") as shown:
+    with bar("reference log-probabilities", len(missing), "groups") as advance:
         for batch in pack(order, rows, widths, budget):
             members = [groups[i] for i in batch]
             file.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
-            shown.advance(len(batch), len(batch))
+            advance(len(batch))
     return file.values(groups)
 
 
@@ -214,9 +218,7 @@ def _check_start(
     out: Path,
 ) -> None:
     spread = groups[:: max(1, len(groups) // _CHECKED)][:_CHECKED]
-    found = check_start(
-        spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=out / "reference.jsonl"
-    )
+    found = check_start(spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=out / "reference.jsonl")
     (out / "selfcheck.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
 
 
@@ -262,8 +264,8 @@ def _train(
 ) -> tuple[GroupedDPOTrainer, int]:
     """Train from the newest whole checkpoint, or from the start."""
     newest = max(_whole(state), key=lambda pair: pair[0], default=(0, None))
-    with bar("training", plan.steps, "pairs") as shown:
-        shown.start(newest[0])
+    with bar("training", plan.steps, "steps") as advance:
+        advance(newest[0])
         trainer = GroupedDPOTrainer(
             policy,
             arguments(recipe, plan, state),
@@ -273,7 +275,7 @@ def _train(
             recipe=recipe,
             epoch_ends=plan.epoch_ends(),
             log=TrainLog(out / "train_log.jsonl", after=newest[0]),
-            shown=shown,
+            advance=advance,
         )
         trainer.train(resume_from_checkpoint=str(newest[1]) if newest[1] is not None else None)
     return trainer, newest[0]

@@ -1,10 +1,13 @@
-"""`GroupedDPOTrainer`: the optimiser, schedule, checkpoints and devices of `transformers.Trainer` around pure functions."""
+"""`GroupedDPOTrainer`: optimiser, schedule, checkpoints and devices of `transformers.Trainer` around pure functions."""
 
 from __future__ import annotations
 
 import math
+import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -17,16 +20,18 @@ from transformers.utils import logging as hf_logging
 
 from vlfeedback.errors import DataError
 from vlfeedback.train._collate import Batch, Encoded
+from vlfeedback.train._log import TrainLog, falling
 from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._plan import Plan
 from vlfeedback.train._preferences import Objective, PairLosses
-from vlfeedback.train._progress import Bar, TrainLog, falling
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
 
 # Log rows of a run: enough for a curve, few enough for a page.
 _LOGGED = 500
+# Logged rows whose mean decides on a warning.
+_RECENT = 5
 # Checkpoints of a run: a kill loses at most a tenth of it.
 _SAVED = 10
 
@@ -64,7 +69,7 @@ def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
         seed=recipe.seed,
     )
     # One process, one device: DataParallel would cut our batches apart.
-    made._n_gpu = min(made.n_gpu, 1)
+    made._n_gpu = min(made.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]
     return made
 
 
@@ -126,7 +131,7 @@ class GroupedDPOTrainer(Trainer):
         recipe: For precision.
         epoch_ends: Steps after which an epoch ends.
         log: Where logged steps go.
-        shown: The progress bar.
+        advance: Moves the progress bar: `advance(steps, note)`.
     """
 
     def __init__(
@@ -140,23 +145,25 @@ class GroupedDPOTrainer(Trainer):
         recipe: Recipe,
         epoch_ends: Sequence[int],
         log: TrainLog,
-        shown: Bar,
+        advance: Callable[..., None],
     ) -> None:
+        self._began, self._pairs = time.monotonic(), 0
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        self.add_callback(_Watch(epoch_ends if held_out else (), shown))
+        self.add_callback(_Watch(epoch_ends if held_out else (), self._note, advance))
         # With both set, the base class leaves the loss as it is: it is already divided by the step's items.
         self.model_accepts_loss_kwargs = True
         self._held_out, self._objective, self._recipe = held_out, objective, recipe
-        self._epoch_ends, self._log, self._shown = epoch_ends, log, shown
+        self._epoch_ends, self._log = epoch_ends, log
+        self._recent: deque[Mapping[str, float]] = deque(maxlen=_RECENT)
         self._sums: dict[str, torch.Tensor] = {}
         self.warned: list[str] = []
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         """The plan in its order: shuffling is the plan's."""
-        assert self.train_dataset is not None
-        return DataLoader(self.train_dataset, sampler=SequentialSampler(self.train_dataset), collate_fn=_only)
+        batches: Any = self.train_dataset
+        return DataLoader(batches, sampler=SequentialSampler(batches), collate_fn=_only)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -174,11 +181,11 @@ class GroupedDPOTrainer(Trainer):
         The base class reads full weights under the names in the file; `save_pretrained` renames those of many
         vision-language models, and what is not found is skipped: the run would go on from the base weights.
         """
-        target = self.model if model is None else model
+        target: Any = self.model if model is None else model
         if hasattr(target, "peft_config"):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        saved = type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype)
+        saved: Any = type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype)
         target.load_state_dict(saved.state_dict())
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -186,8 +193,8 @@ class GroupedDPOTrainer(Trainer):
         return 0
 
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:  # type: ignore[override]
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """Loss of one batch as its share of the step's mean.
 
         Raises:
@@ -196,22 +203,25 @@ class GroupedDPOTrainer(Trainer):
         loss, sums = self._losses(model, inputs)
         if not bool(torch.isfinite(loss)):
             where = f"instructions {', '.join(inputs.rows.group_ids)}; pairs {', '.join(inputs.pair_ids)}"
-            raise DataError(f"the loss of step {self.state.global_step + 1} is {loss.item()}: {where}. Training stopped")
+            raise DataError(
+                f"the loss of step {self.state.global_step + 1} is {loss.item()}: {where}. Training stopped"
+            )
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
-        self._shown.advance(0, len(inputs.pair_ids))
+        self._pairs += len(inputs.pair_ids)
         return loss
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Means over the pairs of held-out pictures, logged with the prefix `eval_`."""
-        self.model.eval()
+        model: Any = self.model
+        model.eval()
         totals: dict[str, torch.Tensor] = {}
         count = 0.0
         with torch.no_grad():
             for batch in self._held_out:
-                loss, sums = self._losses(self.model, batch.to(self.args.device))
+                loss, sums = self._losses(model, batch.to(self.args.device))
                 for name, value in {**sums, "loss": loss.detach() * batch.total}.items():
                     totals[name] = totals.get(name, torch.zeros_like(value)) + value
                 count += batch.total
@@ -234,11 +244,22 @@ class GroupedDPOTrainer(Trainer):
         step = self.state.global_step
         self._log.write({"step": step, "epoch": self._epoch(step), **row})
         self.state.log_history.append({**row, "step": step})
-        warning = falling(row) if training and not self.warned else None
+        if training and not self.warned:
+            self._recent.append(row)
+            self._warn(step)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, row)
+
+    def _warn(self, step: int) -> None:
+        """Say once that both sides fall, by the mean of the latest rows: single steps are noisy."""
+        names = ("logratios/chosen", "logratios/rejected", "lengths/chosen")
+        full = len(self._recent) == _RECENT and all(name in row for row in self._recent for name in names)
+        warning = falling({n: sum(row[n] for row in self._recent) / _RECENT for n in names}) if full else None
         if warning is not None:
             self.warned.append(f"step {step}: {warning}")
-            self._shown.say(self.warned[-1])
-        self.control = self.callback_handler.on_log(self.args, self.state, self.control, row)
+            print(self.warned[-1], file=sys.stderr, flush=True)
+
+    def _note(self) -> str:
+        return f"{self._pairs / max(time.monotonic() - self._began, 1e-9):,.0f} pairs/s"
 
     def _losses(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with precision(self._recipe, self.args.device):
@@ -280,7 +301,7 @@ def pair_sums(out: PairLosses, policy: torch.Tensor, batch: Batch) -> dict[str, 
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Silence the loggers and bars of transformers for the length of a block: the run has one bar of its own."""
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
@@ -299,8 +320,8 @@ def quiet() -> Iterator[None]:
 class _Watch(TrainerCallback):
     """Stops on broken gradients, asks for evaluation after each epoch, and moves the bar."""
 
-    def __init__(self, epoch_ends: Sequence[int], shown: Bar) -> None:
-        self._epoch_ends, self._shown = frozenset(epoch_ends), shown
+    def __init__(self, epoch_ends: Sequence[int], note: Callable[[], str], advance: Callable[..., None]) -> None:
+        self._epoch_ends, self._note, self._advance = frozenset(epoch_ends), note, advance
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         grads = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
@@ -308,7 +329,7 @@ class _Watch(TrainerCallback):
             raise DataError(f"a gradient of step {state.global_step + 1} is not finite: lower the learning rate")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._shown.advance(1, 0)
+        self._advance(1, self._note())
         control.should_evaluate = state.global_step in self._epoch_ends
 
 

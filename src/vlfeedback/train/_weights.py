@@ -138,14 +138,16 @@ def origin(recipe: Recipe, model: Any, processor: Any) -> str:
     text = json.dumps(settings, sort_keys=True, default=str)
     weights = [fingerprint(name, model) for name in (recipe.model, recipe.init) if name is not None]
     full = recipe.lora is None
-    return hash_id("origin", weights, recipe.dtype, full, recipe.image, text, str(getattr(processor, "chat_template", "")))
+    return hash_id(
+        "origin", weights, recipe.dtype, full, recipe.image, text, str(getattr(processor, "chat_template", ""))
+    )
 
 
 def fingerprint(name: str, model: Any) -> str:
     """What a set of weights is called: its revision on the hub, or a hash of its files.
 
-    Files over 256 MB are hashed at 64 places of 1 MiB: training changes every block, and hashing 15 GB takes longer than
-    loading them. The check of the first step catches what this misses.
+    Files over 256 MB are hashed at 64 places of 1 MiB: training changes every block, and hashing 15 GB takes longer
+    than loading them. The check of the first step catches what this misses.
     """
     folder = Path(name)
     if not folder.is_dir():

@@ -28,8 +28,8 @@ EXAMPLES = (
 class Anchored:
     """Sigmoid DPO plus `weight` times the negative log-likelihood per token of the best response of the pair's group.
 
-    The anchor stands beside every pair, so that one count (pairs) normalises both terms and a group's share of the anchor
-    is its share of the pairs.
+    The anchor stands beside every pair, so that one count (pairs) normalises both terms and a group's share of the
+    anchor is its share of the pairs.
     """
 
     beta: float

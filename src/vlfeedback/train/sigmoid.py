@@ -43,7 +43,7 @@ def dpo_loss(policy: Tensor, reference: Tensor, pairs: Tensor, beta: float) -> P
 
     if beta <= 0:
         raise ValueError(f"beta must be positive, got {beta}")
-    if pairs.numel() and not (0 <= int(pairs.min()) and int(pairs.max()) < policy.shape[0]):
+    if pairs.numel() and not (int(pairs.min()) >= 0 and int(pairs.max()) < policy.shape[0]):
         raise ValueError(f"a pair points outside the {policy.shape[0]} responses of its batch")
     ratio = policy - reference.detach()
     chosen, rejected = ratio[pairs[:, 0]], ratio[pairs[:, 1]]
