@@ -1,4 +1,4 @@
-"""Room 4 of 7: responses × judge × rubric → annotations.
+"""Room 3 of 7: responses × judge × rubric → annotations.
 
 A judge is any model; a rubric turns an instruction and its responses into a question and a reply into ratings. The
 stage does what no rubric may forget: it decides the order and records it, checks that every picture is in the
@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, cast
 
 from vlfeedback import flow
+from vlfeedback.annotate._alarms import Alarm, Slice, alarms
 from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, rubric_name
 from vlfeedback.annotate._reply import read_reply
@@ -21,6 +22,7 @@ from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, hash_id
 
 __all__ = [
+    "Alarm",
     "Answered",
     "Books",
     "Cell",
@@ -29,6 +31,8 @@ __all__ = [
     "Order",
     "Parsed",
     "Rubric",
+    "Slice",
+    "alarms",
     "annotations",
     "orders_of",
     "read_reply",

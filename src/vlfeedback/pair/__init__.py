@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
+from types import MappingProxyType
+from typing import NamedTuple
 
 from vlfeedback.errors import BooksError, ConfigError, PluginError
 from vlfeedback.pair._books import Books, possible, tally
 from vlfeedback.pair._contract import ASPECTS, Candidate, Decision, DropReason, Example, Sketch, Strategy, Surveying
-from vlfeedback.records import Annotation, Dropped, Group, PreferencePair, Response, pair_id
+from vlfeedback.records import Annotation, Dropped, Group, PreferencePair, pair_id
 
 __all__ = [
     "ASPECTS",
@@ -85,18 +87,24 @@ def candidates_of(
         BooksError: a rating belongs to no response of the group.
     """
     low, high = scale
-    scores: dict[str, dict[str, list[int]]] = {response.id: {} for response in group.responses}
+    sums: dict[str, dict[str, _Sum]] = {response.id: {} for response in group.responses}
     for rating in group.ratings:
-        mine = scores.get(rating.response_id)
+        mine = sums.get(rating.response_id)
         if mine is None:
             raise BooksError(
                 f"pair: instruction {group.instruction.id} has a rating of response {rating.response_id}, which is not "
                 "one of its own; annotations and responses are of different runs, annotate again"
             )
         if rating.score is not None and low <= rating.score <= high:
-            mine.setdefault(rating.aspect, []).append(rating.score)
+            total, number = mine.get(rating.aspect, _NO_SCORE)
+            mine[rating.aspect] = _Sum(total + rating.score, number + 1)
     ids = judged.get(group.instruction.id, ()) if judged else ()
-    return tuple(_candidate(response, scores[response.id], aspects, ids) for response in group.responses)
+    candidates: list[Candidate] = []
+    for response in group.responses:
+        mine = sums[response.id]
+        means = _means(tuple([mine.get(aspect, _NO_SCORE) for aspect in aspects]), aspects)
+        candidates.append(Candidate(response, means.by_aspect, means.overall, ids))
+    return tuple(candidates)
 
 
 def annotation_ids(annotations: Iterable[Annotation]) -> dict[str, tuple[str, ...]]:
@@ -108,20 +116,30 @@ def annotation_ids(annotations: Iterable[Annotation]) -> dict[str, tuple[str, ..
     return {instruction: tuple(sorted(ids)) for instruction, ids in found.items()}
 
 
-def _candidate(
-    response: Response, scores: dict[str, list[int]], aspects: tuple[str, ...], ids: tuple[str, ...]
-) -> Candidate:
-    means = {aspect: _mean(sum(given), len(given)) for aspect in aspects if (given := scores.get(aspect))}
-    if len(means) < len(aspects):
-        return Candidate(response, means, None, ids)
-    if all(len(scores[aspect]) == 1 for aspect in aspects):  # one annotation: one division instead of four
-        return Candidate(response, means, _mean(sum(scores[aspect][0] for aspect in aspects), len(aspects)), ids)
-    return Candidate(response, means, sum(means.values(), Fraction()) / len(aspects), ids)
+class _Sum(NamedTuple):
+    """Scores of one aspect of one response over its annotations."""
+
+    total: int
+    number: int
 
 
-@lru_cache(maxsize=4096)
-def _mean(total: int, count: int) -> Fraction:
-    return Fraction(total, count)
+class _Means(NamedTuple):
+    """Means of one response; `overall` is None where an aspect has none."""
+
+    by_aspect: Mapping[str, Fraction]
+    overall: Fraction | None
+
+
+_NO_SCORE = _Sum(0, 0)
+
+
+@lru_cache(maxsize=65536)
+def _means(sums: tuple[_Sum, ...], aspects: tuple[str, ...]) -> _Means:
+    """Exact means; remembered, because the ratings of most responses were seen before on others."""
+    pairs = zip(aspects, sums, strict=True)
+    means = {aspect: Fraction(given.total, given.number) for aspect, given in pairs if given.number}
+    complete = 0 < len(means) == len(aspects)
+    return _Means(MappingProxyType(means), sum(means.values(), Fraction()) / len(means) if complete else None)
 
 
 def _decided(group: Group, candidates: Sequence[Candidate], strategy: Strategy) -> Iterator[PreferencePair | Dropped]:

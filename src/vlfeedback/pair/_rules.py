@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations
 
 from vlfeedback.pair._contract import Candidate, Decision
@@ -16,9 +17,21 @@ def compare(first: int, second: int, values: Sequence[Fraction | None]) -> Decis
     one, other = values[first], values[second]
     if one is None or other is None:
         return Decision(first, second, "incomplete", detail=NO_RATING)
-    if one == other:
+    gap = difference(one, other)
+    if not gap:
         return Decision(first, second, "tie")
-    return Decision(first, second, margin=one - other) if one > other else Decision(second, first, margin=other - one)
+    return Decision(first, second, None, gap) if gap.numerator > 0 else Decision(second, first, None, -gap)
+
+
+def difference(one: Fraction, other: Fraction) -> Fraction:
+    """`one - other`, remembered: ratings take few values, and most of the room's time would go into fractions."""
+    denominator = one.denominator * other.denominator
+    return _fraction(one.numerator * other.denominator - other.numerator * one.denominator, denominator)
+
+
+@lru_cache(maxsize=4096)
+def _fraction(numerator: int, denominator: int) -> Fraction:
+    return Fraction(numerator, denominator)
 
 
 def every_two(values: Sequence[Fraction | None]) -> Iterator[Decision]:
@@ -29,4 +42,4 @@ def every_two(values: Sequence[Fraction | None]) -> Iterator[Decision]:
 def whatever_ratings(chosen: int, rejected: int, candidates: Sequence[Candidate]) -> Decision:
     """A preference that no rating decided; the margin still says what the ratings think of it, and may be negative."""
     one, other = candidates[chosen].overall, candidates[rejected].overall
-    return Decision(chosen, rejected, margin=None if one is None or other is None else one - other)
+    return Decision(chosen, rejected, margin=None if one is None or other is None else difference(one, other))
