@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import pytest
 
 from vlfeedback.images import Roots
 from vlfeedback.records import Image, Part, Request, Sampling
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/servers.py, under any import mode
 
 
 @pytest.fixture

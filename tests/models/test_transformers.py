@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tiny import write_llava, write_qwen2_vl  # noqa: E402
+from tiny_models import write_llava, write_qwen2_vl  # noqa: E402
 
 from vlfeedback.errors import ConfigError, ModelUnavailable  # noqa: E402
 from vlfeedback.images import Roots  # noqa: E402

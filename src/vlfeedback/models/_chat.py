@@ -157,7 +157,7 @@ def generation(raw: str) -> Generation:
         return failure("server", "the reply's choice has no message", raw)
     try:
         return replace(_answer(cast(dict[str, Any], message), choice, reply), raw=raw)
-    except (TypeError, ValueError, KeyError, AttributeError) as problem:
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as problem:
         return failure("server", f"the reply has an unknown shape: {problem}", raw)
 
 

@@ -8,21 +8,17 @@ precision, where a batch's shape changes the rounding, an answer can still diffe
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from vlfeedback.errors import ConfigError, ImageError, ModelUnavailable
 from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
-from vlfeedback.models._noise import KeyedSampler, read_logprobs, seed_of
-from vlfeedback.models._prompts import Encoded, Encoder
-from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs, Usage, call_key
-
-if TYPE_CHECKING:
-    import torch
+from vlfeedback.models._batches import Checkpoint, Loaded, open_checkpoint, run
+from vlfeedback.models._prompts import Encoded
+from vlfeedback.records import Generation, Image, Request
 
 _TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """Whose turn it is, by device."""
@@ -64,26 +60,6 @@ def load(
     return TransformersModel(declared, roots, Checkpoint(model, revision, dtype, device, adapter), batch)
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Where weights come from; see `load`."""
-
-    model: str
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str = "auto"
-    adapter: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    model: Any
-    encoder: Encoder
-    ends: tuple[int, ...]
-    suppressed: torch.Tensor
-    context: int
-
-
 class TransformersModel:
     """A local model; safe for many questions at a time.
 
@@ -99,7 +75,7 @@ class TransformersModel:
         self._roots = roots
         self._checkpoint = checkpoint
         self._batch = batch
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
         # Two batches at a time on one device only hinder each other: on two cores 71 replies a second, against 265.
         self._turn = _TURNS[checkpoint.device]
         self._batcher: Any = None
@@ -153,15 +129,15 @@ class TransformersModel:
         """The same, for callers that close every model alike."""
         self.close()
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> Loaded:
         if self._loaded is None:
-            self._loaded = _open(self._checkpoint, self._read)
+            self._loaded = open_checkpoint(self._checkpoint, self._read)
         return self._loaded
 
     def _read(self, image: Image, recipe: str) -> bytes:
         return prepare(self._roots.open(image), recipe).bytes
 
-    def _encode(self, loaded: _Loaded, request: Request) -> Encoded | Generation:
+    def _encode(self, loaded: Loaded, request: Request) -> Encoded | Generation:
         try:
             encoded = loaded.encoder.encode(request)
         except ImageError as problem:
@@ -172,11 +148,11 @@ class TransformersModel:
             return replace(_chat.failure("bad_request", words), sent=0)
         return encoded
 
-    def _generate(self, loaded: _Loaded, requests: list[Request], encoded: list[Encoded]) -> list[Generation]:
+    def _generate(self, loaded: Loaded, requests: list[Request], encoded: list[Encoded]) -> list[Generation]:
         import torch
 
         try:
-            return _run(loaded, self.identity, requests, encoded)
+            return run(loaded, self.identity, requests, encoded)
         except torch.OutOfMemoryError:
             _release()
             if len(requests) == 1:
@@ -185,146 +161,6 @@ class TransformersModel:
         half = len(requests) // 2  # outside the handler, so that the failed batch's tensors are free
         first = self._generate(loaded, requests[:half], encoded[:half])
         return first + self._generate(loaded, requests[half:], encoded[half:])
-
-
-def _open(checkpoint: Checkpoint, read: Any) -> _Loaded:
-    import torch
-    from transformers import GenerationConfig
-
-    encoder = Encoder(_checkpoints.open_processor(checkpoint.model, checkpoint.revision), read)
-    model = _checkpoints.open_model(
-        checkpoint.model, checkpoint.revision, checkpoint.dtype, checkpoint.device, checkpoint.adapter
-    )
-    tokenizer = encoder.tokenizer
-    stated = model.generation_config.eos_token_id
-    ends = stated if isinstance(stated, list) else [stated if stated is not None else tokenizer.eos_token_id]
-    ends = tuple(sorted({int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None}))
-    # The checkpoint's own defaults (top_k, repetition penalties) are not in the request: they do not act.
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        eos_token_id=list(ends) or None,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0),
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    suppressed = sorted(set(encoder.special.values()) - set(ends))
-    text = model.config.get_text_config()
-    width: int = text.vocab_size
-    return _Loaded(
-        model=model,
-        encoder=encoder,
-        ends=ends,
-        suppressed=torch.tensor([number for number in suppressed if number < width], device=model.device),
-        context=int(getattr(text, "max_position_embeddings", None) or 2**20),
-    )
-
-
-def _collate(loaded: _Loaded, encoded: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-    """One batch, padded on the left; pictures stand one behind the other, as the models want them."""
-    import torch
-
-    longest = max(len(each.ids) for each in encoded)
-    pad = loaded.model.generation_config.pad_token_id
-    gaps = [longest - len(each.ids) for each in encoded]
-    batch = {
-        "input_ids": torch.tensor([[pad] * gap + each.ids for gap, each in zip(gaps, encoded, strict=True)]),
-        "attention_mask": torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps]),
-    }
-    for name in {name for each in encoded for name in each.tracks}:
-        rows = [each.tracks.get(name, []) for each in encoded]
-        ends = [longest - gap - len(row) for gap, row in zip(gaps, rows, strict=True)]
-        batch[name] = torch.tensor(
-            [[0] * gap + row + [0] * end for gap, row, end in zip(gaps, rows, ends, strict=True)]
-        )
-    pictures = [picture for each in encoded for picture in each.pictures]
-    for name in pictures[0].tensors if pictures else ():
-        batch[name] = _stack([picture.tensors[name] for picture in pictures])
-    return {name: value.to(loaded.model.device) for name, value in batch.items()}
-
-
-def _stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    import torch
-
-    if len({tensor.shape[1:] for tensor in tensors}) == 1:
-        return torch.cat(list(tensors))
-    most = [max(tensor.shape[axis] for tensor in tensors) for axis in range(tensors[0].dim())]
-    padded: list[torch.Tensor] = []
-    for tensor in tensors:  # pictures cut into different numbers of tiles
-        widths = [(0, wanted - have) for wanted, have in zip(most[1:], tensor.shape[1:], strict=True)]
-        padded.append(torch.nn.functional.pad(tensor, [side for pair in reversed(widths) for side in pair]))
-    return torch.cat(padded)
-
-
-def _run(loaded: _Loaded, identity: str, requests: Sequence[Request], encoded: Sequence[Encoded]) -> list[Generation]:
-    import torch
-
-    began = time.perf_counter()
-    batch = _collate(loaded, encoded)
-    length = batch["input_ids"].shape[1]
-    limits = [
-        min(request.sampling.max_tokens, loaded.context - len(each.ids))
-        for request, each in zip(requests, encoded, strict=True)
-    ]
-    device = loaded.model.device
-    sampler = KeyedSampler(
-        samplings=[request.sampling for request in requests],
-        seeds=torch.tensor([seed_of(call_key(identity, request)) for request in requests], device=device),
-        suppressed=loaded.suppressed,
-        prompt_length=length,
-        top_logprobs=max(request.top_logprobs or 0 for request in requests),
-    )
-    most = torch.tensor(limits, device=device)
-
-    def full(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return input_ids.shape[1] - length >= most
-
-    with torch.inference_mode():
-        made = loaded.model.generate(
-            **batch, logits_processor=[sampler], stopping_criteria=[full], max_new_tokens=max(limits)
-        )
-    rows: list[list[int]] = made[:, length:].tolist()
-    latency = time.perf_counter() - began
-    return [_read(loaded, sampler, number, rows[number], limits[number], requests[number], encoded[number], latency)
-            for number in range(len(requests))]  # fmt: skip
-
-
-def _read(
-    loaded: _Loaded,
-    sampler: KeyedSampler,
-    number: int,
-    row: list[int],
-    limit: int,
-    request: Request,
-    encoded: Encoded,
-    latency: float,
-) -> Generation:
-    ids: list[int] = []
-    finish: Finish = "length"
-    for token in row[:limit]:
-        if token in loaded.ends:
-            finish = "stop"
-            break
-        ids.append(token)
-    tokenizer = loaded.encoder.tokenizer
-    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    spent = len(ids) + (finish == "stop")
-    return Generation(
-        text=text.strip(),
-        finish=finish,
-        usage=Usage(input=len(encoded.ids), output=spent, image=encoded.image_tokens),
-        logprobs=_logprobs(loaded, sampler, number, row[:spent], request.top_logprobs),
-        latency=latency,
-    )
-
-
-def _logprobs(
-    loaded: _Loaded, sampler: KeyedSampler, number: int, row: list[int], wanted: int | None
-) -> tuple[TokenLogprobs, ...] | None:
-    if wanted is None:
-        return None
-    tokenizer = loaded.encoder.tokenizer
-    names = [tokenizer.batch_decode([[token] for token in step[2][number][:wanted].tolist()]) for step in sampler.steps]
-    words: list[str] = tokenizer.batch_decode([[token] for token in row])
-    return read_logprobs(sampler.steps, number, words, names)
 
 
 def _release() -> None:

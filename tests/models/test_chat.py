@@ -1,0 +1,94 @@
+"""Bodies: whatever an endpoint sends becomes a generation, and what we send is JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlfeedback.models._chat import Shape, body, generation
+from vlfeedback.records import Image, Part, Request, Sampling, Usage
+
+LEAVES = st.none() | st.booleans() | st.integers(-5, 9) | st.floats(allow_nan=False) | st.text(max_size=5)
+ANY = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+)
+MESSAGE = st.fixed_dictionaries(
+    {}, optional={"content": ANY, "refusal": ANY, "reasoning": ANY, "reasoning_content": ANY}
+)
+CHOICE = st.fixed_dictionaries(
+    {}, optional={"message": MESSAGE | ANY, "finish_reason": ANY, "logprobs": ANY, "error": ANY}
+)
+REPLY = st.fixed_dictionaries(
+    {}, optional={"choices": st.lists(CHOICE | ANY, max_size=2) | ANY, "usage": ANY, "id": ANY, "error": ANY}
+)
+
+
+@given(REPLY | ANY | st.fixed_dictionaries({"choices": st.lists(CHOICE, min_size=1, max_size=1), "usage": ANY}))
+def test_no_body_raises_and_every_body_is_kept(value: object) -> None:
+    raw = json.dumps(value)
+    found = generation(raw)
+    assert found.raw == raw
+    assert (found.finish == "error") == (found.error is not None)
+
+
+@given(st.text(max_size=60))
+def test_no_text_raises(raw: str) -> None:
+    found = generation(raw)
+    assert found.error is not None
+    assert found.raw == raw
+
+
+@given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=20))
+def test_bodies_are_json_whatever_the_texts(system: str, text: str, model: str) -> None:
+    picture = Image("0" * 64, "r:x.png", 1, 1)
+    request = Request(system, (Part(image=picture), Part(text=text)), Sampling())
+    made = json.loads(body(request, Shape(model, detail="high"), lambda image: b"data:image/png;base64,AAAA"))
+    assert made["model"] == model
+    assert made["messages"][-1]["content"][1]["text"] == text
+    assert made["messages"][-1]["content"][0]["image_url"] == {"url": "data:image/png;base64,AAAA", "detail": "high"}
+    assert [message["role"] for message in made["messages"]] == (["system", "user"] if system else ["user"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("stop", "stop"),
+        (None, "stop"),
+        ("length", "length"),
+        ("max_tokens", "length"),
+        ("content_filter", "content_filter"),
+    ],
+)
+def test_reasons_to_finish(reason: str | None, finish: str) -> None:
+    reply = {"choices": [{"message": {"content": "x"}, "finish_reason": reason}]}
+    assert generation(json.dumps(reply)).finish == finish
+
+
+def test_usage_and_parts_of_every_dialect() -> None:
+    reply = {
+        "choices": [
+            {"message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}], "reasoning_content": "hm"}}
+        ],
+        "usage": {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "prompt_tokens_details": None,
+            "prompt_cache_hit_tokens": 4,
+            "completion_tokens_details": {"reasoning_tokens": 2},
+        },
+    }
+    found = generation(json.dumps(reply))
+    assert (found.text, found.reasoning) == ("ab", "hm")
+    assert found.usage == Usage(input=10, output=5, cached=4, reasoning=2)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(429, "rate_limited"), (400, "bad_request"), (502, "server"), (None, "server")]
+)
+def test_errors_disguised_as_success(code: int | None, error: str) -> None:
+    found = generation(json.dumps({"error": {"message": "no", "code": code}}))
+    assert found.error == error
+    assert "no" in found.detail
