@@ -89,8 +89,8 @@ def item_scores(benchmark: Benchmark, items: Sequence[Item], answered: Iterable[
         raise BooksError(f"{benchmark.name}: an item id occurs twice; ids must be unique within a benchmark")
     if wanted != found.keys():
         raise BooksError(
-            f"{benchmark.name}: {len(wanted - found.keys())} of {len(wanted)} items have "
-            f"no answer and {len(found.keys() - wanted)} answers have no item. Run `vlfeedback evaluate` again to ask them."
+            f"{benchmark.name}: {len(wanted - found.keys())} of {len(wanted)} items have no answer "
+            f"and {len(found.keys() - wanted)} answers have no item. Run `vlfeedback evaluate` again to ask them."
         )
     place = {item.item_id: index for index, item in enumerate(items)}
     scores = list(benchmark.score(items, [found[item.item_id] for item in items]))
