@@ -234,8 +234,7 @@ def export(
 def main() -> NoReturn:
     """Entry point: 0 on success, 1 when the work failed, 2 for a mistake of the caller, 130 when interrupted."""
     try:
-        app(standalone_mode=False)
-        code = 0
+        code = app(standalone_mode=False) or 0  # outside of standalone mode, an Exit's code is returned
     except VLFeedbackError as error:
         _tell(f"error: {error}")
         code = error.exit_code
@@ -248,10 +247,6 @@ def main() -> NoReturn:
 
 def _usage_error(error: Exception) -> int:
     """Exit code of typer's own exceptions; anything else is a fault of the program and shows its trace."""
-    from typer import Exit
-
-    if isinstance(error, Exit):
-        return error.exit_code
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         _tell(f"error: {error.format_message()}\nTry `vlfeedback --help`.")  # pyright: ignore[reportAttributeAccessIssue]
         return 2

@@ -1,15 +1,220 @@
-"""Rooms 5 and 6 of a run: the policy and its controls are trained, then everything is asked the same questions."""
+"""Rooms 5 and 6 of a run: the policy and its controls are trained, then all of them answer the same questions."""
 
 from __future__ import annotations
 
-from vlfeedback.pipeline import Outcome
-from vlfeedback.run_folder import RunFolder
-from vlfeedback.run_models import Access
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from vlfeedback import config, groups, progress, registry, tables
+from vlfeedback import evaluate as evaluate_room
+from vlfeedback import train as train_room
+from vlfeedback.config import ControlTable, PluginTable, Settings
+from vlfeedback.errors import ConfigError
+from vlfeedback.evaluate import Benchmark, Item
+from vlfeedback.models import Model
+from vlfeedback.pipeline import Outcome, paired
+from vlfeedback.records import Answer, Dropped, Group, ItemScore, Score, hash_id
+from vlfeedback.run_folder import RunFolder, inputs_digest
+from vlfeedback.run_models import LOCAL_IN_FLIGHT, Access, close, is_local
+from vlfeedback.train import Lora, Recipe, TrainResult
+
+
+class Trained(NamedTuple):
+    """A policy after training.
+
+    Attributes:
+        name: Identity of the base + what was done to it, as in the tables.
+        identity: The same with a hash of data and settings, so that no other training's answers are taken for its own.
+        folder: Its checkpoint.
+    """
+
+    name: str
+    identity: str
+    folder: Path
+
+
+class Asked(NamedTuple):
+    """A model to evaluate, under the name that stands in the tables."""
+
+    name: str
+    model: Model
+
+
+def policy(run: RunFolder, reach: Access) -> Any:
+    """The model of [train] before training.
+
+    Raises:
+        ConfigError: none is named, or it is not one whose weights can be trained here.
+    """
+    asked = run.settings.train
+    if not asked.model:
+        raise ConfigError('[train] names no model: add model = "PATH_OR_NAME" of a vision-language model.')
+    table = PluginTable.model_validate({"use": asked.use, "model": asked.model, **asked.options})
+    model = reach.bare(table, "[train]")
+    if not hasattr(model, "weights"):
+        raise ConfigError(f"[train] use = {asked.use!r} gives no weights that could be trained: use transformers.")
+    return model
+
+
+def folder_of(run: RunFolder, control: ControlTable | None) -> Path:
+    """Where a training's checkpoint lies: `checkpoint/`, or `controls/NAME/checkpoint/`."""
+    if control is None:
+        return run.path / "checkpoint"
+    return run.path / "controls" / re.sub(r"[^\w.-]+", "-", control.name) / "checkpoint"
+
+
+def with_control(settings: Settings, control: ControlTable) -> Settings:
+    """Settings of a control.
+
+    Raises:
+        ConfigError: it changes anything but [pair] and [train], which would no longer be the same experiment.
+    """
+    for key in control.set:
+        if key.split(".")[0] not in {"pair", "train"}:
+            raise ConfigError(f"[[control]] {control.name!r} sets {key!r}: a control changes [pair] or [train] only.")
+    return config.changed(settings, control.set, f"[[control]] {control.name!r}")
+
+
+def recipe_of(settings: Settings, weights: str) -> Recipe:
+    """[train] as the trainer takes it."""
+    asked = settings.train
+    lora = None if asked.full else Lora(asked.lora.r, asked.lora.alpha, asked.lora.dropout, asked.lora.targets)
+    same = ("epochs", "learning_rate", "pairs_per_step", "warmup", "weight_decay", "adam_beta2", "max_length", "dtype")
+    more = ("seed", "image", "gradient_checkpointing", "init", "tokens_per_batch")
+    return Recipe(model=weights, lora=lora, **{name: getattr(asked, name) for name in (*same, *more)})
+
+
+def _trained(run: RunFolder, base: Any, control: ControlTable | None, made_from: str) -> Trained:
+    settings = run.settings if control is None else with_control(run.settings, control)
+    name = f"{base.identity}+{settings.train.name if control is None else control.name}"
+    asked = settings.train.model_dump(mode="json")
+    key = hash_id("trained", base.identity, made_from, settings.pair.model_dump(mode="json"), asked)
+    return Trained(name, f"{name}@{key[:12]}", folder_of(run, control))
+
+
+def _made_from(run: RunFolder) -> str:
+    """Digest of everything that pairs and groups are made from."""
+    names = ("instructions", "responses", "annotations", "pairs")
+    return hash_id("groups", [found.digest if (found := run.info(name)) else None for name in names])
 
 
 def train(run: RunFolder, reach: Access) -> list[Outcome]:
-    return []
+    """Room 5: groups → checkpoint, and a checkpoint for every [[control]]."""
+    run.need("pairs", "pair")
+    base = policy(run, reach)
+    listed = list(groups.load(run.path, rationales=False))
+    result = _fit(run, reach, run.settings, listed, folder_of(run, None), base.weights)
+    writer = tables.Writer(run.dropped("train"), Dropped, room="train")
+    for record in result.dropped:
+        writer.add(record)
+    writer.close(inputs=_made_from(run))
+    outcomes = [Outcome("train", result.trained, len(result.dropped))]
+    for control in run.settings.control:
+        settings = with_control(run.settings, control)
+        rows = listed if settings.pair == run.settings.pair else paired(run, settings.pair, reach.allow_plugins)
+        done = _fit(run, reach, settings, rows, folder_of(run, control), base.weights)
+        outcomes.append(Outcome(f"train {control.name}", done.trained, len(done.dropped)))
+    return outcomes
+
+
+def _fit(
+    run: RunFolder, reach: Access, settings: Settings, listed: Iterable[Group], folder: Path, weights: str
+) -> TrainResult:
+    loss = settings.train.loss
+    plugin = registry.find("train", loss.use, allow_plugins=reach.allow_plugins)
+    objective = registry.bind(plugin, loss.options, "[train.loss]")
+    return train_room.train(listed, recipe_of(settings, weights), roots=run.roots, out=folder, objective=objective)
 
 
 def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
-    return []
+    """Room 6: base, aligned, controls and upper bounds × benchmarks → answers, item scores, scores, comparisons."""
+    benchmarks = _benchmarks(run, reach)
+    asked = list(_asked(run, reach))
+    described = {name: table.model_dump(mode="json") for name, table in run.settings.evaluate.items()}
+    inputs = inputs_digest("evaluate", described, [[one.name, one.model.identity] for one in asked])
+    if run.fresh("scores", inputs) and run.fresh("answers", inputs):
+        found = run.need("scores", "evaluate")
+        return [Outcome("evaluate", found.rows, 0, reused=True)]
+    answers: list[Answer] = []
+    scored: list[ItemScore] = []
+    scores: list[Score] = []
+    for benchmark in benchmarks:
+        items = list(benchmark.items())
+        for one in asked:
+            mine = _ask(benchmark, items, one)
+            answers += mine
+            found = evaluate_room.item_scores(benchmark, items, mine)
+            scored += found
+            scores += benchmark.summarise(found)
+    close(one.model for one in asked)
+    tables.write(run.table("answers"), Answer, answers, room="evaluate", inputs=inputs)
+    tables.write(run.table("item_scores"), ItemScore, scored, room="evaluate", inputs=inputs)
+    _write_comparisons(run.path / "comparisons.json", asked, scored)
+    tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs)
+    return [Outcome("evaluate", len(scores), 0)]
+
+
+def _benchmarks(run: RunFolder, reach: Access) -> list[Benchmark]:
+    if not run.settings.evaluate:
+        raise ConfigError("there is no [evaluate.NAME] in run.toml: add a benchmark, such as [evaluate.mme].")
+    found: list[Benchmark] = []
+    for name, table in run.settings.evaluate.items():
+        plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
+        found.append(registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": run.roots}))
+    return found
+
+
+def _asked(run: RunFolder, reach: Access) -> Iterable[Asked]:
+    base = policy(run, reach)
+    yield Asked(base.identity, reach.ledgered(base))
+    made_from = _made_from(run)
+    for control in (None, *run.settings.control):
+        one = _trained(run, base, control, made_from)
+        if not (one.folder / "train.json").exists():
+            raise ConfigError(f"{one.folder} has no finished checkpoint: run `vlfeedback train {run.path}` first.")
+        yield Asked(one.name, reach.ledgered(_load_trained(run, base, one)))
+    for number, table in enumerate(run.settings.upper, 1):
+        model = reach.bare(table, f"[[upper]] {number}")
+        yield Asked(model.identity, reach.ledgered(model))
+
+
+def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:
+    """An aligned policy: the base with its adapter, or weights of its own; asked just as the base is."""
+    from vlfeedback.models import transformers
+
+    is_adapter = (one.folder / "adapter_config.json").exists()
+    return transformers.load(
+        model=base.weights if is_adapter else str(one.folder),
+        adapter=str(one.folder) if is_adapter else None,
+        roots=run.roots,
+        identity=one.identity,
+        batch=base.batch,
+        dtype=base.dtype,
+    )
+
+
+def _ask(benchmark: Benchmark, items: list[Item], one: Asked) -> list[Answer]:
+    in_flight = LOCAL_IN_FLIGHT * int(getattr(getattr(one.model, "inner", one.model), "batch", 16))
+    stream = evaluate_room.answers(items, one.model, benchmark=benchmark.name, model_name=one.name, in_flight=in_flight)
+    found = list(progress.track(stream, f"evaluate {one.name}", len(items), "items"))
+    inner = getattr(one.model, "inner", one.model)
+    if is_local(inner):
+        close([one.model])
+    return found
+
+
+def _write_comparisons(path: Path, asked: list[Asked], scored: list[ItemScore]) -> None:
+    """Every model against the base, on the items both have."""
+    by_model: dict[str, list[ItemScore]] = {}
+    for score in scored:
+        by_model.setdefault(score.answer.model, []).append(score)
+    base, *others = (one.name for one in asked)
+    rows = [
+        row.to_json() for other in others for row in evaluate_room.compare(by_model[base], by_model[other], parts=True)
+    ]
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(cast("Any", rows), indent=1, ensure_ascii=False), encoding="utf-8")
+    part.replace(path)

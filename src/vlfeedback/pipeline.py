@@ -76,6 +76,8 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
     wanted = ROOMS[ROOMS.index(first) : ROOMS.index(last) + 1]
     if not wanted:
         raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
+    if first != last:  # a run without a policy or a benchmark ends with the data; the room alone says what is missing
+        wanted = tuple(name for name in wanted if name not in _unset(run))
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         stack.enter_context(run.writing())
@@ -88,6 +90,12 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
         counted, spent = reach.counters, reach.book.ledger.spent()
         stopped = flow.interrupted()
     return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped)
+
+
+def _unset(run: RunFolder) -> set[str]:
+    """Rooms that the settings say nothing about."""
+    without_policy = not run.settings.train.model
+    return ({"train", "evaluate"} if without_policy else set()) | (set() if run.settings.evaluate else {"evaluate"})
 
 
 def _steps(wanted: Iterable[str]) -> Iterator[Callable[[RunFolder, Access], list[Outcome]]]:

@@ -74,9 +74,7 @@ def test_another_parser_makes_no_call(tmp_path: Path, server: Server) -> None:
         "    def __getattr__(self, name): return 'mended' if name == 'parser' else getattr(self.inner, name)\n"
         "def load(): return Mended()\n"
     )
-    done = world.collect(
-        run, "--allow-plugins", "--set", "annotate.rubric=mended:load", PYTHONPATH=str(tmp_path)
-    )
+    done = world.collect(run, "--allow-plugins", "--set", "annotate.rubric=mended:load", PYTHONPATH=str(tmp_path))
     assert calls(done) == (0, COUNT)
     assert world.digest(run)["annotations"] != before["annotations"]
     assert len(server.served()) == 5 * COUNT

@@ -29,9 +29,7 @@ def draw(folder: Path, count: int) -> None:
 
 def settings(folder: Path, url: str, *, temperature: float = 1.0, more: str = "", in_flight: int = 6) -> Path:
     """A run.toml in the folder."""
-    pool = "".join(
-        f'[[pool]]\nuse = "openai"\nmodel = "{name}"\nbase_url = "{url}"\nattempts = 2\n\n' for name in POOL
-    )
+    pool = "".join(f'[[pool]]\nuse = "openai"\nmodel = "{name}"\nbase_url = "{url}"\nattempts = 2\n\n' for name in POOL)
     path = folder / "run.toml"
     path.write_text(
         f"""{more}

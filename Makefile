@@ -1,0 +1,57 @@
+# make demo   the whole story on this machine          make test      the default tests
+# make check  format, lint, types                      make mutants   break the code, see the tests go red
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo quick test slow browser check format docs mutants clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (first time: some minutes, mostly torch) …"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/vlfeedback demo --out runs/demo
+
+quick: $(READY)
+	$(BIN)/vlfeedback demo --quick --out runs/quick
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+browser: $(READY)
+	$(BIN)/python -m pytest -q -m browser
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(READY)
+	$(BIN)/python docs/build.py
+
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
+
+evidence-%: $(READY)
+	$(BIN)/python tests/evidence/$*.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

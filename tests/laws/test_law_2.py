@@ -1,0 +1,162 @@
+"""Law 2: a call is in the ledger before it is sent, its raw reply before anything parses it; the rest is a view."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vlfeedback import flow
+from vlfeedback.errors import BudgetExceeded, LedgerError, ModelUnavailable
+from vlfeedback.ledger import Intent, Ledger, Settled
+from vlfeedback.models._ledgered import LedgerBook, Ledgered, Purse
+from vlfeedback.records import Generation, Part, Request, Sampling, Usage, call_key
+
+REQUEST = Request("", (Part(text="What?"),), Sampling())
+KEY = call_key("probe", REQUEST)
+
+
+class Probe:
+    """A model that runs a check at the moment it is asked."""
+
+    identity = "probe"
+
+    def __init__(self, reply: Generation | Exception, check: Callable[[], None] = lambda: None) -> None:
+        self.reply, self.check, self.asked = reply, check, 0
+
+    async def answer(self, request: Request) -> Generation:
+        self.asked += 1
+        self.check()
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+
+def ledgered(model: Probe, ledger: Ledger, limit: float | None = None) -> Ledgered:
+    book = LedgerBook(ledger, Purse(limit, ledger.spent()))
+    return Ledgered(model, book, price=lambda usage: 0.01 * usage.output, reserve=lambda request: 1.0)
+
+
+GOOD = Generation("fine", "stop", usage=Usage(3, 5), raw='{"whole": "body"}')
+
+
+def test_law_2_the_intent_is_committed_before_the_call_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    def look() -> None:
+        with Ledger.open(path, write=False) as other:  # what another process, or the next one, would see
+            found = other.find(KEY)
+            assert found is not None and found.state == "intent" and found.cost == 1.0
+
+    with Ledger.open(path) as ledger:
+        model = Probe(GOOD, look)
+        assert flow.run(ledgered(model, ledger).answer(REQUEST)) == GOOD
+        assert model.asked == 1
+
+
+def test_law_2_the_raw_reply_is_committed_before_it_is_handed_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as ledger:
+        flow.run(ledgered(Probe(GOOD), ledger).answer(REQUEST))
+        with Ledger.open(path, write=False) as other:
+            found = other.find(KEY)
+    assert found is not None and found.generation == GOOD
+    assert found.state == "done" and found.cost == pytest.approx(0.05)
+
+
+def test_law_2_a_reply_that_cannot_be_kept_is_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        book_model = ledgered(Probe(GOOD), ledger)
+
+        def full(_: object) -> None:
+            raise LedgerError("the disk is full")
+
+        monkeypatch.setattr(book_model._book.replies, "_write", full)
+        with pytest.raises(LedgerError, match="full"):
+            flow.run(book_model.answer(REQUEST))
+
+
+def test_law_2_the_same_question_is_bought_once_even_at_the_same_time(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Probe(GOOD)
+        wrapped = ledgered(model, ledger)
+
+        async def twice() -> list[Generation]:
+            return list(await asyncio.gather(wrapped.answer(REQUEST), wrapped.answer(REQUEST)))
+
+        assert flow.run(twice()) == [GOOD, GOOD]
+        assert model.asked == 1
+        assert flow.run(wrapped.answer(REQUEST)) == GOOD
+        assert model.asked == 1
+
+
+@pytest.mark.parametrize("error", ["rate_limited", "timeout", "connection", "server"])
+def test_law_2_an_attempt_is_asked_again_and_an_answer_is_not(tmp_path: Path, error: str) -> None:
+    failed = Generation("", "error", error=error)  # type: ignore[arg-type]
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Probe(failed)
+        flow.run(ledgered(model, ledger).answer(REQUEST))
+        flow.run(ledgered(model, ledger).answer(REQUEST))
+        assert model.asked == 2
+        model.reply = Generation("", "error", error="bad_request")
+        flow.run(ledgered(model, ledger).answer(REQUEST))
+        flow.run(ledgered(model, ledger).answer(REQUEST))
+        assert model.asked == 3
+
+
+def test_law_2_a_refused_key_leaves_no_open_intent(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        with pytest.raises(ModelUnavailable):
+            flow.run(ledgered(Probe(ModelUnavailable("wrong key")), ledger).answer(REQUEST))
+        found = ledger.find(KEY)
+        assert found is not None and found.state == "failed"
+        assert ledger.spent() == 0
+
+
+def test_law_2_the_budget_is_a_hard_stop(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Probe(GOOD)
+        wrapped = ledgered(model, ledger, limit=1.04)
+        flow.run(wrapped.answer(REQUEST))
+        other = Request("", (Part(text="And?"),), Sampling())
+        with pytest.raises(BudgetExceeded, match="budget"):
+            flow.run(wrapped.answer(other))
+        assert model.asked == 1
+        assert ledger.find(call_key("probe", other)) is None
+
+
+def test_law_2_an_intent_of_a_killed_process_counts_as_money_that_may_be_gone(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        ledger.intend([Intent(KEY, "probe", "{}", "decode", 1.0)])
+        assert ledger.spent() == 1.0
+        ledger.intend([Intent(KEY, "probe", "{}", "decode", 1.0)])
+        ledger.settle([Settled(KEY, GOOD, 0.05)])
+        (total,) = ledger.totals()
+        assert (total.calls, total.attempts, total.unsure) == (1, 2, 1)
+        assert ledger.spent() == pytest.approx(1.05)
+
+
+def test_law_2_a_full_disk_keeps_the_replies_in_hand_and_starts_nothing_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as ledger:
+        ledger.intend([Intent(KEY, "probe", "{}", "decode", 1.0)])
+        real, refused = Ledger._commit, []
+
+        def full_once(*arguments: object) -> None:
+            if not refused:
+                refused.append(1)
+                raise sqlite3.OperationalError("database or disk is full")
+            real(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Ledger, "_commit", staticmethod(full_once))
+        ledger.settle([Settled(KEY, GOOD, 0.05)])
+        found = ledger.find(KEY)
+        assert found is not None and found.generation == GOOD
+        with pytest.raises(LedgerError, match="disk is full"):
+            ledger.intend([Intent("other", "probe", "{}", "decode", 1.0)])

@@ -1,0 +1,87 @@
+"""Law 5: ids are hashes, and each says of what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlfeedback.records import (
+    Image,
+    Part,
+    Request,
+    Sampling,
+    annotation_id,
+    call_key,
+    hash_id,
+    instruction_id,
+    pair_id,
+    response_id,
+)
+
+PICTURE = Image("a" * 64, "coco:1.jpg", 4, 3)
+REQUEST = Request("sys", (Part(image=PICTURE), Part(text="What?")), Sampling(seed=1))
+TEXT = st.text(max_size=20)
+
+
+def test_law_5_a_call_is_its_question() -> None:
+    key = call_key("m", REQUEST)
+    moved = replace(REQUEST, parts=(Part(image=replace(PICTURE, uri="other:2.jpg", width=0)), Part(text="What?")))
+    assert call_key("m", moved) == key, "the place of a picture is no part of the question"
+    assert call_key("m", replace(REQUEST, purpose="grade")) == key
+    for other in (
+        replace(REQUEST, system=""),
+        replace(REQUEST, parts=REQUEST.parts[::-1]),
+        replace(REQUEST, parts=(Part(image=replace(PICTURE, sha256="b" * 64)), Part(text="What?"))),
+        replace(REQUEST, schema="{}"),
+        replace(REQUEST, top_logprobs=5),
+        replace(REQUEST, recipe="fit-512-jpeg90"),
+        *(replace(REQUEST, sampling=replace(REQUEST.sampling, **change)) for change in (
+            {"temperature": 0.1}, {"top_p": 0.5}, {"max_tokens": 7}, {"seed": 2}, {"sample_index": 1},
+        )),
+    ):  # fmt: skip
+        assert call_key("m", other) != key
+    assert call_key("n", REQUEST) != key
+
+
+def test_law_5_a_text_cannot_pass_for_a_picture() -> None:
+    fake = replace(REQUEST, parts=(Part(text="a" * 64), Part(text="What?")))
+    assert call_key("m", fake) != call_key("m", REQUEST)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_law_5_a_response_holds_its_text(instruction: str, model: str, text: str, other: str) -> None:
+    one = response_id(instruction, model, Sampling(), text)
+    assert one == response_id(instruction, model, Sampling(), text)
+    assert (one == response_id(instruction, model, Sampling(), other)) == (text == other)
+
+
+def test_law_5_an_instruction_is_prompt_and_ordered_pictures() -> None:
+    other = replace(PICTURE, sha256="b" * 64)
+    assert instruction_id("p", (PICTURE, other)) != instruction_id("p", (other, PICTURE))
+    assert instruction_id("p", (PICTURE,)) == instruction_id("p", (replace(PICTURE, uri="x:y"),))
+
+
+def test_law_5_a_mended_parser_gives_a_new_annotation_of_the_same_call() -> None:
+    assert len({annotation_id("k", "r1", "p1"), annotation_id("k", "r1", "p2"), annotation_id("k", "r2", "p1")}) == 3
+    assert len({pair_id("a", "b", "s"), pair_id("b", "a", "s"), pair_id("a", "b", "t")}) == 3
+
+
+@given(st.lists(TEXT, min_size=1, max_size=4), st.lists(TEXT, min_size=1, max_size=4))
+def test_law_5_parts_do_not_run_together(one: list[str], other: list[str]) -> None:
+    assert (hash_id("x", *one) == hash_id("x", *other)) == (one == other)
+
+
+def test_law_5_ids_do_not_change_between_versions() -> None:
+    """A ledger outlives the version that wrote it: these values may never change."""
+    assert instruction_id("What?", (PICTURE,)) == "ef00f879daeac76d4514f6de74fe8d06"
+    assert call_key("m", REQUEST) == "2bb7ff15930730e0222681dc72d236ee"
+
+
+def test_law_5_a_part_is_a_text_or_a_picture() -> None:
+    with pytest.raises(ValueError, match="never both"):
+        Part(text="x", image=PICTURE)
+    with pytest.raises(ValueError, match="never both"):
+        Part()
