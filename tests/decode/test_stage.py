@@ -1,0 +1,96 @@
+"""The stage of decode: every planned slot becomes a response or a dropped slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from vlfeedback.decode import Answered, PoolModel, answered
+from vlfeedback.errors import ModelUnavailable
+from vlfeedback.records import Generation, Image, Instruction, Request, Sampling, instruction_id
+
+PICTURE = Image("a" * 64, "run:a.png", 4, 4)
+
+
+def instruction(number: int) -> Instruction:
+    return Instruction(instruction_id(f"p{number}", (PICTURE,)), f"p{number}", (PICTURE,), "test")
+
+
+class Says:
+    """A pool model that answers by a function of the request."""
+
+    def __init__(self, identity: str, reply: Callable[[Request], Generation]) -> None:
+        self.identity, self.reply, self.seen = identity, reply, list[Request]()
+
+    async def answer(self, request: Request) -> Generation:
+        self.seen.append(request)
+        return self.reply(request)
+
+
+GOOD = Generation("I see it.", "stop")
+
+
+def ask(*replies: Generation, local: bool = False, count: int = 5) -> list[Answered]:
+    pool = [
+        PoolModel(Says(f"m{n}", lambda _, reply=reply: reply), local=local and n == 0)
+        for n, reply in enumerate(replies)
+    ]
+    instructions = [instruction(n) for n in range(count)]
+    return list(answered(instructions, pool, k=len(replies), sampling=Sampling(), in_flight=2))
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_slots_are_responses_plus_dropped(local: bool) -> None:
+    done = ask(GOOD, GOOD, Generation("", "error", error="server", detail="503"), local=local)
+    assert len(done) == 5
+    for one in done:
+        assert (len(one.responses), len(one.dropped)) == (2, 1)
+        assert one.dropped[0].reason == "call_failed" and "503" in one.dropped[0].detail
+        assert {response.instruction_id for response in one.responses} == {one.instruction.id}
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Generation(" \n", "stop"), "empty_response"),
+        (Generation("", "content_filter"), "content_filter"),
+        (Generation("", "error", error="bad_request", detail="too large"), "call_failed"),
+    ],
+)
+def test_what_is_no_response_is_dropped_with_its_reason(reply: Generation, reason: str) -> None:
+    (one,) = ask(reply, count=1)
+    assert [dropped.reason for dropped in one.dropped] == [reason]
+    assert one.responses == ()
+
+
+def test_a_refusal_in_words_and_a_cut_off_reply_are_responses() -> None:
+    (one,) = ask(Generation("I cannot say.", "refused"), Generation("Long", "length"), count=1)
+    assert sorted(response.finish for response in one.responses) == ["length", "refused"]
+
+
+def test_pictures_come_first_and_the_prompt_is_plain_text() -> None:
+    model = Says("m", lambda _: GOOD)
+    odd = replace(instruction(1), prompt="<image> is literal")
+    list(answered([odd], [PoolModel(model)], k=1, sampling=Sampling(temperature=1.0)))
+    (request,) = model.seen
+    assert [part.image for part in request.parts] == [PICTURE, None]
+    assert request.parts[1].text == "<image> is literal"
+    assert request.sampling.temperature == 1.0
+
+
+def test_an_unusable_model_stops_the_room_and_says_so() -> None:
+    def refuse(_: Request) -> Generation:
+        raise ModelUnavailable("wrong key: set OPENAI_API_KEY")
+
+    with pytest.raises(ModelUnavailable, match="wrong key"):
+        list(answered([instruction(1)], [PoolModel(Says("m", refuse))], k=1, sampling=Sampling()))
+
+
+def test_the_same_pool_gives_the_same_ids_whatever_the_order() -> None:
+    pool = [PoolModel(Says(f"m{n}", lambda _: GOOD)) for n in range(6)]
+    rows = [instruction(n) for n in range(8)]
+    one = {r.id for a in answered(rows, pool, k=3, sampling=Sampling()) for r in a.responses}
+    two = {r.id for a in answered(rows[::-1], pool[::-1], k=3, sampling=Sampling()) for r in a.responses}
+    assert one == two and len(one) == 24
