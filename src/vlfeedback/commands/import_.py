@@ -90,9 +90,10 @@ def import_data(
     importer = _importer(format, options or {})
     _check(path, out)
     pictures = Pictures(out / "images", images, hashing=hash_images, allow_outside=allow_outside)
+    settings = _settings(out, images, eval_share)
+    intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
     tally: Tally = Counter()
     reasons: Counter[str] = Counter()
-    settings = _settings(out, images, eval_share)
     with (
         _no_collection(),
         Ledger.open(Path(settings.ledger.path or out / "ledger.sqlite")) as ledger,
@@ -101,7 +102,6 @@ def import_data(
         writers = _writers(out, importer)
         for writer in writers.values():
             stack.callback(writer.discard)
-        intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
         keep = partial(asyncio.to_thread, _keep, ledger)  # reading, keeping and writing overlap; one batch at a time
         for records in flow.each(intake.run(importer.read(path, pictures, tally)), keep, in_flight=1):
             for record in records:
@@ -109,11 +109,10 @@ def import_data(
                 if isinstance(record, Dropped):
                     reasons[record.reason] += 1
         _refuse_nothing(path, intake.books, reasons)
-        stack.pop_all()
-        _close(writers, _digest(path, format, options or {}, hash_images))
+        _replace(out, writers, _digest(path, format, options or {}, hash_images))
     (out / "run.toml").write_text(config.to_toml(settings), encoding="utf-8")
-    hashed = hash_images and images is not None
     noticed = {what: count for what, count in tally.items() if count}
+    hashed = hash_images and images is not None
     return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
 
 
@@ -190,12 +189,23 @@ def _refuse_nothing(path: Path, books: Books, reasons: Counter[str]) -> None:
         raise DataError(f"none of the {books.rows:,} rows of {path} can be used ({counts}). Is it the right format?")
 
 
-def _close(writers: Mapping[type[Record], tables.Writer], digest: str) -> None:
+def _replace(out: Path, writers: Mapping[type[Record], tables.Writer], digest: str) -> None:
     """Make the tables visible, each with the digest of what it was made from."""
+    before = _state(out)
     made = writers[Instruction].close(inputs=digest)
     for record, writer in writers.items():
         if record is not Instruction:
             writer.close(inputs=made.digest if record is Response else digest)
+    if before != _state(out):
+        for record, name in ((Annotation, "annotations.parquet"), (PreferencePair, "pairs.parquet")):
+            if record not in writers:
+                (out / name).unlink(missing_ok=True)  # a view of other responses: what is stale is never used
+
+
+def _state(out: Path) -> list[str]:
+    """Digests of the tables on which all others rest."""
+    paths = [out / "instructions.parquet", out / "responses.parquet"]
+    return [tables.info(path).digest for path in paths if path.exists()]
 
 
 def _digest(path: Path, format: str, options: Mapping[str, object], hashed: bool) -> str:
