@@ -248,8 +248,8 @@ def test_replicas_that_list_different_models_are_refused(tmp_path: Path, roots: 
 
 
 def test_in_flight_bounds_the_calls_outstanding(tmp_path: Path, roots: Roots, ask: Ask) -> None:
-    with serve(tmp_path / "log", delay=0.02) as server:
-        answers(open_model(server, roots, in_flight=3), *(ask(str(number), None) for number in range(12)))
+    with serve(tmp_path / "log", delay=0.3) as server:
+        answers(open_model(server, roots, in_flight=3), *(ask(str(number), None) for number in range(7)))
         assert server.most_at_once == 3
 
 
