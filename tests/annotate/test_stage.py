@@ -160,8 +160,8 @@ def test_what_cannot_be_judged_is_dropped_once_per_question() -> None:
 
 @given(st.integers(1, 6), st.integers(1, 12))
 def test_rotations_put_every_response_everywhere(count: int, orders: int) -> None:
-    instruction, responses = answered([f"text {number}" for number in range(count)])
-    found = orders_of(instruction, responses, orders)
+    _, responses = answered([f"text {number}" for number in range(count)])
+    found = orders_of(responses, orders)
     ids = sorted(response.id for response in responses)
     assert all(sorted(order) == ids for order in found)
     for start in range(0, orders - count + 1, count):
@@ -173,17 +173,17 @@ def test_rotations_put_every_response_everywhere(count: int, orders: int) -> Non
 def test_the_first_order_depends_on_content_and_not_on_the_pool() -> None:
     first_place: Counter[int] = Counter()
     for number in range(400):
-        instruction, responses = answered(["a", "b", "c", "d"], f"question {number}")
-        (order,) = orders_of(instruction, responses, 1)
-        assert orders_of(instruction, responses[::-1], 1) == (order,)
+        _, responses = answered(["a", "b", "c", "d"], f"question {number}")
+        (order,) = orders_of(responses, 1)
+        assert orders_of(responses[::-1], 1) == (order,)
         first_place[[response.id for response in responses].index(order[0])] += 1
     assert min(first_place.values()) > 60, f"a place is rarely first: {first_place}"
 
 
 def test_the_papers_order_is_the_pools() -> None:
-    instruction, responses = four()
+    _, responses = four()
     ids = tuple(response.id for response in responses)
-    assert orders_of(instruction, responses, 2, "fixed") == (ids, (*ids[1:], ids[0]))
+    assert orders_of(responses, 2, "fixed") == (ids, (*ids[1:], ids[0]))
 
 
 def test_repeated_orders_are_questions_of_their_own() -> None:
@@ -245,7 +245,8 @@ def test_leaving_early_closes_the_room_above() -> None:
         finally:
             closed.append(True)
 
-    stream = annotations(source(), [Judge(ScriptedJudge(by_text))], RUBRIC, in_flight=2)
+    above = source()
+    stream = annotations(above, [Judge(ScriptedJudge(by_text))], RUBRIC, in_flight=2)
     next(stream)
     stream.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert closed == [True]

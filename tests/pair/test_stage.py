@@ -52,7 +52,7 @@ def test_a_dropped_pair_has_one_id_whichever_way_round() -> None:
 def test_several_annotations_are_averaged_per_aspect() -> None:
     name = TWO.responses[0].id
     more = (Rating(name, "Helpfulness", 2), Rating(name, "Visual Faithfulness", None), Rating(name, "Other", 1))
-    (candidate, _) = candidates_of(replace(TWO, ratings=TWO.ratings + more))
+    (candidate, _) = candidates_of(replace(TWO, ratings=TWO.ratings + more), ASPECTS)
     assert dict(candidate.means) == {"Helpfulness": 3.5, "Visual Faithfulness": 4, "Ethical Considerations": 5}
     assert candidate.overall is not None and candidate.overall * 6 == 25
 
@@ -61,6 +61,10 @@ def test_the_rubrics_aspects_decide_what_is_complete() -> None:
     half = group(Sketch("m1", "one", (5, 4, None)), Sketch("m2", "two", (4, 4, None)))
     assert tally(pairs([half], all_pairs.load())).incomplete == 1
     assert tally(pairs([half], all_pairs.load(), aspects=ASPECTS[:2])).pairs == 1
+    two = replace(half, ratings=tuple(rating for rating in half.ratings if rating.aspect in ASPECTS[:2]))
+    assert tally(pairs([two], all_pairs.load())).pairs == 1, "a rubric of two aspects"
+    assert tally(pairs([two], all_pairs.load(), aspects=ASPECTS)).incomplete == 1
+    assert tally(pairs([replace(half, ratings=())], all_pairs.load())).incomplete == 1
 
 
 @pytest.mark.parametrize("score", [0, 10, -1])
@@ -78,7 +82,7 @@ def test_a_rating_of_nothing_is_not_overlooked() -> None:
 
 
 def test_a_strategy_for_another_rubric_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no aspect 'Beauty'"):
+    with pytest.raises(ConfigError, match="Beauty; choose from Helpfulness"):
         list(pairs([TWO], single_aspect.load(aspect="Beauty")))
 
 

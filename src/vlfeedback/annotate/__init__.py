@@ -19,7 +19,7 @@ from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, rubric_name
 from vlfeedback.annotate._reply import read_reply
 from vlfeedback.errors import ConfigError, PluginError
-from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, hash_id
+from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response
 
 __all__ = [
     "Alarm",
@@ -114,7 +114,7 @@ def annotations(
 
     def tasks(instruction: Instruction, responses: Sequence[Response]) -> Iterator[_Task | Dropped]:
         problem = _unusable(instruction, responses)
-        shown = orders_of(instruction, responses, orders, order) if problem is None else ()
+        shown = orders_of(responses, orders, order) if problem is None else ()
         # All questions on one instruction follow each other: an endpoint's prefix cache still holds the picture.
         for judge in judges:
             for turn in range(orders):
@@ -134,15 +134,12 @@ def annotations(
         yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)
 
 
-def orders_of(
-    instruction: Instruction, responses: Sequence[Response], orders: int, order: Order = "hashed"
-) -> tuple[tuple[str, ...], ...]:
+def orders_of(responses: Sequence[Response], orders: int, order: Order = "hashed") -> tuple[tuple[str, ...], ...]:
     """The orders in which responses are shown: rotations of a first one, each response at each place equally often.
 
     With more orders than responses the rotations begin again, as further samples of the same question.
 
     Args:
-        instruction: Part of what the hashed order depends on.
         responses: At least one; ids are distinct.
         orders: How many.
         order: How the first one is found.
@@ -151,7 +148,7 @@ def orders_of(
     """
     first = [response.id for response in responses]
     if order == "hashed":
-        first.sort(key=lambda name: hash_id("order", instruction.id, name))
+        first.sort()  # ids are hashes of instruction, model and text: their order is a draw that all machines share
     turns = (turn % len(first) for turn in range(orders))
     return tuple((*first[turn:], *first[:turn]) for turn in turns)
 

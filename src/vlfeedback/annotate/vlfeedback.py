@@ -36,7 +36,7 @@ PARSER = "1"
 
 _TEXT_HEADING = re.compile(r"output for (?:the )?text", re.IGNORECASE)
 _RATING_LINE = re.compile(r"(?:[-*+]\s+)?[*_]*rating[*_]*\s*[:：][*_]*(?P<value>.*)", re.IGNORECASE)
-_VALUE = re.compile(rf"(?P<score>[0-9])(?:\s*/\s*{SCALE[1]})?", re.ASCII)
+_VALUE = re.compile(rf"(?P<score>[0-9])(?:\s*/\s*{SCALE[1]})?")
 _RATIONALE = re.compile(r"(?:[-*+]\s+)?[*_]*rationale[*_]*\s*[:：][*_]*", re.IGNORECASE)
 _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
 

@@ -41,7 +41,7 @@ def pairs(
     groups: Iterable[Group],
     strategy: Strategy | Surveying,
     *,
-    aspects: Sequence[str] = ASPECTS,
+    aspects: Sequence[str] | None = None,
     scale: tuple[int, int] = (1, 5),
     judged: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Iterator[PreferencePair | Dropped]:
@@ -51,33 +51,36 @@ def pairs(
         groups: Their pairs are not looked at. A strategy that surveys reads them twice: an iterator is then kept in
             memory, anything that can be iterated again is not.
         strategy: The rule.
-        aspects: Aspects a response must be rated on to be complete; ratings of others are not looked at.
+        aspects: Aspects a response must be rated on to be complete; ratings of others are not looked at. By default
+            those that any rating of the group names, with or without a score: annotations name all of their rubric.
         scale: Lowest and highest score; one outside counts as missing.
         judged: Annotation ids by instruction id, for the pairs to point to; see `annotation_ids`.
     Returns:
         For each group of k responses k (k − 1) / 2 records. A dropped one has the id of the two responses without
         direction, and its detail begins with both their ids.
     Raises:
-        ConfigError: the strategy needs an aspect that the rubric does not have.
+        ConfigError: the strategy needs an aspect that the ratings do not have.
         BooksError: a rating belongs to no response of its group.
         PluginError: the strategy decides twice on the same two, or on candidates that are not there.
     """
-    known = judged or {}
-    asked = tuple(aspects)
+    known, asked = judged or {}, None if aspects is None else tuple(aspects)
     if isinstance(strategy, Surveying):
         groups = list(groups) if isinstance(groups, Iterator) else groups
         strategy = strategy.survey(candidates_of(group, asked, scale, known) for group in groups)
-    lacking = [aspect for aspect in strategy.aspects if aspect not in asked]
-    if lacking:
-        raise ConfigError(f"[pair] {strategy.name}: the rubric has no aspect {lacking[0]!r}; it has {', '.join(asked)}")
+    needed = frozenset(strategy.aspects)
     for group in groups:
-        if len(group.responses) > 1:
-            yield from _decided(group, candidates_of(group, asked, scale, known), strategy)
+        if len(group.responses) < 2:
+            continue
+        named = _named(group) if asked is None else asked
+        if named and not needed.issubset(named):
+            lacking = ", ".join(sorted(needed.difference(named)))
+            raise ConfigError(f"[pair] {strategy.name}: nothing is rated on {lacking}; choose from {', '.join(named)}")
+        yield from _decided(group, candidates_of(group, named, scale, known), strategy)
 
 
 def candidates_of(
     group: Group,
-    aspects: tuple[str, ...] = ASPECTS,
+    aspects: tuple[str, ...] | None = None,
     scale: tuple[int, int] = (1, 5),
     judged: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Candidate, ...]:
@@ -87,6 +90,7 @@ def candidates_of(
         BooksError: a rating belongs to no response of the group.
     """
     low, high = scale
+    asked = _named(group) if aspects is None else aspects
     sums: dict[str, dict[str, _Sum]] = {response.id: {} for response in group.responses}
     for rating in group.ratings:
         mine = sums.get(rating.response_id)
@@ -102,7 +106,7 @@ def candidates_of(
     candidates: list[Candidate] = []
     for response in group.responses:
         mine = sums[response.id]
-        means = _means(tuple([mine.get(aspect, _NO_SCORE) for aspect in aspects]), aspects)
+        means = _means(tuple([mine.get(aspect, _NO_SCORE) for aspect in asked]), asked)
         candidates.append(Candidate(response, means.by_aspect, means.overall, ids))
     return tuple(candidates)
 
@@ -114,6 +118,10 @@ def annotation_ids(annotations: Iterable[Annotation]) -> dict[str, tuple[str, ..
         if any(rating.score is not None for rating in annotation.ratings):
             found.setdefault(annotation.instruction_id, []).append(annotation.id)
     return {instruction: tuple(sorted(ids)) for instruction, ids in found.items()}
+
+
+def _named(group: Group) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([rating.aspect for rating in group.ratings]))
 
 
 class _Sum(NamedTuple):
