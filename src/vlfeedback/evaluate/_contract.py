@@ -69,18 +69,16 @@ class Benchmark(Protocol):
 
 
 class Example(NamedTuple):
-    """What the contract tests run: `answer` to the item of `load(...)` whose prompt is `prompt` gives `values`.
+    """What the contract tests run: replies to the first items of a stratum, and what they score.
 
     Attributes:
         about: What it shows.
-        prompt: A prompt of the benchmark, or a stand-in where its data are not part of the package.
-        expected: The item's expected answer.
-        answer: A model's reply.
-        reading: What the benchmark's parser makes of the reply.
+        stratum: Of the items.
+        replies: One per item; `=` stands for the item's expected answer, None for a call that failed.
+        values: By metric, one per item; None where there is no value.
     """
 
     about: str
-    prompt: str
-    expected: str
-    answer: str
-    reading: str
+    stratum: str
+    replies: tuple[str | None, ...]
+    values: dict[str, tuple[float | None, ...]]

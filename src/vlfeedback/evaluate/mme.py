@@ -1,0 +1,151 @@
+"""MME: 1,187 pictures with two yes-or-no questions each, in ten perception and four cognition subtasks.
+
+Protocol `mme/official`: the question unchanged, the official parser (the first four characters decide), and the
+official formula. A subtask is 100 · accuracy + 100 · accuracy+; perception and cognition are sums of subtasks, never
+means.
+
+Source:
+    Fu et al. 2023 (arXiv:2306.13394).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlfeedback.errors import DataError, ImageError
+from vlfeedback.evaluate._contract import Benchmark, Example, Item
+from vlfeedback.evaluate._mme_files import Line, read_file, read_folder, write_folder
+from vlfeedback.evaluate._mme_result import Layout, MMEResult, Subtask, Total, score_lines
+from vlfeedback.evaluate._summary import summarise
+from vlfeedback.evaluate._yes_no import PARSER, official, question_key, score_pairs
+from vlfeedback.images import Roots
+from vlfeedback.records import Answer, ItemScore, Score
+
+__all__ = [
+    "EXAMPLES", "MME", "PARSER", "Layout", "Line", "MMEResult", "Subtask", "Total", "answer_lines", "load", "official",
+    "read_file", "read_folder", "score_folder", "score_lines", "write_folder",
+]  # fmt: skip
+
+MME = Layout(
+    "mme",
+    {
+        "existence": 30, "count": 30, "position": 30, "color": 30, "posters": 147, "celebrity": 170, "scene": 200,
+        "landmark": 200, "artwork": 200, "OCR": 20,
+    },
+    {"commonsense_reasoning": 70, "numerical_calculation": 20, "text_translation": 20, "code_reasoning": 20},
+)  # fmt: skip
+"""Pictures per subtask."""
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def score_folder(folder: Path, layout: Layout = MME) -> MMEResult:
+    """Score a folder of official result files; needs no pictures, no model and no network.
+
+    Args:
+        folder: One text file per subtask; missing ones are named in the result, loudly.
+        layout: Which subtasks are expected.
+    Raises:
+        DataError: the files are not of the format.
+    """
+    return score_lines(read_folder(folder, layout.subtasks), layout)
+
+
+def answer_lines(items: Sequence[Item], answers: Iterable[Answer]) -> dict[str, list[Line]]:
+    """Items and answers as lines of the official format, by subtask; for `write_folder`.
+
+    Items without an answer or whose call failed are left out: the result will say that it is incomplete.
+    """
+    given = {answer.item_id: answer for answer in answers if answer.finish != "error"}
+    lines: dict[str, list[Line]] = {}
+    for item in items:
+        if item.item_id in given:
+            image = item.cluster.rsplit("/", 1)[-1]
+            line = Line(image, item.prompt, item.expected, given[item.item_id].text)
+            lines.setdefault(item.stratum, []).append(line)
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class MMEBenchmark:
+    """The benchmark on the user's own copy of its data."""
+
+    path: Path
+    images: str
+    roots: Roots
+    max_tokens: int = 64
+    name: str = "mme"
+    protocol: str = "mme/official"
+
+    def items(self) -> Iterator[Item]:
+        """All questions, subtask by subtask, pictures in the order of their names."""
+        found = [name for name in MME.subtasks if (self.path / name).is_dir()]
+        if not found:
+            raise DataError(f"{self.path} holds none of the folders {', '.join(MME.subtasks)}; is it the unpacked MME?")
+        for subtask in found:
+            yield from self._subtask(subtask)
+
+    def _subtask(self, subtask: str) -> Iterator[Item]:
+        home = self.path / subtask
+        # Five subtasks keep pictures and questions apart, the others side by side.
+        asked, shown = home / "questions_answers_YN", home / "images"
+        pictures = {
+            path.stem: path for path in (shown if shown.is_dir() else home).iterdir() if path.suffix in PICTURES
+        }
+        for text in sorted((asked if asked.is_dir() else home).glob("*.txt")):
+            picture = pictures.get(text.stem)
+            if picture is None:
+                raise DataError(f"{text} has no picture beside it ({text.stem}.png or .jpg)")
+            try:
+                image = self.roots.find(self.images, picture.relative_to(self.path).as_posix())
+            except ImageError as error:
+                raise DataError(f"MME: {error.detail}. Every picture of the benchmark is needed.") from error
+            for number, (question, truth) in enumerate(_questions(text), 1):
+                cluster = f"{subtask}/{picture.name}"
+                yield Item(
+                    f"{cluster}#{number}", question, (image,), cluster, subtask, truth, max_tokens=self.max_tokens
+                )
+
+    def score(self, items: Sequence[Item], answers: Iterable[Answer]) -> Iterator[ItemScore]:
+        """Points per picture, accuracy, unreadable and yes answers."""
+        given = {answer.item_id: answer for answer in answers}
+        yield from score_pairs(items, given, protocol=self.protocol, area=MME.area)
+
+    def summarise(self, item_scores: Iterable[ItemScore]) -> list[Score]:
+        """Perception, cognition, their subtasks, and the rates."""
+        return summarise(item_scores)
+
+
+def _questions(path: Path) -> list[tuple[str, str]]:
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    if len(rows) != 2 or any(len(row) != 2 or row[1].strip().lower() not in ("yes", "no") for row in rows):
+        raise DataError(f"{path} must hold two lines, each a question, a tab, and Yes or No.")
+    if question_key(rows[0][0]) == question_key(rows[1][0]):
+        raise DataError(f"{path} asks the same question twice.")
+    return [(question, truth.strip().lower()) for question, truth in rows]
+
+
+def load(*, path: Path, images: str, roots: Roots, max_tokens: int = 64) -> Benchmark:
+    """MME from the user's own copy.
+
+    Args:
+        path: The unpacked benchmark: a folder per subtask.
+        images: Name of the image root in [images] that is the same folder.
+        roots: Where pictures lie (given by the pipeline).
+        max_tokens: Upper bound of a reply; only its first four characters count.
+    """
+    return MMEBenchmark(path, images, roots, max_tokens)
+
+
+EXAMPLES: tuple[Example, ...] = (
+    Example("both right", "color", ("=", "="), {"perception": (200, 200), "accuracy": (1, 1), "other": (0, 0)}),
+    Example("one of two", "color", ("=", "maybe"), {"perception": (50, 50), "accuracy": (1, 0), "other": (0, 1)}),
+    Example("a constant answer", "color", ("Yes", "Yes, it is."), {"perception": (50, 50), "yes_ratio": (1, 1)}),
+    Example("substrings, not words", "code_reasoning", ("Know", "eyes"), {"yes_ratio": (0, 1), "other": (0, 0)}),
+    Example("yes comes before no", "color", ("yesno", "noyes"), {"yes_ratio": (1, 0), "other": (0, 0)}),
+    Example("four characters, blanks included", "color", ("   yes", "\n\nno"), {"other": (1, 0)}),
+    Example("talk first, or nothing", "color", ("There is, yes.", ""), {"other": (1, 1), "perception": (0, 0)}),
+    Example("no reply, no value", "color", (None, "="), {"perception": (None, None), "accuracy": (None, 1)}),
+)
