@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlfeedback import config, groups, registry
+from rich.console import Console
+
+from vlfeedback import groups, progress, registry
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.exchange import Exporter
-from vlfeedback.images import RUN_ROOT, Roots
+from vlfeedback.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,15 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
     exporter = registry.bind(registry.find("exchange", format), options or {}, f"export {format}")
     if not isinstance(exporter, Exporter):
         raise ConfigError(f"{format!r} can only be imported. `vlfeedback export --help` lists what can be written.")
-    if not run_dir.is_dir():
-        raise ConfigError(f"{run_dir} is no run folder. Give the folder that `vlfeedback run` or `import` made.")
+    run = RunFolder.open(run_dir)
+    total = run.need("instructions", "source").rows
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not empty. Give a new --out, or delete it first.")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    roots = _roots(run_dir)
     try:
         part.mkdir(parents=True)
-        shape = exporter.write(groups.load(run_dir, rationales=False), roots.open, part)
+        found = progress.track(groups.load(run_dir, rationales=False), "export", total, "instructions")
+        shape = exporter.write(found, run.roots.open, part)
         if out.exists():
             out.rmdir()
         part.rename(out)
@@ -70,8 +72,9 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
     return ExportSummary(format, out, shape.rows, shape.left_out)
 
 
-def _roots(run_dir: Path) -> Roots:
-    """Where the run's pictures lie."""
-    path = run_dir / "run.toml"
-    named = config.load(path).images if path.exists() else {}
-    return Roots({**{name: Path(place) for name, place in named.items()}, RUN_ROOT: run_dir / "images"})
+def show(found: ExportSummary, console: Console) -> None:
+    """Print a summary for people."""
+    rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items())
+    console.print(f"{found.format}: {rows} rows in {found.out}", soft_wrap=True, highlight=False)
+    for what, count in found.left_out.items():
+        console.print(f"left out: {count:,} {what}", highlight=False)

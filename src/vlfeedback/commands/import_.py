@@ -6,19 +6,23 @@ import asyncio
 import gc
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlfeedback import config, flow, registry, tables
+from rich.console import Console
+from rich.table import Table
+
+from vlfeedback import config, flow, progress, registry, tables
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, Tally
 from vlfeedback.ledger import Ledger
 from vlfeedback.records import Annotation, Dropped, Instruction, PreferencePair, Response
+from vlfeedback.run_folder import RunFolder
 
 EVAL_SHARE = 0.005
 """Share of pictures held back for evaluation; the paper held back 0.5 % of its pairs."""
@@ -90,34 +94,31 @@ def import_data(
     importer = _importer(format, options or {})
     _check(path, out)
     pictures = Pictures(out / "images", images, hashing=hash_images, allow_outside=allow_outside)
-    settings = _settings(out, images, eval_share)
+    run = RunFolder(out, _settings(out, images, eval_share))
     intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
     tally: Tally = Counter()
     reasons: Counter[str] = Counter()
-    with (
-        _no_collection(),
-        Ledger.open(Path(settings.ledger.path or out / "ledger.sqlite")) as ledger,
-        ExitStack() as stack,
-    ):
+    with _no_collection(), run.writing(), Ledger.open(run.ledger_path) as ledger, ExitStack() as stack:
         writers = _writers(out, importer)
         for writer in writers.values():
             stack.callback(writer.discard)
         keep = partial(asyncio.to_thread, _keep, ledger)  # reading, keeping and writing overlap; one batch at a time
-        for records in flow.each(intake.run(importer.read(path, pictures, tally)), keep, in_flight=1):
+        items = progress.track(importer.read(path, pictures, tally), "import", unit="rows")
+        for records in flow.each(intake.run(items), keep, in_flight=1):
             for record in records:
                 writers[type(record)].add(record)
                 if isinstance(record, Dropped):
                     reasons[record.reason] += 1
         _refuse_nothing(path, intake.books, reasons)
         _replace(out, writers, _digest(path, format, options or {}, hash_images))
-    (out / "run.toml").write_text(config.to_toml(settings), encoding="utf-8")
+        RunFolder.create(out, run.settings)
     noticed = {what: count for what, count in tally.items() if count}
     hashed = hash_images and images is not None
     return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """Records hold no cycles, and looking for some in millions of them took a third of an import's time."""
     was = gc.isenabled()
     gc.disable()
@@ -222,3 +223,25 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
     else:
         yield from sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def show(found: ImportSummary, console: Console) -> None:
+    """Print a summary for people."""
+    books = found.books
+    console.print(
+        f"{found.format}: {books.rows:,} rows → {books.instructions:,} instructions, {books.responses:,} responses, "
+        f"{books.annotations:,} annotations, {books.pairs:,} pairs in {found.out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if found.dropped or found.notes:
+        table = Table("what", "how many", title_justify="left")
+        for reason, count in found.dropped.items():
+            table.add_row(f"dropped: {reason}", f"{count:,}")
+        for what, count in found.notes.items():
+            table.add_row(what, f"{count:,}")
+        console.print(table)
+    if not found.hashed:
+        console.print("Pictures by name were not opened: training needs an import with --images.", highlight=False)
+    following = "train" if books.pairs else "pair"
+    console.print(f"next: vlfeedback {following} {found.out}", soft_wrap=True, highlight=False)

@@ -5,7 +5,7 @@ a file that as a whole is not what it should be (wrong encoding, no such file, e
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
 # pyarrow has no types of its own.
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Preference pairs as a folder of Parquet shards that `datasets.load_dataset` opens without a script."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
 # pyarrow has no types of its own.
 from __future__ import annotations
 
