@@ -192,7 +192,6 @@ def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:
         roots=run.roots,
         identity=one.identity,
         batch=base.batch,
-        dtype=base.dtype,
     )
 
 
