@@ -262,3 +262,34 @@ def test_other_identities_have_other_noise(llava: Path, roots: Roots, ask: Ask) 
     }
     assert texts["a"] != texts["b"]
     assert call_key("a", requests[0]) != call_key("a", dataclasses.replace(requests[0], system="x"))
+
+
+def test_an_adapter_changes_replies_and_identity_and_is_not_trained_over(
+    llava: Path, roots: Roots, ask: Ask, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(0)
+    base = AutoModelForImageTextToText.from_pretrained(llava)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    peft.get_peft_model(base, settings).save_pretrained(tmp_path / "adapter")
+    plain = backend.load(model=str(llava), roots=roots)
+    adapted = backend.load(model=str(llava), roots=roots, adapter=str(tmp_path / "adapter"))
+    assert adapted.identity.startswith(plain.identity + "+adapter@")
+    requests = [ask(max_tokens=12, temperature=0.0)]
+    assert adapted.answer_all(requests)[0].text != plain.answer_all(requests)[0].text
+    assert plain.weights == str(llava)
+    with pytest.raises(ConfigError, match="adapter"):
+        _ = adapted.weights
+    with pytest.raises(ConfigError, match="no such folder"):
+        backend.load(model=str(llava), roots=roots, adapter=str(tmp_path / "nothing"))
+
+
+def test_options_are_read_as_the_pipeline_reads_them(llava: Path, roots: Roots) -> None:
+    from vlfeedback import registry
+
+    model = registry.bind(
+        registry.find("models", "transformers"), {"model": str(llava), "batch": 3}, "x", inject={"roots": roots}
+    )
+    assert (model.batch, model.dtype, model.hosts, model.local) == (3, "auto", (), True)

@@ -65,27 +65,47 @@ class TransformersModel:
 
     Attributes:
         identity: Declared identity.
+        name: The checkpoint as it was named.
+        batch: Most questions in one pass.
+        dtype: Number format of the weights, as it was named.
         hosts: Hosts that see prompts and pictures: none.
+        local: It costs nothing.
     """
 
     hosts: tuple[str, ...] = ()
+    local = True
 
     def __init__(self, identity: str, roots: Roots, checkpoint: Checkpoint, batch: int) -> None:
         self.identity = identity
         self._roots = roots
         self._checkpoint = checkpoint
-        self._batch = batch
+        self.name = checkpoint.model
+        self.batch = batch
+        self.dtype = checkpoint.dtype
         self._loaded: Loaded | None = None
         # Two batches at a time on one device only hinder each other: on two cores 71 replies a second, against 265.
         self._turn = _TURNS[checkpoint.device]
         self._batcher: Any = None
+
+    @property
+    def weights(self) -> str:
+        """Folder or hub name of the weights, for training.
+
+        Raises:
+            ConfigError: an adapter is on top of them, which training would leave out.
+        """
+        if self._checkpoint.adapter:
+            raise ConfigError(
+                f"{self.identity} has an adapter on top; merge it into a checkpoint of its own before training it"
+            )
+        return self._checkpoint.model
 
     async def answer(self, request: Request) -> Generation:
         """Answer together with the other questions that are outstanding."""
         if self._batcher is None:
             from vlfeedback.flow import Batcher
 
-            self._batcher = Batcher(self.answer_all, most=self._batch)
+            self._batcher = Batcher(self.answer_all, most=self.batch)
         return await self._batcher.submit(request)
 
     def answer_all(self, requests: Sequence[Request]) -> list[Generation]:
@@ -113,8 +133,8 @@ class TransformersModel:
                 else:
                     ready.append((place, encoded))
             ready.sort(key=lambda item: (requests[item[0]].sampling.max_tokens, len(item[1].ids)))
-            for start in range(0, len(ready), self._batch):
-                part = ready[start : start + self._batch]
+            for start in range(0, len(ready), self.batch):
+                part = ready[start : start + self.batch]
                 made = self._generate(loaded, [requests[place] for place, _ in part], [encoded for _, encoded in part])
                 results.update(zip((place for place, _ in part), made, strict=True))
         return [results[place] for place in range(len(requests))]
