@@ -1,0 +1,41 @@
+"""The page itself: one HTML file with style, drawings and pictures inside, and no script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vlfeedback import __version__
+from vlfeedback.report._canvas import FONTS, PALETTE
+from vlfeedback.report._headline import Headline
+from vlfeedback.report._numbers import count
+from vlfeedback.report._read import Artefacts
+from vlfeedback.report._section import Section
+
+
+def page(run: Artefacts, said: Headline, sections: Sequence[Section]) -> str:
+    """Render the page; everything that comes from data is escaped by the template engine.
+
+    Args:
+        run: For its name, and for tables that were left incomplete.
+        said: What stands at the top.
+        sections: In order; the first one's figure is the main picture.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("vlfeedback.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["drawing"] = lambda panel: Markup(panel.inline)
+    interrupted = [name for name, info in run.infos().items() if not info.complete]
+    rows = {name: count(info.rows) for name, info in run.infos().items()}
+    return environment.get_template("template.html.j2").render(
+        title=run.title,
+        said=said,
+        sections=sections,
+        interrupted=interrupted,
+        facts=[(rows[name], name) for name in ("instructions", "responses", "annotations", "pairs") if name in rows],
+        version=__version__,
+        style=Markup(environment.get_template("style.css.j2").render(palette=PALETTE, fonts=Markup(FONTS))),
+    )

@@ -1,0 +1,180 @@
+"""Benchmark results of the run, sorted into base, aligned, controls and pool models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vlfeedback.records import Score
+from vlfeedback.report._metrics import Metric, describe, rank
+from vlfeedback.report._numbers import digits_for
+from vlfeedback.report._read import Comparison, Artefacts
+
+PAPER = {"perception": (1440.5, 1539.6), "cognition": (362.5, 397.1)}
+"""MME totals of Qwen-VL-Chat and of Silkie, from the first version of the paper (arXiv:2312.10665, table 2)."""
+
+CONTROL_WORDS = {
+    "shuffled": "DPO, ratings shuffled",
+    "blind": "DPO, image-blind",
+    "longest": "DPO, longest as best",
+    "strongest": "DPO, strongest as best",
+    "best": "SFT on the best response",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who is who among the evaluated models; each a `Score.model`.
+
+    Attributes:
+        base: The model before training, None where nothing was trained and compared.
+        aligned: The model this run is about.
+        controls: The other models trained from the same base.
+        others: Models of the pool, best first on the leading metric.
+    """
+
+    base: str | None
+    aligned: str | None
+    controls: tuple[str, ...]
+    others: tuple[str, ...]
+
+    def word(self, model: str) -> str:
+        """What a model is called in figures."""
+        if model == self.base:
+            return "base"
+        if model == self.aligned:
+            return "aligned"
+        if self.base is not None and model.startswith(f"{self.base}+"):
+            return variant_word(model[len(self.base) + 1 :])
+        return model
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """All results of one metric.
+
+    Attributes:
+        scores: By model.
+        differences: To the base, by model, where `comparisons.json` has them.
+    """
+
+    benchmark: str
+    protocol: str
+    name: str
+    metric: Metric
+    scores: dict[str, Score]
+    differences: dict[str, Comparison]
+
+    @property
+    def part(self) -> bool:
+        """Whether it is a part of a sum (`perception/existence`), too small to be read alone."""
+        return "/" in self.name
+
+    @property
+    def digits(self) -> int:
+        """Decimals that fit all its values."""
+        factor = self.metric.factor
+        return digits_for(*(factor * score.value for score in self.scores.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The scores of a run."""
+
+    cast: Cast
+    metrics: tuple[MetricResult, ...]
+
+
+def variant_word(suffix: str) -> str:
+    """Words for what follows the base's name and a plus sign: `dpo:shuffled` → `DPO, ratings shuffled`."""
+    method, _, variant = suffix.partition(":")
+    if variant in CONTROL_WORDS:
+        return CONTROL_WORDS[variant]
+    return f"{method.upper() if len(method) <= 4 else method}{', ' + variant if variant else ''}"
+
+
+def results(run: Artefacts) -> Results | None:
+    """Read scores and comparisons; None where nothing was evaluated."""
+    table = run.frame("scores")
+    if table is None or table.is_empty():
+        return None
+    scores = [Score(**row) for row in table.to_dicts()]
+    comparisons = run.comparisons()
+    cast = _cast(scores, comparisons, _own_name(run))
+    found: dict[tuple[str, str, str], list[Score]] = {}
+    for score in scores:
+        found.setdefault((score.benchmark, score.protocol, score.metric), []).append(score)
+    metrics = [
+        MetricResult(
+            *key,
+            metric=describe(key[2], [score.value for score in group]),
+            scores={score.model: score for score in group},
+            differences={
+                row.other: row
+                for row in comparisons
+                if (row.benchmark, row.protocol, row.metric) == key and row.base == cast.base
+            },
+        )
+        for key, group in found.items()
+    ]
+    metrics.sort(key=lambda one: (rank(one.name), one.benchmark, one.protocol, one.name))
+    return Results(replace(cast, others=_best_first(cast.others, metrics)), tuple(metrics))
+
+
+def _own_name(run: Artefacts) -> str:
+    """Suffix of the aligned model's identity, `[train] name`."""
+    section: Any = run.settings.get("train")
+    return str(section.get("name", "dpo")) if isinstance(section, dict) else "dpo"
+
+
+def _cast(scores: list[Score], comparisons: tuple[Comparison, ...], name: str) -> Cast:
+    """Base and aligned by the naming of identities: aligned = base + "+" + how it was trained."""
+    models = list(dict.fromkeys(score.model for score in scores))
+    parents = {model: base for model in models if (base := _parent(model, models)) is not None}
+    if parents:
+        counts = {base: sum(1 for one in parents.values() if one == base) for base in parents.values()}
+        base = max(counts, key=lambda one: counts[one])
+    elif comparisons:
+        base = comparisons[0].base
+    else:
+        return Cast(None, None, (), tuple(models))
+    variants = [model for model, parent in parents.items() if parent == base]
+    variants += [row.other for row in comparisons if row.base == base and row.other not in variants and not parents]
+    aligned = min(dict.fromkeys(variants), key=lambda model: _aligned_rank(model, base, name), default=None)
+    controls = tuple(model for model in dict.fromkeys(variants) if model != aligned)
+    known = {base, aligned, *controls}
+    return Cast(base, aligned, controls, tuple(model for model in models if model not in known))
+
+
+def _parent(model: str, models: list[str]) -> str | None:
+    """The longest other identity that this one continues after a plus sign."""
+    candidates = [other for other in models if model.startswith(f"{other}+")]
+    return max(candidates, key=len, default=None)
+
+
+def _aligned_rank(model: str, base: str, name: str) -> tuple[bool, bool, str]:
+    suffix = model.removeprefix(f"{base}+")
+    return (suffix != name, ":" in suffix, suffix)
+
+
+def _best_first(others: tuple[str, ...], metrics: list[MetricResult]) -> tuple[str, ...]:
+    """Pool models, best first on the first metric that says which way is better."""
+    for one in metrics:
+        if one.metric.better != "neither" and any(model in one.scores for model in others):
+            sign = -1 if one.metric.better == "higher" else 1
+            return tuple(sorted(others, key=lambda m: (m not in one.scores, sign * _value(one, m), m)))
+    return others
+
+
+def _value(one: MetricResult, model: str) -> float:
+    return one.scores[model].value if model in one.scores else 0.0
+
+
+def relative_gain(old: float, new: float) -> float | None:
+    """Gain as a share of the old value; None where the old value is not positive."""
+    return (new - old) / old if old > 0 else None
+
+
+def gap_closed(base: float, aligned: float, strongest: float) -> float | None:
+    """Share of the distance between base and strongest pool model that training covered; None without a distance."""
+    return (aligned - base) / (strongest - base) if strongest != base else None

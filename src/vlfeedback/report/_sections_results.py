@@ -1,0 +1,170 @@
+"""Sections on benchmark results."""
+
+from __future__ import annotations
+
+from vlfeedback.records import Score
+from vlfeedback.report._figures_scores import base_against_aligned, controls
+from vlfeedback.report._numbers import DASH, bracket, count, p_value, percent, plain, signed
+from vlfeedback.report._read import Artefacts, Comparison
+from vlfeedback.report._scores import PAPER, MetricResult, Results, gap_closed, relative_gain
+from vlfeedback.report._section import Section, Table, waiting
+
+_RESULT_COLUMNS = (
+    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#Detectable", "#n", "#Strongest pool model",
+    "#Gap closed",
+)  # fmt: skip
+
+
+def results_section(run: Artefacts, found: Results | None) -> Section:
+    """Base against aligned."""
+    key, title = "base-against-aligned", "Base against aligned"
+    if found is None:
+        return waiting(run, key, title, "scores")
+    cast = found.cast
+    whole = tuple(_result_row(found, one) for one in found.metrics if not one.part)
+    parts = tuple(_result_row(found, one) for one in found.metrics if one.part)
+    tables = [Table(_RESULT_COLUMNS, whole)]
+    if parts:
+        tables.append(
+            Table(_RESULT_COLUMNS, parts, "Parts of the sums; too few items each to be read alone", folded=True)
+        )
+    tables.append(_all_scores(found))
+    notes = [
+        "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Detectable is the smallest true "
+        "difference that these items would show in 80 % of repetitions."
+    ]
+    if cast.aligned is not None and not any(one.differences for one in found.metrics):
+        notes.append(
+            "comparisons.json is missing, so no difference has an interval: vlfeedback evaluate DIR writes it."
+        )
+    lead = (
+        f"Base: {cast.base}. Aligned: {cast.aligned}."
+        if cast.aligned is not None
+        else "No aligned model was evaluated."
+    )
+    if cast.others:
+        lead += f" Strongest pool model: {cast.others[0]}."
+    return Section(key, title, lead, base_against_aligned(found), tuple(tables), notes=tuple(notes))
+
+
+def _result_row(found: Results, one: MetricResult) -> tuple[str, ...]:
+    cast, digits = found.cast, one.digits
+    base, aligned, best = (one.scores.get(m) if m else None for m in (cast.base, cast.aligned, _strongest(found, one)))
+    row = one.differences.get(cast.aligned) if cast.aligned else None
+    gap = (
+        gap_closed(base.value, aligned.value, best.value)
+        if base and aligned and best and _ahead(one, best, base)
+        else None
+    )
+    unit = "%" if one.metric.share else one.metric.unit
+    return (
+        f"{one.metric.label} ({unit})",
+        _score(one, base),
+        _score(one, aligned),
+        *difference_cells(one, row),
+        count(row.n if row else aligned.n) if row or aligned else DASH,
+        _score(one, best),
+        percent(gap, 0) if one.metric.better != "neither" else DASH,
+    )
+
+
+def _strongest(found: Results, one: MetricResult) -> str | None:
+    return next((model for model in found.cast.others if model in one.scores), None)
+
+
+def _ahead(one: MetricResult, best: Score, base: Score) -> bool:
+    """Whether there is a gap that training could close."""
+    return best.value > base.value if one.metric.better == "higher" else best.value < base.value
+
+
+def _score(one: MetricResult, score: Score | None) -> str:
+    if score is None:
+        return DASH
+    factor, digits = one.metric.factor, one.digits
+    low, high = (None if end is None else factor * end for end in (score.ci_low, score.ci_high))
+    interval = "" if low is None or high is None else f" {bracket(low, high, digits)}"
+    return f"{plain(factor * score.value, digits)}{interval}"
+
+
+def difference_cells(one: MetricResult, row: Comparison | None) -> tuple[str, str, str, str]:
+    """Difference, interval, p-value and detectable difference of a comparison, in printed units."""
+    if row is None:
+        return (DASH, DASH, DASH, DASH)
+    factor, digits = one.metric.factor, one.digits
+    low, high = (None if end is None else factor * end for end in (row.low, row.high))
+    mde = DASH if row.mde is None else plain(factor * row.mde, digits)
+    return (signed(factor * row.difference, digits), bracket(low, high, digits), p_value(row.p), mde)
+
+
+def _all_scores(found: Results) -> Table:
+    """Every score as it is stored, with how many items had no verdict."""
+    rows: list[tuple[str, ...]] = []
+    for one in found.metrics:
+        for model, score in one.scores.items():
+            counts = (count(score.n), count(score.n_unparsable), count(score.n_failed))
+            who = (model, score.judge or DASH)
+            rows.append((f"{one.benchmark}, {one.protocol}", one.metric.label, *who, _score(one, score), *counts))
+    columns = ("Benchmark, protocol", "Metric", "Model", "Judge", "#Value", "#n", "#Unparsable", "#Failed")
+    return Table(columns, tuple(rows), "All scores", folded=True)
+
+
+def paper_section(found: Results | None) -> Section:
+    """The paper's relative gains beside this run's."""
+    rows: list[tuple[str, ...]] = []
+    for name, (old, new) in PAPER.items():
+        one = next((one for one in found.metrics if one.name == name), None) if found is not None else None
+        ours: tuple[str, ...] = (DASH, DASH, DASH)
+        if found is not None and one is not None and found.cast.base and found.cast.aligned:
+            base, aligned = one.scores.get(found.cast.base), one.scores.get(found.cast.aligned)
+            if base is not None and aligned is not None:
+                ours = (plain(base.value, 1), plain(aligned.value, 1), _gain(relative_gain(base.value, aligned.value)))
+        rows.append((name.capitalize(), *ours, plain(old, 1), plain(new, 1), _gain(relative_gain(old, new))))
+    columns = (
+        "MME total",
+        "#Base",
+        "#Aligned",
+        "#Relative gain",
+        "#Paper: base",
+        "#Paper: Silkie",
+        "#Paper: relative gain",
+    )
+    return Section(
+        "beside-the-paper",
+        "Beside the paper",
+        "Silkie improved on Qwen-VL-Chat by 6.9 % in perception and 9.5 % in cognition (arXiv:2312.10665).",
+        tables=(Table(columns, tuple(rows)),),
+        notes=(
+            "The paper gives no intervals. Its model, data, judge and number of items are others than this run's, so only "
+            "the direction can be compared.",
+        ),
+    )
+
+
+def _gain(gain: float | None) -> str:
+    return DASH if gain is None else f"{signed(100 * gain, 1)} %"
+
+
+def controls_section(run: Artefacts, found: Results | None) -> Section:
+    """Every variant's difference to the base."""
+    key, title = "controls", "Controls"
+    if found is None:
+        return waiting(run, key, title, "scores")
+    cast = found.cast
+    variants = [model for model in (cast.aligned, *cast.controls) if model is not None]
+    rows: list[tuple[str, ...]] = []
+    for one in found.metrics:
+        for model in [] if one.part else variants:
+            row = one.differences.get(model)
+            if row is not None or model in one.scores:
+                value = _score(one, one.scores.get(model))
+                cells = (cast.word(model), value, *difference_cells(one, row), count(row.n) if row else DASH)
+                rows.append((one.metric.label, *cells))
+    if not cast.controls:
+        text = "No control was trained. A [[control]] table in run.toml adds one; then vlfeedback train DIR and evaluate DIR."
+        return Section(key, title, missing=text)
+    columns = ("Metric", "Trained with", "#Value", "#Difference to base", "#95 % interval", "#p", "#Detectable", "#n")
+    lead = (
+        "The same training with one thing changed. Shuffled ratings and image-blind training should gain nothing; what they "
+        "gain does not come from the judge's view of the picture."
+    )
+    return Section(key, title, lead, controls(found), (Table(columns, tuple(rows)),))
