@@ -17,7 +17,8 @@ def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILE
     """Summarise the item scores of any models, benchmarks and protocols, each for itself.
 
     A metric of `SUMMED` is the sum of its strata's means, and each stratum's own mean follows as `METRIC/STRATUM`;
-    every other metric is a mean. Items of one cluster are one unit.
+    every other metric is a mean. Items of one cluster are one unit. A metric that no reply has a value for (what is made
+    up in descriptions that name nothing) has no score; its item scores say `unparsable`.
 
     Args:
         item_scores: In any order.
@@ -33,6 +34,8 @@ def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILE
     scores: list[Score] = []
     for (*_, metric), group in found.items():
         _refuse(group, metric, max_failed)
+        if not _valued(group):
+            continue
         scores.append(_score(group, metric, summed=metric in SUMMED))
         if metric in SUMMED:
             parts: dict[str, list[ItemScore]] = {}
@@ -54,8 +57,6 @@ def _refuse(group: Sequence[ItemScore], metric: str, max_failed: float) -> None:
             f"{answer.benchmark}: {failed} of {len(group)} items of {metric!r} have no reply from {answer.model}, more "
             f"than {max_failed:.0%}: no headline is given. Run `vlfeedback evaluate` again to ask them once more."
         )
-    if not _valued(group):
-        raise DataError(f"{answer.benchmark}: {answer.model} has no readable answer for {metric!r}; see item_scores.")
 
 
 def _score(group: Sequence[ItemScore], metric: str, *, summed: bool) -> Score:

@@ -26,7 +26,7 @@ from vlfeedback.pocket.questions import COGNITION, FAMILIES, PERCEPTION, RED_TEA
 from vlfeedback.pocket.scenes import Scene
 from vlfeedback.records import Answer, Image, ItemScore, ItemState, Score
 
-AREA: dict[str, str] = dict.fromkeys(PERCEPTION, "perception") | dict.fromkeys(COGNITION, "cognition")
+AREA: dict[str, str] = {**dict.fromkeys(PERCEPTION, "perception"), **dict.fromkeys(COGNITION, "cognition")}
 SHORT, LONG = 24, 128
 """Tokens allowed for an answer and for a description."""
 
