@@ -18,6 +18,11 @@ def encoded(picture: Pillow.Image, form: str, **options: object) -> bytes:
     return target.getvalue()
 
 
+def pixels(data: bytes) -> Pillow.Image:
+    """The picture in a file's bytes, as RGB."""
+    return Pillow.open(io.BytesIO(data)).convert("RGB")
+
+
 def gradient(width: int = 48, height: int = 32, mode: str = "RGB") -> Pillow.Image:
     """A picture that is dark on the left, bright on the right, and red in its upper left corner."""
     picture = Pillow.linear_gradient("L").rotate(90).resize((width, height)).convert("RGB")
