@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import vlfeedback.source
+from vlfeedback.images import Roots
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found
 
@@ -48,7 +49,10 @@ def test_examples_are_read_as_written_and_again(name: str, example: Example, tmp
         target = tmp_path / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
-    reader = module(name).load(tmp_path / example.path, **example.options)
+    load = module(name).load
+    offered = {"path": tmp_path / example.path, "roots": Roots({"run": tmp_path / "run"})}
+    given = {option: value for option, value in offered.items() if option in inspect.signature(load).parameters}
+    reader = load(**given, **example.options)
     first = [without_detail(item) for item in reader()]
     assert first == list(example.found)
     assert [without_detail(item) for item in reader()] == first

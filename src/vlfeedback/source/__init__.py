@@ -92,7 +92,8 @@ class Example(NamedTuple):
     """An example of a plug-in: files as they stand in a folder, and what its reader yields for them.
 
     Attributes:
-        files: Content by name; the contract test writes them and calls `load(folder / path, **options)`.
+        files: Content by name; the contract test writes them and calls `load(path=folder / path, **options)`, without
+            `path` where `load` takes none, and with `roots` where it does.
         path: Which of them `load` is given; empty for the folder itself.
         found: Expected, in order; of a `Dropped` the detail is not compared.
         options: For `load`.

@@ -1,7 +1,7 @@
 """LLaVA-Instruct and everything in its format: `id`, `image`, `conversations` with turns of `human` and `gpt`.
 
-Tested on: the record in POVID's README and the rows of Prometheus-Vision, which are of this format. The file of
-LLaVA-Instruct-150K itself was not seen.
+Tested on: the record in POVID's README, the rows of Prometheus-Vision and the demo of LLaMA-Factory, which are of this
+format. The file of LLaVA-Instruct-150K itself was not seen.
 """
 
 from __future__ import annotations
