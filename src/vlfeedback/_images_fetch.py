@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.request
-
 from vlfeedback._images_names import shown
 from vlfeedback.errors import ImageError
 
@@ -28,6 +25,9 @@ def fetch(uri: str, max_bytes: int) -> bytes:
     Raises:
         ImageError: `missing_image` or `image_too_large`.
     """
+    import http.client  # here, because these two take longer to load than all else that images need
+    import urllib.request
+
     request = urllib.request.Request(uri, headers={"User-Agent": "vlfeedback"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
