@@ -17,8 +17,8 @@ def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILE
     """Summarise the item scores of any models, benchmarks and protocols, each for itself.
 
     A metric of `SUMMED` is the sum of its strata's means, and each stratum's own mean follows as `METRIC/STRATUM`;
-    every other metric is a mean. Items of one cluster are one unit. A metric that no reply has a value for (what is made
-    up in descriptions that name nothing) has no score; its item scores say `unparsable`.
+    every other metric is a mean. Items of one cluster are one unit. A metric for which no reply has a value (what is
+    invented in descriptions that name nothing) has no score; its item scores say `unparsable`.
 
     Args:
         item_scores: In any order.
