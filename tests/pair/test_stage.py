@@ -147,6 +147,20 @@ def test_the_strongest_model_is_found_over_the_whole_run() -> None:
         assert margins == [-2.0, None, 4.0, 0.0, 4.0, 4.0]
 
 
+def test_a_model_is_strong_by_its_mean_and_not_by_how_often_it_answered() -> None:
+    often = [group(Sketch("often", str(k), (3, 3, 3)), Sketch("weak", f"{k}!", (1, 1, 1))) for k in range(3)]
+    rare = group(Sketch("rare", "1", (5, 5, 5)), Sketch("weak", "2", (1, 1, 1)))
+    assert tally(pairs([*often, rare], strongest_as_best.load())).pairs == 1
+
+
+def test_books_with_a_hole_are_refused() -> None:
+    records = list(pairs([TWO], all_pairs.load()))
+    tally(records).balance(1)
+    for count in (0, 2):
+        with pytest.raises(BooksError, match="1 pairs"):
+            tally(records).balance(count)
+
+
 def test_annotation_ids_are_of_those_that_rate_something() -> None:
     def annotation(name: str, score: int | None) -> Annotation:
         return Annotation(name, "i", "j", "r", None, "ok", (Rating("x", "Helpfulness", score),), "c")

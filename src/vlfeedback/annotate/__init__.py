@@ -10,7 +10,7 @@ from __future__ import annotations  # pyright: ignore[reportAssignmentType]
 
 import contextlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
 from vlfeedback import flow
@@ -19,7 +19,7 @@ from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, rubric_name
 from vlfeedback.annotate._reply import read_reply
 from vlfeedback.errors import ConfigError, PluginError
-from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response
+from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, Sampling
 
 __all__ = [
     "Alarm",
@@ -58,6 +58,40 @@ class _Asked(NamedTuple):
 
     task: _Task
     generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What is the same for all questions of a run."""
+
+    judges: tuple[Judge, ...]
+    rubric: Rubric
+    orders: int
+    order: Order
+    sampling: Sampling
+    recipe: str
+
+    def questions(self, answered: Iterable[Answered]) -> Generator[_Task | Dropped, None, None]:
+        """All questions, in the order of the instructions."""
+        # Leaving this room early must leave the room above it too, now and not when it is collected.
+        above = cast("Generator[Answered, Any, Any]", answered) if isinstance(answered, Generator) else None
+        with contextlib.closing(above) if above is not None else contextlib.nullcontext():
+            for each in answered:
+                yield from self._on(each.instruction, each.responses)
+
+    def _on(self, instruction: Instruction, responses: Sequence[Response]) -> Iterator[_Task | Dropped]:
+        problem = _unusable(instruction, responses)
+        shown = orders_of(responses, self.orders, self.order) if problem is None else ()
+        # All questions on one instruction follow each other: an endpoint's prefix cache still holds the picture.
+        for judge in self.judges:
+            for turn in range(self.orders):
+                if problem is not None:
+                    yield Dropped("annotate", _record_id(instruction.id, judge, turn), problem.reason, problem.detail)
+                    continue
+                sampling = replace(self.sampling, sample_index=turn // len(responses))
+                request = _question(self.rubric, instruction, responses, shown[turn])
+                request = replace(request, sampling=sampling, purpose="annotate", recipe=self.recipe)
+                yield _Task(instruction.id, judge, turn, shown[turn], request)
 
 
 def annotations(
@@ -105,32 +139,10 @@ def annotations(
     if orders < 1:
         raise ConfigError(f"[annotate] orders must be at least 1, not {orders}")
 
-    def questions() -> Generator[_Task | Dropped, None, None]:
-        # Leaving this room early must leave the room above it too, now and not when it is collected.
-        above = cast("Generator[Answered, Any, Any]", answered) if isinstance(answered, Generator) else None
-        with contextlib.closing(above) if above is not None else contextlib.nullcontext():
-            for each in answered:
-                yield from tasks(each.instruction, each.responses)
-
-    def tasks(instruction: Instruction, responses: Sequence[Response]) -> Iterator[_Task | Dropped]:
-        problem = _unusable(instruction, responses)
-        shown = orders_of(responses, orders, order) if problem is None else ()
-        # All questions on one instruction follow each other: an endpoint's prefix cache still holds the picture.
-        for judge in judges:
-            for turn in range(orders):
-                if problem is not None:
-                    name = _record_id(instruction.id, judge, turn)
-                    yield Dropped("annotate", name, problem.reason, problem.detail)
-                    continue
-                request = _question(rubric, instruction, responses, shown[turn])
-                sampling = replace(
-                    request.sampling, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed,
-                    sample_index=turn // len(responses),
-                )  # fmt: skip
-                request = replace(request, sampling=sampling, purpose="annotate", recipe=recipe)
-                yield _Task(instruction.id, judge, turn, shown[turn], request)
-
-    for asked in flow.each(questions(), _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=_size):
+    sampling = Sampling(temperature, top_p, max_tokens, seed)
+    round_ = _Round(tuple(judges), rubric, orders, order, sampling, recipe)
+    questions = round_.questions(answered)
+    for asked in flow.each(questions, _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=_size):
         yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)
 
 
