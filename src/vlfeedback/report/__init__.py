@@ -1,7 +1,7 @@
 """Room 7: a run folder → `report.html`, `figures/`, and the dataset card `README.md`.
 
-The report reads artefacts and nothing else: no room calls it, and a run folder is enough to make it again. It can be made
-at any stage; a section without data says which command makes them. Equal folders give equal files.
+The report reads artefacts and nothing else: no room calls it, and a run folder is enough to make it again. It can be
+made at any stage; a section without data says which command makes them. Equal folders give equal files.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def write(run_dir: Path) -> Path:
     said, album = headline(run, found, formed), Album(run)
     sections = (
         results_section(run, found),
-        paper_section(found),
+        paper_section(run, found),
         cases_section(run, found, album),
         controls_section(run, found),
         histogram_section(run, rated),
@@ -102,7 +102,5 @@ def _replace(path: Path, text: str) -> Path:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise DataError(
-            f"{path} could not be written ({error}). Free some disk space and run the same again."
-        ) from error
+        raise DataError(f"{path} could not be written ({error}). Free some disk space first.") from error
     return path

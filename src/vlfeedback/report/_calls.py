@@ -57,8 +57,7 @@ class Calls:
 
 def ledger_path(run: Artefacts) -> Path:
     """Where the run's ledger lies: in the folder, or where `[ledger] path` says."""
-    section: Any = run.settings.get("ledger")
-    path = section.get("path") if isinstance(section, dict) else None
+    path = run.section("ledger").get("path")
     return run.path / "ledger.sqlite" if not path else run.path / Path(str(path)).expanduser()
 
 

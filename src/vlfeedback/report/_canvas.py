@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 WIDTH = 340
 """Pixels of a panel."""
@@ -136,14 +136,14 @@ _SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def _axes(height: int) -> Iterator[tuple[Any, Any]]:
+def _axes(height: int) -> Generator[tuple[Any, Any]]:
     """A fresh figure and its axes that no other drawing of the process can reach."""
     from matplotlib import rc_context, style
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Sheet
 
     # The reader's own matplotlibrc must not change the report.
-    with style.context("default"), rc_context(_SETTINGS):
+    with style.context("default"), rc_context(cast("Any", _SETTINGS)):
         sheet = Sheet(figsize=(WIDTH / 72, height / 72))
         FigureCanvasSVG(sheet)
         sheet.patch.set_alpha(0)
@@ -170,7 +170,7 @@ def panel(name: str, title: str, says: str, draw: Callable[[Any], None], *, heig
 
 
 def _tidy(svg: str, name: str, height: int) -> str:
-    """Leave of a matplotlib file what a page can take in: one element, ids of its own, sizes in pixels, no style sheet."""
+    """Leave of a matplotlib file what a page can take in: one element, its own ids, sizes in pixels, no style sheet."""
     body = svg[svg.index("<svg") :].rstrip()
     body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<!--.*?-->", "", body, flags=re.S)
     key = re.sub(r"[^a-z0-9]+", "-", name.lower())

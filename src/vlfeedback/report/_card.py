@@ -33,15 +33,16 @@ def card(run: Artefacts, said: Headline, rated: Ratings | None, formed: Pairs | 
     Everything that comes from data is escaped: pipes, backticks, angle brackets and line breaks cannot make markup.
     """
     infos = run.infos()
+    held = [(f"{name}.parquet", count(one.rows), "yes" if one.complete else "no") for name, one in infos.items()]
     parts = [
         _front_matter(run),
         f"# {escaped(run.title)}",
-        "Preference data for vision-language models: instructions with pictures, responses of a pool of models, ratings with "
-        f"rationales by a judge, and preference pairs. Made with vlfeedback {__version__}.",
+        "Preference data for vision-language models: instructions with pictures, responses of a pool of models, "
+        f"ratings with rationales by a judge, and preference pairs. Made with vlfeedback {__version__}.",
         escaped(said.main) + (f" {escaped(said.more)}" if said.more else ""),
         "The full account is in [report.html](report.html)." + _main_picture(run),
         "## What is in it",
-        _table(("Table", "Rows", "Complete"), [(f"{n}.parquet", count(i.rows), "yes" if i.complete else "no") for n, i in infos.items()]),
+        _table(("Table", "Rows", "Complete"), held),
         "## Sources",
         _sources(run),
         "## Pool",
@@ -53,10 +54,10 @@ def card(run: Artefacts, said: Headline, rated: Ratings | None, formed: Pairs | 
         "## Dropped",
         _dropped(run),
         "## Licence",
-        "The terms of each source, of its pictures and of every model that wrote or judged a response hold together; the "
-        "strictest one decides. The column above is a hint, not advice: check the terms before you publish anything.",
+        "The terms of each source, of its pictures and of every model that wrote or judged a response hold together; "
+        "the strictest one decides. The column above is a hint: check the terms before you publish.",
         "## How to make it again",
-        "```bash\nvlfeedback run run.toml --out DIR   # the settings are in run.toml; calls that the ledger holds are free\n"
+        "```bash\nvlfeedback run run.toml --out DIR   # kept calls cost nothing\n"
         "vlfeedback report DIR               # this card, report.html and figures/ from the tables alone\n```",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -126,15 +127,16 @@ def _pool(run: Artefacts) -> str:
 def _judge(rated: Ratings | None) -> str:
     if rated is None:
         return "Nothing yet."
+    statuses = ", ".join(f"{count(number)} {status}" for status, number in rated.statuses.items())
     lines = [
         f"- Judge: {escaped(', '.join(rated.judges))}",
         f"- Rubric: {escaped(', '.join(rated.rubrics))}",
-        f"- Annotations: {escaped(', '.join(f'{count(number)} {status}' for status, number in rated.statuses.items()))}",
+        f"- Annotations: {escaped(statuses)}",
     ]
     rows = [
-        (spread.aspect, "all" if spread.subset == "all" else "red-team", plain(spread.mean), count(spread.n), count(spread.missing))
+        (spread.aspect, spread.subset, plain(spread.mean), count(spread.n), count(spread.missing))
         for spread in rated.spreads
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n\n" + _table(("Aspect", "Subset", "Mean rating", "Ratings", "No verdict"), rows)
 
 
@@ -153,6 +155,5 @@ def _dropped(run: Artefacts) -> str:
     dropped: Any = run.dropped()
     if dropped is None or dropped.is_empty():
         return "Nothing was dropped."
-    return _table(
-        ("Room", "Reason", "Records"), [(room, reason, count(n)) for room, reason, n, _ in dropped_rows(dropped)]
-    )
+    rows = [(room, reason, count(number)) for room, reason, number, _ in dropped_rows(dropped)]
+    return _table(("Room", "Reason", "Records"), rows)

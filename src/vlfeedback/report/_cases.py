@@ -55,19 +55,16 @@ def cases_section(run: Artefacts, found: Results | None, album: Album) -> Sectio
     if found is None or not run.has("item_scores"):
         return waiting(run, key, title, "scores" if found is None else "item_scores")
     if found.cast.base is None or found.cast.aligned is None:
-        return Section(
-            key,
-            title,
-            missing="Cases need answers of a base and an aligned model: vlfeedback train DIR, then evaluate.",
-        )
+        missing = "Cases need answers of a base and an aligned model: vlfeedback train DIR, then evaluate."
+        return Section(key, title, missing=missing)
     changes = all_changes(run, found)
     gains, losses = pick([one for one in changes if one.gain > 0]), pick([one for one in changes if one.gain < 0])
     asked = _questions(run, [*gains, *losses])
     album.learn(sha for one in asked.values() for sha in one.hashes)
     cases = [_case("Gain", one, asked, album) for one in gains] + [_case("Loss", one, asked, album) for one in losses]
     lead = (
-        f"{_number(len(gains), 'gain')} and {_number(len(losses), 'loss')}, the largest of each metric first and equal ones "
-        "drawn by hash, one per part of the benchmark as far as there are enough."
+        f"{_number(len(gains), 'gain')} and {_number(len(losses), 'loss')}, the largest of each metric first and equal "
+        "ones drawn by hash, one per part of the benchmark as far as there are enough."
     )
     return Section(key, title, lead, tables=(_tally(changes),), cases=tuple(cases))
 
@@ -126,11 +123,10 @@ def pick(changes: Sequence[Change]) -> list[Change]:
     chosen: list[Change] = []
     for spread in (True, False):
         for one in ordered:
-            taken = {(other.benchmark, other.cluster) for other in chosen}
-            parts = {(other.benchmark, other.stratum) for other in chosen}
-            if len(chosen) < EACH and (one.benchmark, one.cluster) not in taken:
-                if not spread or (one.benchmark, one.stratum) not in parts:
-                    chosen.append(one)
+            fresh = all((one.benchmark, one.cluster) != (other.benchmark, other.cluster) for other in chosen)
+            other_part = all((one.benchmark, one.stratum) != (other.benchmark, other.stratum) for other in chosen)
+            if len(chosen) < EACH and fresh and (other_part or not spread):
+                chosen.append(one)
     return chosen
 
 
@@ -173,7 +169,9 @@ def _case(word: str, one: Change, questions: dict[str, Asked], album: Album) -> 
 
 
 def _value(metric: Metric, value: float) -> str:
-    return f"{metric.label}: {plain(metric.factor * value, 0 if metric.share else 2)} {'%' if metric.share else metric.unit}"
+    size = metric.factor * value
+    digits = 0 if size == int(size) else 1
+    return f"{metric.label.lower()} {plain(size, digits)} {'%' if metric.share else metric.unit}"
 
 
 def clipped(text: str, most: int = LONGEST) -> str:

@@ -30,7 +30,7 @@ def examples_section(run: Artefacts, album: Album) -> Section:
 
 
 def _drawn(run: Artefacts) -> list[str]:
-    """Ids of annotated instructions, from the front of their order, which is that of hashes; such with pictures first."""
+    """Ids of annotated instructions from the front of their order, that of hashes; those with pictures first."""
     import polars as pl
 
     noted = run.frame("annotations", ["instruction_id"])

@@ -28,7 +28,10 @@ def _bars(found: Calls, what: str, title: str, unit: str) -> Panel:
         value = {"calls": row.calls, "tokens": row.input + row.output, "cost": row.cost}[what]
         totals[row.purpose] = totals.get(row.purpose, 0.0) + value
     rows = list(totals.items())
-    write = money if what == "cost" else lambda value: count(int(value))
+
+    def write(value: float) -> str:
+        return money(value) if what == "cost" else count(int(value))
+
     says = "; ".join(f"{purpose} {write(value)}" for purpose, value in rows)
 
     def draw(axes: Any) -> None:

@@ -8,6 +8,7 @@ from vlfeedback.report._canvas import BLUE, GREY, INK, ORANGE, QUIET, Figure, pa
 from vlfeedback.report._figures_scores import finish, whisker
 from vlfeedback.report._numbers import count, percent, plain
 from vlfeedback.report._pairs import WORDS, Lengths, Pairs
+from vlfeedback.report._ratings import Mean
 
 BINS = 24
 
@@ -35,10 +36,8 @@ def lengths(found: Lengths) -> Figure:
     panels = [panel("length-words", "Words per response", says, lambda ax: _draw_lengths(ax, found))]
     wins = found.longer_wins
     if wins is not None:
-        panels.append(
-            panel("length-wins", "How often the longer response wins", percent(wins.value), lambda ax: _draw_wins(ax, found),
-                  height=120)
-        )  # fmt: skip
+        title = "How often the longer response wins"
+        panels.append(panel("length-wins", title, percent(wins.value), lambda ax: _draw_wins(ax, wins), height=120))
     return Figure("chosen_against_rejected_length", "Length of chosen against rejected", tuple(panels))
 
 
@@ -72,10 +71,7 @@ def _draw_lengths(axes: Any, found: Lengths) -> None:
     axes.legend(loc="upper right", borderaxespad=0.1, handlelength=1.2, labelspacing=0.3)
 
 
-def _draw_wins(axes: Any, found: Lengths) -> None:
-    wins = found.longer_wins
-    if wins is None:
-        return
+def _draw_wins(axes: Any, wins: Mean) -> None:
     axes.axvline(50, color=QUIET.light, linewidth=1, linestyle=(0, (4, 3)), zorder=2)
     low, high = (None if end is None else 100 * end for end in (wins.low, wins.high))
     whisker(axes, 0, low, high, INK.light, width=1.8)

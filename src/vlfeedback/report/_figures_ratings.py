@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlfeedback.report._canvas import BLUE, GREY, INK, ORANGE, Figure, panel
+from vlfeedback.report._canvas import BLUE, GREY, INK, ORANGE, Figure, Panel, panel
 from vlfeedback.report._figures_scores import finish, whisker
 from vlfeedback.report._numbers import percent, plain, shortened
 from vlfeedback.report._ratings import Mean, Ratings, Spread
@@ -14,7 +14,7 @@ MOST_MODELS = 40
 
 def rating_histograms(found: Ratings) -> Figure | None:
     """Share of each rating per aspect, all instructions beside the red-team subset."""
-    panels = []
+    panels: list[Panel] = []
     for aspect in found.aspects:
         spreads = [spread for spread in found.spreads if spread.aspect == aspect and spread.n]
         if spreads:
@@ -32,7 +32,7 @@ def rating_histograms(found: Ratings) -> Figure | None:
 def rating_per_model(found: Ratings) -> Figure | None:
     """Mean rating per model, a panel per aspect, models in the same order in all of them."""
     models = ordered_models(found)[:MOST_MODELS]
-    panels = []
+    panels: list[Panel] = []
     for aspect in found.aspects:
         rows = [(model, found.models[model, aspect]) for model in models if (model, aspect) in found.models]
         if rows:
@@ -57,7 +57,7 @@ def ordered_models(found: Ratings) -> list[str]:
 
 def rating_by_position(found: Ratings) -> Figure | None:
     """Mean rating by the place in which the judge saw the response, a panel per aspect."""
-    panels = []
+    panels: list[Panel] = []
     for aspect in found.aspects:
         rows = [(place, mean) for (place, name), mean in found.positions.items() if name == aspect]
         if rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from vlfeedback.report._canvas import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, QUIET, Figure, panel
+from vlfeedback.report._canvas import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, QUIET, Figure, Panel, panel
 from vlfeedback.report._numbers import plain, shortened, signed
 from vlfeedback.report._scores import MetricResult, Results
 
@@ -25,7 +25,7 @@ class Bar(NamedTuple):
 
 def base_against_aligned(found: Results) -> Figure | None:
     """Bars of base, aligned and the strongest other model, with 95 % intervals; a panel per metric."""
-    panels = []
+    panels: list[Panel] = []
     for one in [metric for metric in found.metrics if not metric.part][:MOST_PANELS]:
         bars = _bars(found, one)
         if bars:
@@ -40,7 +40,7 @@ def controls(found: Results) -> Figure | None:
     """Difference of every trained variant to the base, with paired 95 % intervals; a panel per metric."""
     cast = found.cast
     variants = [model for model in (cast.aligned, *cast.controls) if model is not None]
-    panels = []
+    panels: list[Panel] = []
     for one in [metric for metric in found.metrics if not metric.part][:MOST_PANELS]:
         rows = [model for model in variants if model in one.differences]
         if not rows:
@@ -54,8 +54,8 @@ def controls(found: Results) -> Figure | None:
 
 
 def _title(one: MetricResult) -> str:
-    arrow = {"higher": " (higher is better)", "lower": " (lower is better)", "neither": ""}[one.metric.better]
-    return f"{shortened(one.metric.label, 48)}{arrow}"
+    arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}[one.metric.better]
+    return f"{shortened(one.metric.label, 42)}{arrow}"
 
 
 def _bars(found: Results, one: MetricResult) -> list[Bar]:

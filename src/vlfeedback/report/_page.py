@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from vlfeedback import __version__
-from vlfeedback.report._canvas import FONTS, PALETTE
+from vlfeedback.report._canvas import FONTS, PALETTE, Panel
 from vlfeedback.report._headline import Headline
 from vlfeedback.report._numbers import count
 from vlfeedback.report._read import Artefacts
@@ -21,13 +23,12 @@ def page(run: Artefacts, said: Headline, sections: Sequence[Section]) -> str:
         sections: In order; the first one's figure is the main picture.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("vlfeedback.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["drawing"] = lambda panel: Markup(panel.inline)
+    environment.filters["drawing"] = _drawing
     interrupted = [name for name, info in run.infos().items() if not info.complete]
     rows = {name: count(info.rows) for name, info in run.infos().items()}
     return environment.get_template("template.html.j2").render(
@@ -39,3 +40,8 @@ def page(run: Artefacts, said: Headline, sections: Sequence[Section]) -> str:
         version=__version__,
         style=Markup(environment.get_template("style.css.j2").render(palette=PALETTE, fonts=Markup(FONTS))),
     )
+
+
+def _drawing(panel: Panel) -> Markup:
+    """A drawing as markup: matplotlib has escaped the text in it, and `Panel.inline` the words about it."""
+    return Markup(panel.inline)

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.images import MAX_BYTES, RUN_ROOT, Roots, prepare
@@ -28,8 +27,7 @@ class Album:
 
     def __init__(self, run: Artefacts) -> None:
         self._run = run
-        listed: Any = run.settings.get("images")
-        named = {str(k): Path(str(v)) for k, v in listed.items()} if isinstance(listed, dict) else {}
+        named = {name: Path(str(place)) for name, place in run.section("images").items()}
         self._roots = Roots({**named, RUN_ROOT: run.path / "images"})
         self._known: dict[str, Image] = {}
         self._files: dict[str, Path] = {}
@@ -68,10 +66,9 @@ class Album:
     def _candidates(self) -> Iterator[Path]:
         """Picture files of the run folder and of its benchmarks, in a fixed order."""
         homes = [self._run.path / "images", self._run.path]
-        section: Any = self._run.settings.get("evaluate")
-        for table in section.values() if isinstance(section, dict) else ():
-            if isinstance(table, dict) and isinstance(table.get("path"), str):
-                homes.append(Path(table["path"]))
+        for name in self._run.section("evaluate"):
+            path = self._run.section("evaluate", name).get("path")
+            homes += [Path(path)] if isinstance(path, str) else []
         for home in homes:
             if home.is_dir():
                 for path in sorted(home.rglob("*")):

@@ -70,6 +70,18 @@ class Artefacts:
         self.settings = _settings(path / "run.toml")
         self.title = str(self.settings.get("title") or self.name)
 
+    def section(self, *names: str) -> dict[str, Any]:
+        """A table of run.toml by its name and those of the tables around it; empty where it is missing."""
+        found: Any = self.settings
+        for name in names:
+            found = cast("dict[str, Any]", found).get(name) if isinstance(found, dict) else None
+        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+    @property
+    def trained_name(self) -> str:
+        """Suffix of the aligned model's identity, `[train] name`."""
+        return str(self.section("train").get("name", "dpo"))
+
     def settings_rows(self) -> list[tuple[str, str]]:
         """Dotted names and values of all settings; of a path on this machine only the last part."""
         return list(_flat(self.settings, ""))
@@ -79,8 +91,16 @@ class Artefacts:
         return (self.path / f"{table}.parquet").exists()
 
     def frame(self, table: str, columns: list[str] | None = None) -> Any | None:
-        """A table as a polars DataFrame, or None where it has not been made."""
-        return tables.frame(self.path / f"{table}.parquet", columns) if self.has(table) else None
+        """A table as a polars DataFrame, or None where it has not been made.
+
+        Args:
+            table: Its name.
+            columns: Only these, Parquet paths such as `ratings.list.element.score`; None for all.
+        Raises:
+            DataError: the file is damaged.
+        """
+        path = self.path / f"{table}.parquet"
+        return _frame(path, columns) if path.exists() else None
 
     def infos(self) -> dict[str, tables.TableInfo]:
         """What each table says of itself, in the order of the rooms."""
@@ -91,7 +111,7 @@ class Artefacts:
         import polars as pl
 
         files = [self.path / "dropped" / f"{room}.parquet" for room in ROOMS]
-        frames = [tables.frame(file, ["room", "record_id", "reason", "detail"]) for file in files if file.exists()]
+        frames = [_frame(file, ["room", "record_id", "reason", "detail"]) for file in files if file.exists()]
         return pl.concat(frames) if frames else None
 
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -111,6 +131,20 @@ class Artefacts:
         files = sorted(home.rglob("train_log.jsonl")) if home.is_dir() else []
         logs = [TrainLog("/".join(file.parent.relative_to(home).parts), _log_rows(file)) for file in files]
         return tuple(sorted((log for log in logs if log.rows), key=lambda log: (log.name.count("/"), log.name)))
+
+
+def _frame(path: Path, columns: list[str] | None) -> Any:
+    import polars as pl
+    import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
+
+    tables.info(path)  # explains a file that is no table of ours
+    try:
+        # A ParquetFile takes paths into nested columns, so that rationales, most of the bytes, are not read.
+        with pq.ParquetFile(path) as file:
+            return pl.from_arrow(file.read(columns=columns))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.") from error
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:

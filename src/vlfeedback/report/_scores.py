@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from vlfeedback.records import Score
 from vlfeedback.report._metrics import Metric, describe, rank
 from vlfeedback.report._numbers import digits_for
-from vlfeedback.report._read import Comparison, Artefacts
+from vlfeedback.report._read import Artefacts, Comparison
 
 PAPER = {"perception": (1440.5, 1539.6), "cognition": (362.5, 397.1)}
-"""MME totals of Qwen-VL-Chat and of Silkie, from the first version of the paper (arXiv:2312.10665, table 2)."""
+"""MME totals of Qwen-VL-Chat and of Silkie in the first version of the paper (arXiv:2312.10665)."""
 
 CONTROL_WORDS = {
     "shuffled": "DPO, ratings shuffled",
@@ -100,7 +99,7 @@ def results(run: Artefacts) -> Results | None:
         return None
     scores = [Score(**row) for row in table.to_dicts()]
     comparisons = run.comparisons()
-    cast = _cast(scores, comparisons, _own_name(run))
+    cast = _cast(scores, comparisons, run.trained_name)
     found: dict[tuple[str, str, str], list[Score]] = {}
     for score in scores:
         found.setdefault((score.benchmark, score.protocol, score.metric), []).append(score)
@@ -119,12 +118,6 @@ def results(run: Artefacts) -> Results | None:
     ]
     metrics.sort(key=lambda one: (rank(one.name), one.benchmark, one.protocol, one.name))
     return Results(replace(cast, others=_best_first(cast.others, metrics)), tuple(metrics))
-
-
-def _own_name(run: Artefacts) -> str:
-    """Suffix of the aligned model's identity, `[train] name`."""
-    section: Any = run.settings.get("train")
-    return str(section.get("name", "dpo")) if isinstance(section, dict) else "dpo"
 
 
 def _cast(scores: list[Score], comparisons: tuple[Comparison, ...], name: str) -> Cast:
@@ -152,7 +145,7 @@ def _parent(model: str, models: list[str]) -> str | None:
     return max(candidates, key=len, default=None)
 
 
-def _aligned_rank(model: str, base: str, name: str) -> tuple[bool, bool, str]:
+def _aligned_rank(model: str, base: str | None, name: str) -> tuple[bool, bool, str]:
     suffix = model.removeprefix(f"{base}+")
     return (suffix != name, ":" in suffix, suffix)
 

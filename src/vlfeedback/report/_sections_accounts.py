@@ -36,11 +36,12 @@ def training_section(found: Training | None) -> Section:
         for log in (found.main, *found.others)
     )
     columns = (
-        "Training", "#Steps", "#First loss", "#Last loss", "#Chosen log-ratio", "#Rejected log-ratio", "#Margin", "#Accuracy",
+        "Training", "#Steps", "#First loss", "#Last loss", "#Chosen log-ratio", "#Rejected log-ratio", "#Margin",
+        "#Accuracy",
     )  # fmt: skip
     lead = (
-        "A log-ratio is how much likelier (above 0) or less likely (below 0) training made a response, in nats. Both falling "
-        "together is the known failure of DPO, which a margin alone does not show."
+        "A log-ratio is how much likelier (above 0) or less likely (below 0) training made a response, in nats. Both "
+        "falling together is the known failure of DPO, which a margin alone does not show."
     )
     return Section(key, title, lead, training_curves(found), (Table(columns, rows),))
 

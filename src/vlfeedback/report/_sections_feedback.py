@@ -20,7 +20,7 @@ def histogram_section(run: Artefacts, found: Ratings | None) -> Section:
     rows = tuple(
         (
             spread.aspect,
-            "all" if spread.subset == "all" else "red-team",
+            spread.subset,
             *(percent(spread.share(score)) for score in found.scale),
             count(spread.n),
             count(spread.missing),
@@ -91,8 +91,8 @@ def pairs_section(run: Artefacts, found: Pairs | None) -> Section:
     per = DASH if not found.instructions else plain(found.outcomes["kept"] / found.instructions)
     strategies = ", ".join(f"{name} ({count(number)})" for name, number in found.strategies.items()) or "none"
     lead = (
-        f"{count(found.outcomes['kept'])} of {count(possible)} possible pairs are kept, from {count(found.instructions)} "
-        f"instructions ({per} pairs each). Strategy: {strategies}."
+        f"{count(found.outcomes['kept'])} of {count(possible)} possible pairs are kept, from "
+        f"{count(found.instructions)} instructions ({per} pairs each). Strategy: {strategies}."
     )
     total = (("all", count(possible), percent(1.0 if possible else None)),)
     return Section(key, title, lead, pairs_kept(found), (Table(("Outcome", "#Pairs", "#Share"), rows + total),))

@@ -10,7 +10,7 @@ from vlfeedback.report._scores import PAPER, MetricResult, Results, gap_closed, 
 from vlfeedback.report._section import Section, Table, waiting
 
 _RESULT_COLUMNS = (
-    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#Detectable", "#n", "#Strongest pool model",
+    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#Detectable", "#n", "#Strongest in pool",
     "#Gap closed",
 )  # fmt: skip
 
@@ -30,8 +30,9 @@ def results_section(run: Artefacts, found: Results | None) -> Section:
         )
     tables.append(_all_scores(found))
     notes = [
-        "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Detectable is the smallest true "
-        "difference that these items would show in 80 % of repetitions."
+        "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Detectable: the smallest "
+        "true difference that these items would show in 80 % of repetitions. Arrows: which way is better. Gap closed: "
+        "how much of the way from the base to the strongest pool model training went."
     ]
     if cast.aligned is not None and not any(one.differences for one in found.metrics):
         notes.append(
@@ -48,7 +49,7 @@ def results_section(run: Artefacts, found: Results | None) -> Section:
 
 
 def _result_row(found: Results, one: MetricResult) -> tuple[str, ...]:
-    cast, digits = found.cast, one.digits
+    cast = found.cast
     base, aligned, best = (one.scores.get(m) if m else None for m in (cast.base, cast.aligned, _strongest(found, one)))
     row = one.differences.get(cast.aligned) if cast.aligned else None
     gap = (
@@ -62,7 +63,7 @@ def _result_row(found: Results, one: MetricResult) -> tuple[str, ...]:
         _score(one, base),
         _score(one, aligned),
         *difference_cells(one, row),
-        count(row.n if row else aligned.n) if row or aligned else DASH,
+        count(row.n) if row else count(aligned.n) if aligned else DASH,
         _score(one, best),
         percent(gap, 0) if one.metric.better != "neither" else DASH,
     )
@@ -82,7 +83,7 @@ def _score(one: MetricResult, score: Score | None) -> str:
         return DASH
     factor, digits = one.metric.factor, one.digits
     low, high = (None if end is None else factor * end for end in (score.ci_low, score.ci_high))
-    interval = "" if low is None or high is None else f" {bracket(low, high, digits)}"
+    interval = "" if low is None or high is None else f"\n{bracket(low, high, digits)}"
     return f"{plain(factor * score.value, digits)}{interval}"
 
 
@@ -108,36 +109,44 @@ def _all_scores(found: Results) -> Table:
     return Table(columns, tuple(rows), "All scores", folded=True)
 
 
-def paper_section(found: Results | None) -> Section:
+def paper_section(run: Artefacts, found: Results | None) -> Section:
     """The paper's relative gains beside this run's."""
-    rows: list[tuple[str, ...]] = []
-    for name, (old, new) in PAPER.items():
-        one = next((one for one in found.metrics if one.name == name), None) if found is not None else None
-        ours: tuple[str, ...] = (DASH, DASH, DASH)
-        if found is not None and one is not None and found.cast.base and found.cast.aligned:
-            base, aligned = one.scores.get(found.cast.base), one.scores.get(found.cast.aligned)
-            if base is not None and aligned is not None:
-                ours = (plain(base.value, 1), plain(aligned.value, 1), _gain(relative_gain(base.value, aligned.value)))
-        rows.append((name.capitalize(), *ours, plain(old, 1), plain(new, 1), _gain(relative_gain(old, new))))
-    columns = (
-        "MME total",
-        "#Base",
-        "#Aligned",
-        "#Relative gain",
-        "#Paper: base",
-        "#Paper: Silkie",
-        "#Paper: relative gain",
+    key, title = "beside-the-paper", "Beside the paper"
+    if found is None:
+        return waiting(run, key, title, "scores")
+    rows = tuple(
+        (name.capitalize(), *_own_gain(found, name), plain(old, 1), plain(new, 1), _gain(relative_gain(old, new)))
+        for name, (old, new) in PAPER.items()
     )
+    columns = (
+        "Sum as in MME", "#Base", "#Aligned", "#Relative gain", "#95 % interval", "#n", "#Paper: base",
+        "#Paper: Silkie", "#Paper: relative gain",
+    )  # fmt: skip
     return Section(
-        "beside-the-paper",
-        "Beside the paper",
+        key,
+        title,
         "Silkie improved on Qwen-VL-Chat by 6.9 % in perception and 9.5 % in cognition (arXiv:2312.10665).",
-        tables=(Table(columns, tuple(rows)),),
+        tables=(Table(columns, rows),),
         notes=(
-            "The paper gives no intervals. Its model, data, judge and number of items are others than this run's, so only "
-            "the direction can be compared.",
+            "The interval is that of the paired difference over the base's value. The paper gives no intervals; its "
+            "model, data, judge and items are others than this run's, so only the direction can be compared.",
         ),
     )
+
+
+def _own_gain(found: Results, name: str) -> tuple[str, str, str, str, str]:
+    """Base, aligned, relative gain, its interval and n of the first metric of that name."""
+    one = next((one for one in found.metrics if one.name == name), None)
+    base = one.scores.get(found.cast.base or "") if one else None
+    aligned = one.scores.get(found.cast.aligned or "") if one else None
+    if one is None or base is None or aligned is None:
+        return (DASH, DASH, DASH, DASH, DASH)
+    row = one.differences.get(aligned.model)
+    interval = DASH
+    if row is not None and row.low is not None and row.high is not None and base.value > 0:
+        interval = f"{bracket(100 * row.low / base.value, 100 * row.high / base.value, 1)} %"
+    gain = _gain(relative_gain(base.value, aligned.value))
+    return (plain(base.value, 1), plain(aligned.value, 1), gain, interval, count(row.n if row else aligned.n))
 
 
 def _gain(gain: float | None) -> str:
@@ -160,11 +169,13 @@ def controls_section(run: Artefacts, found: Results | None) -> Section:
                 cells = (cast.word(model), value, *difference_cells(one, row), count(row.n) if row else DASH)
                 rows.append((one.metric.label, *cells))
     if not cast.controls:
-        text = "No control was trained. A [[control]] table in run.toml adds one; then vlfeedback train DIR and evaluate DIR."
+        text = (
+            "No control was trained: a [[control]] table in run.toml adds one; then vlfeedback train DIR and evaluate."
+        )
         return Section(key, title, missing=text)
     columns = ("Metric", "Trained with", "#Value", "#Difference to base", "#95 % interval", "#p", "#Detectable", "#n")
     lead = (
-        "The same training with one thing changed. Shuffled ratings and image-blind training should gain nothing; what they "
-        "gain does not come from the judge's view of the picture."
+        "The same training with one thing changed. Shuffled ratings and image-blind training should gain nothing; what "
+        "they gain does not come from the judge's view of the picture."
     )
     return Section(key, title, lead, controls(found), (Table(columns, tuple(rows)),))

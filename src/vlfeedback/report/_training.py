@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from vlfeedback.report._read import Artefacts, TrainLog
 from vlfeedback.report._scores import variant_word
@@ -35,8 +34,7 @@ def training(run: Artefacts) -> Training | None:
     logs = run.train_logs()
     if not logs:
         return None
-    section: Any = run.settings.get("train")
-    name = str(section.get("name", "dpo")) if isinstance(section, dict) else "dpo"
+    name = run.trained_name
     main = next((log for log in logs if log.name in ("", name)), logs[0])
     return Training(main, tuple(log for log in logs if log is not main), name)
 
