@@ -110,6 +110,8 @@ def _by_metric(scores: Iterable[ItemScore], parts: bool) -> dict[_Key, dict[str,
     for score in scores:
         answer = score.answer
         models.add(answer.model)
+        if len(models) > 1:
+            raise ConfigError(f"a comparison is of one model with one other; one side holds {', '.join(sorted(models))}")
         metrics = [score.metric]
         if parts and score.metric in SUMMED:
             metrics.append(f"{score.metric}/{answer.stratum}")
@@ -118,8 +120,6 @@ def _by_metric(scores: Iterable[ItemScore], parts: bool) -> dict[_Key, dict[str,
             if answer.item_id in items:
                 raise BooksError(f"item {answer.item_id} has two scores of {metric!r} by one model")
             items[answer.item_id] = score
-    if len(models) > 1:
-        raise ConfigError(f"a comparison is of one model with one other; one side holds {', '.join(sorted(models))}")
     return found
 
 
