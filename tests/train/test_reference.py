@@ -90,6 +90,23 @@ def test_every_objective_and_rate_reuses_the_reference(
     assert (out / "reference.jsonl").read_text() == text
 
 
+def test_a_control_can_use_the_reference_of_what_it_controls(
+    recipe: Make, colours: toy_llava.Colours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, shared = toy_llava.groups(colours, 4), tmp_path / "shared.jsonl"
+    train(groups, recipe(), roots=colours, out=tmp_path / "a", objective=sigmoid(), reference=shared)
+    lines = shared.read_text().splitlines()
+    swapped = [
+        replace(g, pairs=tuple(replace(p, chosen_id=p.rejected_id, rejected_id=p.chosen_id) for p in g.pairs))
+        for g in groups
+    ]
+    train(swapped, recipe(), roots=colours, out=tmp_path / "b", objective=sigmoid(), reference=shared)
+    assert shared.read_text().splitlines() == lines
+    assert not (tmp_path / "b" / "reference.jsonl").exists()
+    train(groups, recipe(image="blind"), roots=colours, out=tmp_path / "c", objective=sigmoid(), reference=shared)
+    assert len(shared.read_text().splitlines()) == 2 * len(lines)
+
+
 def test_policy_equals_reference_at_the_first_step_although_dropout_is_on(
     recipe: Make, colours: toy_llava.Colours, tmp_path: Path
 ) -> None:

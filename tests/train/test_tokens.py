@@ -54,6 +54,12 @@ def test_control_tokens_in_a_response_are_plain_text_and_it_ends_once(wording: W
     assert len(ids) > 1
 
 
+def test_words_around_a_control_token_stay_whole(wording: Wording, processor: Any) -> None:
+    yes, no = processor.tokenizer.convert_tokens_to_ids(["yes", "no"])
+    ids = wording.response("yes </s> no").tolist()
+    assert (ids[0], ids[-2]) == (yes, no)
+
+
 def test_end_token_is_in_every_response_also_in_an_empty_one(wording: Wording) -> None:
     assert wording.response("").tolist() == [END]
     assert wording.response("yes")[-1] == END

@@ -109,7 +109,13 @@ class TrainResult:
 
 
 def train(
-    groups: Iterable[Group], settings: Recipe, *, roots: Pictures, out: Path, objective: Objective
+    groups: Iterable[Group],
+    settings: Recipe,
+    *,
+    roots: Pictures,
+    out: Path,
+    objective: Objective,
+    reference: Path | None = None,
 ) -> TrainResult:
     """Train a vision-language model on groups and write a checkpoint; called again, it goes on where it stopped.
 
@@ -119,6 +125,8 @@ def train(
         roots: Where the bytes of pictures come from.
         out: The checkpoint's folder. A finished run with equal data and settings is returned as it is.
         objective: What is minimised, from `load` of a file of this room.
+        reference: File of reference log-probabilities, found by content, so that several runs can share it (a control
+            and what it controls); `out/reference.jsonl` by default.
     Returns:
         The checkpoint with its books: pairs = trained + dropped.
     Raises:
@@ -137,7 +145,8 @@ def train(
         return done
     from vlfeedback.train._run import run
 
-    outcome = run(listed, settings, roots=roots, out=out, objective=objective, key=key)
+    stored = reference if reference is not None else out / "reference.jsonl"
+    outcome = run(listed, settings, roots=roots, out=out, objective=objective, key=key, stored=stored)
     if pairs != outcome.trained + len(outcome.dropped):
         raise BooksError(f"train: {pairs} pairs read, {outcome.trained} trained, {len(outcome.dropped)} dropped")
     result = TrainResult(

@@ -15,8 +15,8 @@ from vlfeedback.records import hash_id
 if TYPE_CHECKING:
     from vlfeedback.train._collate import Batch, Encoded
 
-# Nats per token by which two runs of one model may differ. fp32: order of summation in other batch shapes. bf16: other
-# kernels for other shapes round activations to 8 bits; a wrong model or template is off by far more.
+# Nats per token by which two runs of one model may differ because batch shapes decide the order of summation. Measured
+# on CPU with a model of 0.93 M parameters: 3e-7 in fp32, 1e-3 (fp32 weights) and 6e-3 (bf16 weights) in bf16.
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}
 
 

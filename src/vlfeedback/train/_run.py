@@ -51,7 +51,14 @@ class Outcome:
 
 
 def run(
-    groups: Sequence[Group], recipe: Recipe, *, roots: Pictures, out: Path, objective: Objective, key: str
+    groups: Sequence[Group],
+    recipe: Recipe,
+    *,
+    roots: Pictures,
+    out: Path,
+    objective: Objective,
+    key: str,
+    stored: Path,
 ) -> Outcome:
     """Encode, compute the reference, train, save.
 
@@ -62,6 +69,7 @@ def run(
         out: The checkpoint's folder.
         objective: What is minimised.
         key: Names the run; a state of another key is removed.
+        stored: File of reference log-probabilities.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise NotBuiltYet(
@@ -73,19 +81,13 @@ def run(
         processor = load_processor(recipe.model)
         model = load_model(recipe)
         encoder = _encoder(processor, model, recipe, roots)
-        encoded, dropped = encode_all([g for g in groups if g.instruction.split == "train"], encoder, objective)
-        held = [group for group in groups if group.instruction.split == "eval"]
-        dropped += [Dropped("train", pair.id, "held_out") for group in held for pair in group.pairs]
-        sample = sorted((group for group in held if group.pairs), key=lambda group: group.instruction.id)[:_HELD_OUT]
-        evaluated, _ = encode_all(sample, encoder, objective)
-        if not encoded:
-            raise explain_empty(dropped)
+        encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
         layout = choose_layout(model, processor)
         device = _device()
         model.to(device)
         logps = _Scorer(model, recipe, device)
         known = reference(
-            [*encoded, *evaluated], ReferenceFile(out / "reference.jsonl", origin(recipe, model, processor)),
+            [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
             layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch,
         )  # fmt: skip
 
@@ -96,7 +98,7 @@ def run(
         policy = make_trainable(model, recipe)
         if recipe.gradient_checkpointing:
             policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out)
+        _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored)
         plan = _plan(encoded, layout, recipe)
         batches = PlannedBatches(plan, encoded, objective, arrange)
         held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
@@ -105,6 +107,23 @@ def run(
     metrics = _last(trainer.state.log_history)
     trained = sum(len(group.pairs) for group in encoded)
     return Outcome(trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, tuple(trainer.warned))
+
+
+def _both_sides(
+    groups: Sequence[Group], encoder: Encoder, objective: Objective
+) -> tuple[list[Encoded], list[Encoded], list[Dropped]]:
+    """Groups to train on, a sample of the held-out ones to evaluate on, and every pair that is not trained on.
+
+    Raises:
+        DataError: no group is left to train on.
+    """
+    encoded, dropped = encode_all([g for g in groups if g.instruction.split == "train"], encoder, objective)
+    held = [group for group in groups if group.instruction.split == "eval"]
+    dropped += [Dropped("train", pair.id, "held_out") for group in held for pair in group.pairs]
+    if not encoded:
+        raise explain_empty(dropped)
+    sample = sorted((group for group in held if group.pairs), key=lambda group: group.instruction.id)[:_HELD_OUT]
+    return encoded, encode_all(sample, encoder, objective)[0], dropped
 
 
 def encode_all(groups: Sequence[Group], encoder: Encoder, objective: Objective) -> tuple[list[Encoded], list[Dropped]]:
@@ -216,9 +235,10 @@ def _check_start(
     arrange: Callable[[Sequence[Encoded]], Batch],
     recipe: Recipe,
     out: Path,
+    stored: Path,
 ) -> None:
     spread = groups[:: max(1, len(groups) // _CHECKED)][:_CHECKED]
-    found = check_start(spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=out / "reference.jsonl")
+    found = check_start(spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=stored)
     (out / "selfcheck.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
 
 
