@@ -43,9 +43,10 @@ SECONDS_LIMIT, BYTES_LIMIT = 60.0, 3 * 10**9
 
 
 class Timed(NamedTuple):
-    """One command: seconds of wall clock, largest resident set in bytes, and what it printed."""
+    """One command: seconds of wall clock and of processor, largest resident set in bytes, and what it printed."""
 
     seconds: float
+    cpu: float
     peak: int
     output: str
 
@@ -106,7 +107,9 @@ def timed(command: list[str]) -> Timed:
         text = output.read().decode()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}\n{text}")
-    return Timed(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), text)
+    return Timed(
+        seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), text
+    )
 
 
 def main() -> None:
@@ -122,6 +125,7 @@ def main() -> None:
         if not data.exists():
             make(data, given.rows)
         tool = [sys.executable, "-m", "vlfeedback"]
+        load = os.getloadavg()[0]  # above 0.5 something else ran, and the seconds mean little
         brought = timed([*tool, "import", "vlfeedback", str(data), "--no-hash-images", "--out", str(run), "--json"])
         paired = timed([*tool, "pair", str(run), "--json"])
         result = {
@@ -137,6 +141,9 @@ def main() -> None:
             "file_bytes": data.stat().st_size,
             "import_seconds": round(brought.seconds, 2),
             "pair_seconds": round(paired.seconds, 2),
+            "import_cpu_seconds": round(brought.cpu, 2),
+            "pair_cpu_seconds": round(paired.cpu, 2),
+            "load_before": round(load, 2),
             "seconds": round(brought.seconds + paired.seconds, 2),
             "peak_bytes": max(brought.peak, paired.peak),
             "ledger_bytes": (run / "ledger.sqlite").stat().st_size,

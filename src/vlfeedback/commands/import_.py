@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +101,9 @@ def import_data(
         writers = _writers(out, importer)
         for writer in writers.values():
             stack.callback(writer.discard)
-        keep = partial(asyncio.to_thread, _keep, ledger)  # reading, keeping and writing overlap; one batch at a time
         items = progress.track(importer.read(path, pictures, tally), "import", unit="rows")
-        for records in flow.each(intake.run(items), keep, in_flight=1):
+        # Reading, keeping and writing overlap, one batch at a time and in order.
+        for records in flow.each(intake.run(items), lambda batch: asyncio.to_thread(_keep, ledger, batch), in_flight=1):
             for record in records:
                 writers[type(record)].add(record)
                 if isinstance(record, Dropped):

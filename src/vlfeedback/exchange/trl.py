@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.exchange._items import Both, Completion, Item, Pictures, Preference, Shape, Tally
+from vlfeedback.exchange._pictures import images_of
 from vlfeedback.exchange._rows import Json, Row, rows
 from vlfeedback.exchange._shards import Message, Pair, Part, Picture, Shards, card, file_name
 from vlfeedback.records import Dropped, Group, Image
@@ -74,7 +75,7 @@ class _Trl:
     def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
         try:
             texts = read_texts(row.fields)
-            images = _images(row.fields, pictures)
+            images = images_of(row.fields, pictures)
         except ImageError as error:
             return Dropped("exchange", row.where, error.reason, error.detail)
         except ValueError as error:
@@ -218,24 +219,3 @@ def _common(left: str, right: str) -> int:
     """Length of the shared start of two texts; a blank before the difference belongs to the answers."""
     length = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
     return length - 1 if length and left[length - 1] == " " else length
-
-
-def _images(fields: dict[str, Json], pictures: Pictures) -> tuple[Image, ...]:
-    given = fields.get("images", fields.get("image"))
-    if given is None:
-        return ()
-    return tuple(_image(one, pictures) for one in (given if isinstance(given, list) else [given]))
-
-
-def _image(given: Json, pictures: Pictures) -> Image:
-    if isinstance(given, bytes):
-        return pictures.keep(given, "")
-    if isinstance(given, str):
-        return pictures.find(given)
-    if isinstance(given, dict):
-        data, path = given.get("bytes"), given.get("path")
-        if isinstance(data, bytes):
-            return pictures.keep(data, path if isinstance(path, str) else "")
-        if isinstance(path, str):
-            return pictures.find(path)
-    raise ValueError("a picture is neither bytes nor a path")

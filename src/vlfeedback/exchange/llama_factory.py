@@ -1,0 +1,105 @@
+"""LLaMA-Factory's ranking data: a conversation, chosen, rejected, images; in its ShareGPT and its OpenAI spelling.
+
+The place of a picture is the word `<image>` inside the text. Where a row has exactly as many of them as pictures, they
+are places and are taken out; else they are text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vlfeedback.errors import ImageError
+from vlfeedback.exchange._items import Completion, Importer, Item, Pictures, Preference, Tally
+from vlfeedback.exchange._pictures import images_of
+from vlfeedback.exchange._rows import Json, Row, rows
+from vlfeedback.records import Dropped
+
+_PLACE = "<image>"
+_USERS = ("human", "user")
+
+EXAMPLES = (
+    (
+        {
+            "conversations": [{"from": "human", "value": "<image>How many cups?"}],
+            "chosen": {"from": "gpt", "value": "Three."},
+            "rejected": {"from": "gpt", "value": "Four."},
+            "images": ["cups.jpg"],
+        },
+        ("How many cups?", "Three.", "Four."),
+    ),
+    (
+        {
+            "messages": [{"role": "user", "content": "How many cups?"}],
+            "chosen": {"role": "assistant", "content": "Three."},
+            "rejected": {"role": "assistant", "content": "Four."},
+        },
+        ("How many cups?", "Three.", "Four."),
+    ),
+)
+"""A row, and its prompt, chosen and rejected text."""
+
+
+class _Turn(NamedTuple):
+    role: str
+    text: str
+
+
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Importer:
+    """LLaMA-Factory's ranking format.
+
+    Args:
+        chosen_model: Who wrote the better text.
+        rejected_model: Who wrote the worse one.
+    """
+    return _LlamaFactory(chosen_model, rejected_model)
+
+
+class _LlamaFactory:
+    judge = ""
+    prefers = True
+
+    def __init__(self, chosen_model: str, rejected_model: str) -> None:
+        self._chosen_model, self._rejected_model = chosen_model, rejected_model
+
+    def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
+        """Items of a file or folder, one per row; see `Importer.read`."""
+        for row in rows(path):
+            yield row if isinstance(row, Dropped) else self._item(row, pictures)
+
+    def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
+        try:
+            prompt, chosen, rejected = (
+                _prompt(row.fields),
+                _turn(row.fields.get("chosen")),
+                _turn(row.fields.get("rejected")),
+            )
+            images = images_of(row.fields, pictures)
+        except ImageError as error:
+            return Dropped("exchange", row.where, error.reason, error.detail)
+        except ValueError as error:
+            return Dropped("exchange", row.where, "bad_record", str(error))
+        if images and prompt.count(_PLACE) == len(images):
+            prompt = prompt.replace(_PLACE, "")
+        completions = (
+            Completion(self._chosen_model, chosen.text, chosen.text),
+            Completion(self._rejected_model, rejected.text, rejected.text),
+        )
+        return Item(row.where, prompt, images, "", completions, (Preference(0, 1),))
+
+
+def _prompt(fields: dict[str, Json]) -> str:
+    given = fields.get("conversations", fields.get("messages"))
+    turns = [_turn(one) for one in given] if isinstance(given, list) else []
+    if fields.get("system") or [turn.role in _USERS for turn in turns] != [True]:
+        raise ValueError("one turn of the user was expected; an instruction holds no system message and no more turns")
+    return turns[0].text
+
+
+def _turn(given: Json) -> _Turn:
+    if isinstance(given, dict):
+        role, text = given.get("from", given.get("role")), given.get("value", given.get("content"))
+        if isinstance(role, str) and isinstance(text, str):
+            return _Turn(role, text)
+    raise ValueError("a message has no sender or no text")

@@ -1,0 +1,68 @@
+"""RLAIF-V's pairs: question, chosen, rejected and one picture, as the Parquet files of the data set have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlfeedback.errors import ImageError
+from vlfeedback.exchange._items import Completion, Importer, Item, Pictures, Preference, Tally
+from vlfeedback.exchange._pictures import image_of
+from vlfeedback.exchange._rows import Json, Row, rows
+from vlfeedback.records import Dropped
+
+EXAMPLES = (
+    (
+        {"question": "How many cups?", "chosen": "Three.", "rejected": "Four.", "image": {"path": "cups.jpg"}},
+        ("How many cups?", "Three.", "Four."),
+    ),
+)
+"""A row, and its prompt, chosen and rejected text."""
+
+
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Importer:
+    """RLAIF-V's format.
+
+    Args:
+        chosen_model: Who wrote the better text; one column of the data set names the origin of both texts in free form.
+        rejected_model: Likewise for the worse one.
+    """
+    return _RlaifV(chosen_model, rejected_model)
+
+
+class _RlaifV:
+    judge = ""
+    prefers = True
+
+    def __init__(self, chosen_model: str, rejected_model: str) -> None:
+        self._chosen_model, self._rejected_model = chosen_model, rejected_model
+
+    def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
+        """Items of a file or folder, one per row; see `Importer.read`."""
+        for row in rows(path):
+            yield row if isinstance(row, Dropped) else self._item(row, pictures)
+
+    def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
+        question, chosen, rejected = (row.fields.get(name) for name in ("question", "chosen", "rejected"))
+        if not isinstance(question, str) or not isinstance(chosen, str) or not isinstance(rejected, str):
+            return Dropped("exchange", row.where, "bad_record", "question, chosen and rejected must be text")
+        given = row.fields.get("image") or row.fields.get("image_path")
+        if given is None:
+            return Dropped("exchange", row.where, "missing_image", "the row has no picture")
+        try:
+            image = image_of(given, pictures)
+        except ImageError as error:
+            return Dropped("exchange", row.where, error.reason, error.detail)
+        except ValueError as error:
+            return Dropped("exchange", row.where, "bad_record", str(error))
+        completions = (
+            Completion(self._chosen_model, chosen, chosen),
+            Completion(self._rejected_model, rejected, rejected),
+        )
+        return Item(row.where, question, (image,), _category(row.fields), completions, (Preference(0, 1),))
+
+
+def _category(fields: dict[str, Json]) -> str:
+    """The data set that the question comes from."""
+    name = fields.get("origin_dataset") or fields.get("ds_name")
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,76 @@
+"""Formats of others that state a preference: RLAIF-V and LLaMA-Factory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exchange import released as r
+
+from vlfeedback import tables
+from vlfeedback.commands.import_ import import_data
+from vlfeedback.exchange import Item, Pictures, Tally, llama_factory, rlaif_v
+from vlfeedback.records import PreferencePair
+
+CASES = [(module, *case) for module in (rlaif_v, llama_factory) for case in module.EXAMPLES]
+
+
+@pytest.mark.parametrize(("module", "row", "expected"), CASES)
+def test_examples_of_the_formats(tmp_path: Path, module: Any, row: dict[str, Any], expected: tuple[str, ...]) -> None:
+    path = r.write(tmp_path / "a.jsonl", [row])
+    (item,) = module.load().read(path, Pictures(tmp_path / "images", None), Tally())
+    assert isinstance(item, Item)
+    assert (item.prompt, *(one.text for one in item.completions)) == expected  # type: ignore[union-attr]
+    assert item.preferences[0][:2] == (0, 1)
+
+
+def pair(**changes: Any) -> dict[str, Any]:
+    return {
+        "question": "q",
+        "chosen": "a",
+        "rejected": "b",
+        "image": {"path": "a.jpg"},
+        "origin_dataset": "own",
+    } | changes
+
+
+def test_rlaif_v(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(r.picture())
+    rows = [
+        pair(),
+        pair(image=None, image_path="a.jpg", chosen="c"),
+        pair(image=None),
+        pair(question=3),
+        pair(image={"path": "b.jpg"}),
+    ]
+    path = r.write(tmp_path / "a.jsonl", rows)
+    summary = import_data("rlaif_v", path, images=tmp_path / "pictures", out=tmp_path / "run")
+    assert summary.dropped == {"missing_image": 2, "bad_record": 1}
+    assert (summary.books.instructions, summary.books.merged, summary.books.pairs) == (1, 1, 2)
+    assert r.instructions(tmp_path / "run")[0].category == "own"
+
+
+def talk(**changes: Any) -> dict[str, Any]:
+    user, good, bad = ({"from": who, "value": text} for who, text in (("human", "q"), ("gpt", "a"), ("gpt", "b")))
+    return {"conversations": [user], "chosen": good, "rejected": bad} | changes
+
+
+def test_llama_factory(tmp_path: Path) -> None:
+    user, other = {"from": "human", "value": "<image> is a tag"}, {"from": "gpt", "value": "hm"}
+    rows = [
+        talk(),
+        talk(conversations=[user]),
+        talk(conversations=[user], images=["a.jpg", "b.jpg"]),
+        talk(conversations=[user], images=["a.jpg"]),
+        talk(conversations=[user, other, user]),
+        talk(system="You are terse."),
+        talk(chosen="a"),
+        talk(conversations=[]),
+    ]
+    summary = import_data("llama_factory", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
+    assert summary.dropped == {"bad_record": 4} and summary.books.pairs == 4
+    prompts = [(one.prompt, len(one.images)) for one in r.instructions(tmp_path / "run")]
+    assert prompts == [("q", 0), ("<image> is a tag", 0), ("<image> is a tag", 2), ("is a tag", 1)]
+    assert len(list(tables.read(tmp_path / "run" / "pairs.parquet", PreferencePair))) == 4
