@@ -142,3 +142,10 @@ def test_answers_of_another_draw_are_refused(benchmark: PocketBenchmark, roots: 
 def test_no_images_is_a_mistake(roots: Roots) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         pocket.load(roots=roots, images=0)
+
+
+def test_a_scene_that_is_drawn_again_is_passed_over(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = scenes.draw
+    monkeypatch.setattr(scenes, "draw", lambda seed, index, *, on: draw(seed, index // 3, on=on))
+    clusters = {item.cluster for item in pocket.load(roots=roots, images=4).items() if item.stratum == "existence"}
+    assert len(clusters) == 4
