@@ -79,6 +79,14 @@ def test_names_alone_give_the_same_ids_with_and_without_the_pictures(tmp_path: P
     assert ids[0] == ids[1]
 
 
+def test_an_id_that_climbs_is_refused_also_where_a_folder_would_bring_it_back(tmp_path: Path) -> None:
+    path = r.write(tmp_path / "a.jsonl", [r.row("own-1", "one?"), r.row("../own-1", "two?")])
+    images = folder(tmp_path, "own-1.jpg")  # merged_images/../own-1.jpg is this very file
+    for hashing in (True, False):
+        summary = r.bring_in(path, tmp_path / "run", images=images, hash_images=hashing)
+        assert summary.dropped == {"refused_path": 1}
+
+
 def test_a_picture_that_is_none_is_a_bad_image(tmp_path: Path, data: Path) -> None:
     images = folder(tmp_path, "own-1.jpg")
     (images / "own-2.jpg").write_bytes(b"no picture")

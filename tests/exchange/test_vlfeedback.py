@@ -176,7 +176,9 @@ def test_an_exact_repetition_is_dropped_and_other_answers_are_added(tmp_path: Pa
     assert (summary.books.instructions, summary.books.merged) == (1, 1)
     assert (summary.books.responses, summary.books.shared) == (5, 1)
     assert len(r.annotations(tmp_path / "run")) == 2
-    assert len(next(groups.load(tmp_path / "run")).responses) == 5
+    (group,) = groups.load(tmp_path / "run")
+    assert len({response.call_key for response in group.responses}) == 5  # also two answers of one model
+    assert len(r.calls(tmp_path / "run")) == 5 + 2
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,7 @@ def test_the_ledger_holds_what_the_file_says(tmp_path: Path) -> None:
         ({"completions": []}, "no_responses"),
         ({"completions": {"response": [], "model": []}}, "no_responses"),
         ({"completions": {"response": ["a", "b"], "model": ["m"]}}, "bad_record"),
+        ({"completions": {"response": ["a"], "model": ["m", "n"]}}, "bad_record"),
         ({"completions": {"model": ["m"]}}, "bad_record"),
         ({"id": None}, "missing_image"),
         ({"img_path": "../../secret.jpg"}, "refused_path"),

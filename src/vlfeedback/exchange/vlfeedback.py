@@ -265,7 +265,7 @@ def _verdicts(annotations: Json, tally: Tally) -> tuple[Verdict, ...]:
 
 
 def _score(found: Json) -> int | None:
-    if isinstance(found, bool) or not isinstance(found, str | int | float):
+    if not isinstance(found, str | int | float):
         return None
     if found in _PLAIN:
         return _PLAIN[found]
