@@ -7,10 +7,14 @@ import socket
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+settings.register_profile("house", deadline=None)  # machines are noisy: a timing is never a test
+settings.load_profile("house")
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect

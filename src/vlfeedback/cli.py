@@ -247,10 +247,11 @@ def main() -> NoReturn:
 
 def _usage_error(error: Exception) -> int:
     """Exit code of typer's own exceptions; anything else is a fault of the program and shows its trace."""
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        _tell(f"error: {error.format_message()}\nTry `vlfeedback --help`.")  # pyright: ignore[reportAttributeAccessIssue]
-        return 2
-    raise error
+    message: Any = getattr(error, "format_message", None)
+    if message is None:
+        raise error
+    _tell(f"error: {message()}\nTry `vlfeedback --help`.")
+    return 2
 
 
 if __name__ == "__main__":

@@ -34,19 +34,24 @@ def interrupted() -> bool:
     return _interrupted.is_set()
 
 
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
-def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Iterator[None]:
+def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Generator[None]:
     """Let the first Ctrl-C (or SIGTERM) drain the calls in flight, and the second leave at once with 130."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    tell = announce or (lambda text: print(text, file=sys.stderr, flush=True))
 
     def on_signal(_number: int, _frame: Any) -> None:
         if _interrupted.is_set():
             os._exit(130)
         _interrupted.set()
-        tell("Stopping: calls in flight are finished and kept. Press Ctrl-C again to leave at once.")
+        (announce or _to_stderr)(
+            "Stopping: calls in flight are finished and kept. Press Ctrl-C again to leave at once."
+        )
 
     _interrupted.clear()
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from vlfeedback import tables
 from vlfeedback.errors import BooksError
 from vlfeedback.records import Annotation, Group, Instruction, PreferencePair, Rating, Response
+
+T = TypeVar("T")
 
 SCORES_ONLY = (
     "id", "instruction_id", "judge", "rubric", "order", "status", "call_key",
@@ -77,7 +80,7 @@ def load(run_dir: Path, *, rationales: bool = True) -> Iterator[Group]:
         rationales: Read the judge's words too; without them a large run loads several times faster.
     """
 
-    def rows(name: str, record: type, columns: tuple[str, ...] | None = None) -> Iterator:  # pyright: ignore[reportUnknownParameterType, reportMissingTypeArgument]
+    def rows(name: str, record: type[T], columns: tuple[str, ...] | None = None) -> Iterator[T]:
         path = run_dir / f"{name}.parquet"
         return tables.read(path, record, columns=columns) if path.exists() else iter(())
 

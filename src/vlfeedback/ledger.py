@@ -340,7 +340,7 @@ class Ledger:
                 rows = self._reader.execute(statement).fetchall()
         except sqlite3.Error as error:
             raise _explain(self.path, error) from error
-        return tuple(Total(*row[:6], Usage(*row[6:11]), *row[11:]) for row in rows)
+        return tuple(_total(row) for row in rows)
 
     def spent(self) -> float:
         """Upper bound of what all calls have cost: replies, open intents at their reserve, and unsure sends."""
@@ -386,6 +386,11 @@ def _call_columns(done: Settled, now: float) -> dict[str, Any]:
 
 def _bodies(generation: Generation) -> dict[str, Any]:
     return {"reply": _squeeze(_reply_json(generation)), "raw": _squeeze(generation.raw) if generation.raw else None}
+
+
+def _total(row: Sequence[Any]) -> Total:
+    model, purpose, state, calls, attempts, unsure, *usage, cost, lost_cost = row
+    return Total(model, purpose, state, calls, attempts, unsure, Usage(*usage), cost, lost_cost)
 
 
 def _call(row: Sequence[Any]) -> Call:

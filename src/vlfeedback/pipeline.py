@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vlfeedback import annotate, decode, flow, groups, pair, progress, registry, tables
 from vlfeedback import source as source_room
-from vlfeedback.annotate import Judge, Rubric
+from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response, Sampling
@@ -94,8 +94,12 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
 
 def _unset(run: RunFolder) -> set[str]:
     """Rooms that the settings say nothing about."""
-    without_policy = not run.settings.train.model
-    return ({"train", "evaluate"} if without_policy else set()) | (set() if run.settings.evaluate else {"evaluate"})
+    missing: set[str] = set()
+    if not run.settings.train.model:
+        missing |= {"train", "evaluate"}
+    if not run.settings.evaluate:
+        missing.add("evaluate")
+    return missing
 
 
 def _steps(wanted: Iterable[str]) -> Iterator[Callable[[RunFolder, Access], list[Outcome]]]:
@@ -194,9 +198,7 @@ def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
 
 
-def _decoding(
-    run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int
-) -> Iterator[decode.Answered]:
+def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
     asked = run.settings.decode
     sampling = Sampling(asked.temperature, asked.top_p, asked.max_tokens, asked.seed)
     stream = decode.answered(
@@ -211,7 +213,7 @@ def _decoding(
     for one in progress.track(stream, "decode", total, "instructions"):
         sink.extend(one.responses)
         sink.extend(one.dropped)
-        yield one
+        yield Answered(one.instruction, one.responses)
 
 
 def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instructions: int) -> Outcome:
@@ -223,12 +225,12 @@ def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instruction
     return Outcome("decode", sink.kept, sink.gone, complete=complete)
 
 
-def _answered_before(run: RunFolder) -> Iterator[decode.Answered]:
+def _answered_before(run: RunFolder) -> Iterator[Answered]:
     run.need("responses", "decode")
     rows = groups.join(
         tables.read(run.table("instructions"), Instruction), tables.read(run.table("responses"), Response)
     )
-    return (decode.Answered(group.instruction, group.responses, ()) for group in rows)
+    return (Answered(group.instruction, group.responses) for group in rows)
 
 
 def rubric_of(run: RunFolder, reach: Access) -> Rubric:
@@ -240,7 +242,7 @@ def rubric_of(run: RunFolder, reach: Access) -> Rubric:
 def _annotating(
     run: RunFolder,
     reach: Access,
-    answered: Iterator[decode.Answered],
+    answered: Iterator[Answered],
     decoding: Sink[Response] | None,
     decoded: str,
     instructions: int,
@@ -269,7 +271,7 @@ def _annotating(
     )
     total = instructions * len(judges) * asked.orders
     try:
-        sink.extend(progress.track(stream, "annotate", total, "judgements"))
+        sink.extend(progress.track(_whole(stream, rubric), "annotate", total, "judgements"))
     except BaseException:
         _keep_interrupted(run, sink, decoding, decoded)
         raise
@@ -281,6 +283,14 @@ def _annotating(
     complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
     sink.close(inputs(), complete=complete)
     return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=complete)]
+
+
+def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[Annotation | Dropped]:
+    """Ratings + missing = responses × aspects, in every annotation."""
+    for record in stream:
+        if isinstance(record, Annotation):
+            tables.balance("annotate", len(record.order or ()) * len(rubric.aspects), ratings=len(record.ratings))
+        yield record
 
 
 def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Response] | None, decoded: str) -> None:

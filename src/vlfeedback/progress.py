@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ PLAIN_EVERY = 15.0
 
 
 @contextmanager
-def bar(label: str, total: int | None, unit: str = "") -> Iterator[Callable[..., None]]:
+def bar(label: str, total: int | None, unit: str = "") -> Generator[Callable[..., None]]:
     """A bar for a piece of work.
 
     Args:
@@ -38,7 +38,10 @@ def bar(label: str, total: int | None, unit: str = "") -> Iterator[Callable[...,
         task = progress.add_task(label, total=total, note="")
 
         def advance(steps: int = 1, note: str | None = None) -> None:
-            progress.update(task, advance=steps, **({} if note is None else {"note": note}))
+            if note is None:
+                progress.advance(task, steps)
+            else:
+                progress.update(task, advance=steps, note=note)
 
         yield advance
 

@@ -44,6 +44,9 @@ ASKED_AGAIN: frozenset[str] = frozenset({"rate_limited", "timeout", "connection"
 REASONS: frozenset[str] = frozenset(get_args(Reason))
 
 
+_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
 def hash_id(kind: str, *parts: object) -> str:
     """Hash a list of JSON values into an id.
 
@@ -53,7 +56,7 @@ def hash_id(kind: str, *parts: object) -> str:
     Returns:
         32 hexadecimal digits (128 bits).
     """
-    text = json.dumps([kind, *parts], ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    text = _canonical([kind, *parts])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -441,7 +444,7 @@ def request_json(request: Request) -> str:
         "top_logprobs": request.top_logprobs,
         "recipe": request.recipe if request.images else None,
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _canonical(fields)
 
 
 def call_key(model: str, request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +92,7 @@ def _free(_: Usage | Request) -> float:
 
 
 @contextmanager
-def access(run: RunFolder, *, allow_plugins: bool = False) -> Iterator[Access]:
+def access(run: RunFolder, *, allow_plugins: bool = False) -> Generator[Access]:
     """Open a run's ledger for writing, with the purse of its budget.
 
     Raises:

@@ -4,6 +4,9 @@ A table's schema is derived from its record. Its file carries what is needed to 
 digest of its rows, the digest of its inputs and settings, and whether the room came to its end.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false, reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 import hashlib

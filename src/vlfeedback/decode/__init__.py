@@ -238,8 +238,9 @@ def _by_model(waiting: list[_Open], pool: Sequence[PoolModel], k: int, ask: _Ask
         for one in flow.each(mine, ask_one, in_flight=pool[index].in_flight):
             if len(one.settled) == k:
                 yield one.close()
-        if isinstance(pool[index].model, Closing):
-            pool[index].model.close()  # pyright: ignore[reportAttributeAccessIssue]
+        model: object = pool[index].model
+        if isinstance(model, Closing):
+            model.close()
 
 
 class _Ask(Protocol):

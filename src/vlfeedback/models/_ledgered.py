@@ -119,6 +119,12 @@ class Ledgered:
         finally:
             del self._book.flying[key]
 
+    def close(self) -> None:
+        """Give back the memory of a local model."""
+        close = getattr(self.inner, "close", None)
+        if close is not None:
+            close()
+
     async def _buy(self, key: str, request: Request) -> Generation:
         book, reserved = self._book, self._reserve(request)
         book.purse.reserve(reserved)
