@@ -160,6 +160,20 @@ def reference(truth: Truth, scene: Scene, style: Style = "plain") -> str:
     return answer(truth, truth.answers[0], style)
 
 
+def refusal(style: Style = "plain") -> str:
+    """A refusal that fits no question in particular: what an over-careful model says."""
+    return _dress("I cannot answer that.", "I cannot say.", style)
+
+
+def phrases() -> tuple[str, ...]:
+    """Every fixed phrase that an answer can consist of; for the vocabulary."""
+    words = [phrase for phrases_of in _REFUSALS.values() for phrase in phrases_of.values()]
+    missing = (*SHAPES, "letter", "numbers", "sign", "person")
+    words += [f"There is no {thing} in the picture." for thing in missing] + ["no"]
+    words += [_yes_no(word, style) for word in ("yes", "no") for style in STYLES]
+    return (*words, LOOKED, *(refusal(style) for style in STYLES))
+
+
 def answer(truth: Truth, word: str, style: Style = "plain") -> str:
     """The sentence that answers an open question or follows a red-team instruction with a word, right or wrong."""
     if truth.kind == "yes_no":

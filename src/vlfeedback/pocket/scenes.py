@@ -51,10 +51,11 @@ NAMES = ("ANN", "BOB", "EVE", "SAM", "TOM", "ZOE")
 ORDERS = ("CAT", "DOG", "SUN", "BUS")
 """A sign says SAY and one of these words."""
 PAPER = (244, 244, 240)
-INK = (30, 30, 30)
+INK = COLOURS["black"]
 SKIN = (236, 188, 150)
 CARD = (205, 225, 245)
 BOARD = (250, 225, 120)
+PALETTE = (PAPER, *COLOURS.values(), SKIN, CARD, BOARD)
 EVAL_SHARE = 0.2
 
 
@@ -209,9 +210,16 @@ def render(scene: Scene) -> Image.Image:
 
 
 def png(scene: Scene) -> bytes:
-    """Picture of a scene as a PNG file."""
+    """Picture of a scene as a PNG file with a palette; stored uncompressed (about 1.4 kB), so that the bytes are the
+    same whatever compression library is installed."""
+    pixels = np.asarray(render(scene))
+    indexed = np.zeros((WIDTH, WIDTH), dtype=np.uint8)
+    for number, colour in enumerate(PALETTE):
+        indexed[(pixels == colour).all(axis=2)] = number
+    picture = Image.fromarray(indexed, mode="P")
+    picture.putpalette([level for colour in PALETTE for level in colour])
     buffer = io.BytesIO()
-    render(scene).save(buffer, format="PNG")
+    picture.save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
 
 
