@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parent))  # toy_llava.py, under any import mode
+# toy_llava.py here and tiny_models.py one folder up, under any import mode
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
-import toy_llava
+import toy_llava  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +32,9 @@ def colours() -> toy_llava.Colours:
 
 @pytest.fixture
 def processor(model_path: Path) -> Any:
-    from vlfeedback.train._weights import load_processor
+    from vlfeedback.models._checkpoints import open_processor
 
-    return load_processor(str(model_path))
+    return open_processor(str(model_path), None)
 
 
 @pytest.fixture

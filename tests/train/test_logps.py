@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -11,10 +12,12 @@ import torch
 import toy_llava
 
 from vlfeedback.errors import ConfigError
+from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Group
 from vlfeedback.train._collate import Batch, Encoded, Encoder, collate, reader
 from vlfeedback.train._layout import UnsharedRows
 from vlfeedback.train._logps import grouped_logps, sum_by_owner, token_logps
+from vlfeedback.train._run import choose_layout
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train.sigmoid import dpo_loss
 
@@ -167,3 +170,34 @@ def test_slices_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("vlfeedback.train._logps._SLICE", 3)
     assert torch.equal(token_logps(logits, targets), whole)
     assert token_logps(logits[:0], targets[:0]).shape == (0,)
+
+
+def test_pictures_of_many_sizes_and_positions_on_three_axes(tmp_path: Path, colours: toy_llava.Colours) -> None:
+    """Qwen2-VL: patches along dimension 0, a grid per picture, positions that the model makes from the whole row."""
+    import tiny_models
+    from transformers import AutoModelForImageTextToText
+
+    folder = tiny_models.write_qwen2_vl(tmp_path / "qwen")
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    wording = Wording(open_processor(str(folder), None), reader(colours, mean=None), image_token_id=4)
+    encoder = Encoder(wording, 400)
+    groups = [
+        toy_llava.group(
+            "is it red ?", ["yes", "no , it is blue", "a"], (3, 2, 1), [colours.picture((200, 9, 9), (56, 84))]
+        ),
+        toy_llava.group("what is there and why ?", ["a dog", "no"], (2, 1), [colours.picture((9, 9, 200), (112, 56))]),
+    ]
+    made = [item for group in groups for item in encoder.encode(group) if isinstance(item, Encoded)]
+    assert len({one.image_tokens for one in made}) == 2
+    batch = collate(made, layout=choose_layout(model, wording._processor), pictures=encoder.pictures)
+    with torch.no_grad():
+        together = grouped_logps(model, batch.rows).total.tolist()
+        for one in made:
+            fields = encoder.pictures(one)
+            for response in one.responses:
+                ids = torch.tensor([[*one.prompt, *response]]).long()
+                kinds = torch.tensor([[*one.per_token["mm_token_type_ids"], *[0] * len(response)]]).long()
+                out = model(input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=kinds, **fields)
+                scores = out.logits[0, len(one.prompt) - 1 : -1].log_softmax(-1)
+                expected = scores.gather(1, torch.tensor(response)[:, None].long()).double().sum().item()
+                assert together.pop(0) == pytest.approx(expected, abs=1e-6 * len(response) + 1e-5)

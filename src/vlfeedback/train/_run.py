@@ -14,6 +14,7 @@ import torch
 from transformers import set_seed
 
 from vlfeedback.errors import ConfigError, NotBuiltYet
+from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
@@ -26,7 +27,7 @@ from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
-from vlfeedback.train._weights import load_model, load_processor, make_trainable, origin, save
+from vlfeedback.train._weights import load_model, make_trainable, origin, save
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
@@ -78,7 +79,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     state = _state(out, key)
     with quiet():
-        processor = load_processor(recipe.model)
+        processor = open_processor(recipe.model, None)
         model = load_model(recipe)
         encoder = _encoder(processor, model, recipe, roots)
         encoded, evaluated, dropped = _both_sides(groups, encoder, objective)

@@ -114,7 +114,8 @@ class Wording:
         turns: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": _QUESTION}]}]
         if reply is not None:
             turns.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
-        return self._processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply is None)
+        owner = self._processor if getattr(self._processor, "chat_template", None) else self._tokenizer
+        return owner.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply is None)
 
     def _read_template(self, stops: frozenset[int]) -> None:
         """Find what stands before a response (the header's last plain stretch, a space) and the token that ends it."""
@@ -130,6 +131,11 @@ class Wording:
         if end is None:
             raise ConfigError("the model's tokenizer has no end token: set eos_token in its tokenizer_config.json")
         self.end = int(end)
+
+
+def template(processor: Any) -> str:
+    """The chat template of a processor, or of its tokenizer."""
+    return str(getattr(processor, "chat_template", None) or processor.tokenizer.chat_template)
 
 
 def _request(text: str, images: tuple[Image, ...]) -> Request:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.models._checkpoints import fingerprint
 from vlfeedback.records import hash_id
+from vlfeedback.train._tokens import template
 
 if TYPE_CHECKING:
     from vlfeedback.train import Lora, Recipe
-
-_BLOCK = 1 << 20
-_WHOLE = 256 << 20
-
-
-def load_processor(model: str) -> Any:
-    """The processor of a model.
-
-    Raises:
-        ModelUnavailable: it is not there or cannot be read.
-    """
-    from transformers import AutoProcessor
-
-    try:
-        return AutoProcessor.from_pretrained(model)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelUnavailable(f"no processor for {model!r}: {error}") from error
 
 
 def load_model(recipe: Recipe) -> Any:
@@ -124,7 +108,9 @@ def vision_tower(model: Any) -> Any:
 def save(model: Any, processor: Any, out: Path) -> None:
     """Write adapter or full weights, and the processor beside them, so that `from_pretrained` loads the folder."""
     model.save_pretrained(str(out))
-    processor.save_pretrained(str(out))
+    parts = (processor,) if hasattr(processor, "save_pretrained") else (processor.tokenizer, processor.image_processor)
+    for part in parts:
+        part.save_pretrained(str(out))
 
 
 def is_adapter(name: str | None) -> bool:
@@ -134,31 +120,14 @@ def is_adapter(name: str | None) -> bool:
 
 def origin(recipe: Recipe, model: Any, processor: Any) -> str:
     """Hash of everything beside token ids and pictures that decides the reference's log-probabilities."""
-    settings = processor.to_dict() if hasattr(processor, "to_dict") else {}
-    text = json.dumps(settings, sort_keys=True, default=str)
-    weights = [fingerprint(name, model) for name in (recipe.model, recipe.init) if name is not None]
+    pictures = getattr(processor, "image_processor", None)
+    text = json.dumps(pictures.to_dict() if pictures is not None else {}, sort_keys=True, default=str)
+    weights = [_named(name, model) for name in (recipe.model, recipe.init) if name is not None]
     full = recipe.lora is None
-    return hash_id(
-        "origin", weights, recipe.dtype, full, recipe.image, text, str(getattr(processor, "chat_template", ""))
-    )
+    return hash_id("origin", weights, recipe.dtype, full, recipe.image, text, template(processor))
 
 
-def fingerprint(name: str, model: Any) -> str:
-    """What a set of weights is called: its revision on the hub, or a hash of its files.
-
-    Files over 256 MB are hashed at 64 places of 1 MiB: training changes every block, and hashing 15 GB takes longer
-    than loading them. The check of the first step catches what this misses.
-    """
+def _named(name: str, model: Any) -> str:
+    """What a set of weights is called: a hash of its files, or its revision on the hub."""
     folder = Path(name)
-    if not folder.is_dir():
-        return f"{name}@{getattr(model.config, '_commit_hash', None)}"
-    seen = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*config.json")):
-        size = path.stat().st_size
-        seen.update(f"{path.name}:{size}\n".encode())
-        with path.open("rb") as file:
-            starts = range(0, size, _BLOCK) if size <= _WHOLE else [size * k // 64 for k in range(63)] + [size - _BLOCK]
-            for start in starts:
-                file.seek(start)
-                seen.update(file.read(_BLOCK))
-    return seen.hexdigest()[:32]
+    return fingerprint(folder) if folder.is_dir() else f"{name}@{getattr(model.config, '_commit_hash', None)}"
