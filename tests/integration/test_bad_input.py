@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import world
 from PIL import Image
 from servers import Server, serve
-
-sys.path.insert(0, str(Path(__file__).parent))  # world.py, under any import mode
-
-import world
 
 from vlfeedback import cli, tables
 from vlfeedback.records import Annotation, Dropped, Instruction

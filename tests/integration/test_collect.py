@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Server, serve
-
-sys.path.insert(0, str(Path(__file__).parent))  # world.py, under any import mode
-
 import world
+from servers import Server, serve
 
 COUNT = 12
 

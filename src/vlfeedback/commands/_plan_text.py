@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 HERE = "this machine"
 
@@ -133,14 +132,13 @@ def show(found: Plan, console: Console) -> None:
     """Print a plan for people."""
     count = "unknown" if found.instructions is None else f"{found.instructions:,}"
     console.print(f"[bold]{count} instructions[/bold] from {len(found.sources)} sources, {found.calls:,} calls")
-    rows = Table("room", "model", "calls", "tokens in", "of pictures", "tokens out", found.currency, "hours")
-    for column in rows.columns[2:]:
-        column.justify = "right"
+    heads = ("calls", "tokens in", "of pictures", "out", found.currency, "hours")
+    rows = table("", "calls to", *heads, numbers=heads)
     for row in found.rows:
         pictures = "?" if row.image_tokens is None else f"{row.image_tokens:,}"
         mark = " *" if row.measured else ""
         rows.add_row(
-            row.room, row.model + mark, f"{row.calls:,}", f"{row.input_tokens:,}", pictures, f"{row.output_tokens:,}",
+            f"{row.room} {row.model}{mark}", f"{row.calls:,}", f"{row.input_tokens:,}", pictures, f"{row.output_tokens:,}",
             f"{row.cost:,.2f}", f"{row.hours:,.1f}",
         )  # fmt: skip
     console.print(rows)

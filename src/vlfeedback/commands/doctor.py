@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table
 
+from vlfeedback.commands._terminal import table
 from vlfeedback.errors import ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.records import Part, Request, Sampling
@@ -181,7 +181,7 @@ def _probes(roots: Roots, folder: Path) -> Iterator[Request]:
 
 def show(found: Health, console: Console) -> None:
     """Print the findings for people."""
-    rows = Table("", "found", "", show_header=False)
+    rows = table("", "part", "found", "what it means")
     marks = {"ok": "[green]ok[/green]", "absent": "–", "bad": "[bold red]bad[/bold red]"}
     for finding in found.findings:
         rows.add_row(finding.name, f"{finding.value}", f"{marks[finding.state]} {finding.means}".strip())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from vlfeedback.commands._terminal import table
 from vlfeedback.pipeline import Finished
 
 
 def show(run: Path, done: Finished, console: Console) -> None:
     """A row per room, then calls and money, then what to do next."""
-    rows = Table("room", "kept", "dropped", "", title=f"run {run}", title_justify="left")
+    rows = table(f"run {run}", "room", "kept", "dropped", "", numbers=("kept", "dropped"))
     for room in done.rooms:
         note = "as before" if room.reused else ("" if room.complete else "[bold]interrupted[/bold]")
         rows.add_row(room.room, f"{room.kept:,}", f"{room.dropped:,}", note)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from vlfeedback import config, flow, progress, registry, tables
+from vlfeedback.commands._terminal import table
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, Tally
@@ -234,12 +234,12 @@ def show(found: ImportSummary, console: Console) -> None:
         highlight=False,
     )
     if found.dropped or found.notes:
-        table = Table("what", "how many", title_justify="left")
+        rows = table("", "what", "how many", numbers=("how many",))
         for reason, count in found.dropped.items():
-            table.add_row(f"dropped: {reason}", f"{count:,}")
+            rows.add_row(f"dropped: {reason}", f"{count:,}")
         for what, count in found.notes.items():
-            table.add_row(what, f"{count:,}")
-        console.print(table)
+            rows.add_row(what, f"{count:,}")
+        console.print(rows)
     if not found.hashed:
         console.print("Pictures by name were not opened: training needs an import with --images.", highlight=False)
     following = "train" if books.pairs else "pair"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
+from vlfeedback.commands._terminal import table
 from vlfeedback.errors import ConfigError, NotBuiltYet
 from vlfeedback.registry import closest
 
@@ -48,14 +48,14 @@ def show(result: MMEResult, console: Console) -> None:
             f"[bold]INCOMPLETE[/bold]: {result.n_present:,} of {result.n_expected:,} questions; "
             f"missing {', '.join(result.missing) or 'some questions'}"
         )
-    totals = Table("MME (mme/official)", "score", "95 % interval", "readable answers only", title_justify="left")
+    totals = table("", "MME (mme/official)", "score", "95 % interval", "readable answers only")
     for name, total in (("perception", result.perception), ("cognition", result.cognition)):
         if total is not None:
             totals.add_row(
                 name, f"{total.value:.1f}", _interval(total), "" if total.readable is None else f"{total.readable:.1f}"
             )
     console.print(totals)
-    rows = Table("subtask", "score", "accuracy", "accuracy+", "images", "neither yes nor no")
+    rows = table("", "subtask", "score", "accuracy", "accuracy+", "images", "neither yes nor no")
     for one in result.subtasks:
         shares = (f"{one.accuracy:.3f}", f"{one.accuracy_plus:.3f}", str(one.images), f"{one.other:.1%}")
         rows.add_row(one.name, f"{one.score:.1f}", *shares)

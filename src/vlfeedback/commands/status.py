@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from vlfeedback import tables
+from vlfeedback.commands._terminal import table
 from vlfeedback.errors import ConfigError
 from vlfeedback.ledger import Ledger, Total
 from vlfeedback.records import Dropped
 from vlfeedback.run_folder import TABLES, RunFolder
 from vlfeedback.tables import TableInfo
+
+_CALLS = ("calls", "state", "number", "unsure", "tokens in", "out", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +88,25 @@ def _next(path: Path, found: dict[str, TableInfo]) -> str:
 
 def show(found: Status, console: Console) -> None:
     """Print a status for people."""
-    rows = Table("table", "rows", "complete", "made by", title=f"run {found.run}", title_justify="left")
+    rows = table(f"run {found.run}", "table", "rows", "complete", "made by", numbers=("rows",))
     for name, info in found.tables.items():
         rows.add_row(name, f"{info.rows:,}", "yes" if info.complete else "[bold]no[/bold]", info.room)
     console.print(rows)
     if found.dropped:
-        gone = Table("room", "reason", "records", title="dropped", title_justify="left")
+        gone = table("dropped", "room", "reason", "records", numbers=("records",))
         for room, reasons in found.dropped.items():
             for reason, count in reasons.items():
                 gone.add_row(room, reason, f"{count:,}")
         console.print(gone)
     if found.totals:
-        calls = Table(
-            "purpose", "model", "state", "calls", "sent", "fate unknown", "tokens in", "tokens out", "cost",
-            title="calls", title_justify="left",
-        )  # fmt: skip
+        calls = table("", *_CALLS, numbers=_CALLS[2:])
         for one in found.totals:
-            counts = (f"{n:,}" for n in (one.calls, one.attempts, one.unsure, one.usage.input, one.usage.output))
-            calls.add_row(one.purpose, one.model, one.state, *counts, f"{one.cost:,.4f}")
+            counts = (f"{n:,}" for n in (one.calls, one.unsure, one.usage.input, one.usage.output))
+            calls.add_row(f"{one.purpose} {one.model}", one.state, *counts, f"{one.cost:,.4f}")
         console.print(calls)
-        console.print(f"spent at most {found.spent:,.4f}")
+        unsure = sum(one.unsure for one in found.totals)
+        note = f"; {unsure:,} sends have an unknown fate and are counted at their reserve" if unsure else ""
+        console.print(f"spent at most {found.spent:,.4f}{note}", soft_wrap=True)
     console.print(f"next: {found.next}", soft_wrap=True, highlight=False)
 
 
