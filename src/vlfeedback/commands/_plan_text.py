@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from vlfeedback.commands._terminal import table
+
 HERE = "this machine"
 
 
@@ -128,19 +130,23 @@ class Plan:
         return {**asdict(self), "calls": self.calls}
 
 
+def _millions(tokens: int) -> str:
+    return f"{tokens / 1e6:,.2f}"
+
+
 def show(found: Plan, console: Console) -> None:
     """Print a plan for people."""
     count = "unknown" if found.instructions is None else f"{found.instructions:,}"
     console.print(f"[bold]{count} instructions[/bold] from {len(found.sources)} sources, {found.calls:,} calls")
-    heads = ("calls", "tokens in", "of pictures", "out", found.currency, "hours")
+    heads = ("calls", "M tokens in", "pictures", "out", found.currency, "hours")
     rows = table("", "calls to", *heads, numbers=heads)
     for row in found.rows:
-        pictures = "?" if row.image_tokens is None else f"{row.image_tokens:,}"
+        pictures = "?" if row.image_tokens is None else _millions(row.image_tokens)
         mark = " *" if row.measured else ""
+        tokens = (_millions(row.input_tokens), pictures, _millions(row.output_tokens))
         rows.add_row(
-            f"{row.room} {row.model}{mark}", f"{row.calls:,}", f"{row.input_tokens:,}", pictures, f"{row.output_tokens:,}",
-            f"{row.cost:,.2f}", f"{row.hours:,.1f}",
-        )  # fmt: skip
+            f"{row.room} {row.model}{mark}", f"{row.calls:,}", *tokens, f"{row.cost:,.2f}", f"{row.hours:,.1f}"
+        )
     console.print(rows)
     console.print(
         f"cost {found.currency} {found.cost:,.2f}, collecting about {found.hours:,.1f} hours, "

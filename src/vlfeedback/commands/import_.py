@@ -147,9 +147,9 @@ def _check(path: Path, out: Path) -> None:
         raise ConfigError(f"{path} does not exist. Check the path of the data.")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file. Give the name of a folder.")
-    for table in sorted(out.glob("*.parquet")):
-        room = tables.info(table).room
-        if table.stem == "instructions" and room != "exchange":
+    for found in sorted(out.glob("*.parquet")):
+        room = tables.info(found).room
+        if found.stem == "instructions" and room != "exchange":
             raise ConfigError(
                 f"{out} is a run folder of its own (its instructions come from the room {room!r}), and importing would "
                 "replace them. Give another --out."
