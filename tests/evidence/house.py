@@ -1,4 +1,4 @@
-"""Evidence that the house stands: `make evidence-house`. One line per item: item, command, number, target, pass or miss.
+"""Evidence that the house stands: `make evidence-house`. A line per item: item, command, number, target, pass or miss.
 
 A skip is a miss. Everything is measured in this run, in a fresh clone in an empty folder; the table is written to
 docs/evidence/house.md with the machine it was measured on. `--only WORD` runs the items whose name has the word.
