@@ -1,0 +1,86 @@
+"""Every bash block of the README runs as it stands there, but for those that say what they need; the rest parses."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from vlfeedback import config
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MARKS = {"", "slow", "needs a key", "needs data"}
+
+
+class Block(NamedTuple):
+    """A fenced block with the mark before it."""
+
+    mark: str
+    language: str
+    text: str
+
+
+BLOCKS = [
+    Block(mark or "", language, text)
+    for mark, language, text in re.findall(r"(?:<!-- test: ([^>]*) -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+]
+
+
+def run(block: Block) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PATH": path}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_mark_is_known_and_every_command_exists() -> None:
+    bash = [block for block in BLOCKS if block.language == "bash"]
+    assert len(bash) >= 4 and {block.mark for block in bash} <= MARKS
+    shown = subprocess.run([sys.executable, "-m", "vlfeedback", "--help"], capture_output=True, text=True, check=True)
+    for name in re.findall(r"^vlfeedback (\w+)", "\n".join(block.text for block in bash), re.MULTILINE):
+        assert re.search(rf"│ {name}\b", shown.stdout), (
+            f"the README uses `vlfeedback {name}`, which --help does not have"
+        )
+
+
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "bash" and not one.mark])
+def test_a_block_runs(block: Block) -> None:
+    run(block)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "bash" and one.mark == "slow"])
+def test_a_slow_block_runs(block: Block) -> None:
+    run(block)
+
+
+def test_the_run_toml_is_valid() -> None:
+    (block,) = (one for one in BLOCKS if one.language == "toml")
+    settings = config.parse(tomllib.loads(block.text), "README")
+    assert settings.decode.k == 2 and len(settings.pool) == 2
+
+
+def test_the_python_parses_and_its_names_exist() -> None:
+    from vlfeedback import api
+
+    (block,) = (one for one in BLOCKS if one.language == "python")
+    tree = ast.parse(block.text)
+    (imported,) = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    assert all(callable(getattr(api, alias.name)) for alias in imported.names)
+    assert len(block.text.strip().splitlines()) <= 10
+
+
+def test_every_link_into_the_project_leads_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
