@@ -22,7 +22,7 @@ YES_NO = " Please answer yes or no."
 PLURAL = {shape: f"{shape}es" if shape.endswith("s") else f"{shape}s" for shape in SHAPES}
 SINGULAR = {plural: shape for shape, plural in PLURAL.items()}
 COUNTS = tuple(str(number) for number in range(10))
-SUMS = tuple(str(number) for number in range(2, 13))
+SUMS = tuple(str(number) for number in range(2, 11))
 
 VOCABULARY: dict[str, tuple[str, ...]] = {
     "shape": SHAPES, "other": SHAPES, "shapes": tuple(SINGULAR), "others": tuple(SINGULAR), "colour": tuple(COLOURS),

@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vlfeedback.pocket import answers, questions, scenes
+from vlfeedback.pocket._forms import PLURAL, YES_NO
 from vlfeedback.pocket.answers import Style
 from vlfeedback.pocket.questions import Question, Truth
 from vlfeedback.pocket.scenes import COLOURS, SHAPES, SIZES, Object, Scene, Thing
 
 HARD = ("count", "adding", "comparing", "relation", "place")
 """Families that need more lessons than the others; chosen twice as often."""
+
+
+NAME = "Name the {place}."
+FIND = "Find the {things}."
+"""Exercises that nobody asks after school."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,25 @@ class Character:
         return sorted(kept, key=lambda thing: thing.place)
 
 
+def exercises(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
+    """Eight short lessons on a scene: what is at a place, where things are, and easy questions.
+
+    Without them yes/no questions stood at chance after 800 steps: to retrieve is learned first, to compare after it.
+    """
+    for place in rng.sample(range(len(scenes.PLACES)), 2):
+        yield Lesson(NAME.format(place=scenes.PLACES[place]), "plain", _named(scene.at(place)))
+    shape = rng.choice([thing.shape for thing in scene.objects] + list(SHAPES))
+    yield Lesson(FIND.format(things=PLURAL[shape]), "plain", _places(scene, lambda thing: thing.shape == shape))
+    colour = rng.choice([thing.colour for thing in scene.objects] + list(COLOURS))
+    yield Lesson(FIND.format(things=f"{colour} objects"), "plain", _places(scene, lambda thing: thing.colour == colour))
+    made: list[Question | None] = [questions.openly(scene, _family(questions.OPEN, rng), rng) for _ in range(2)]
+    made += questions.yes_no(scene, _family(questions.FAMILIES, rng), rng) or ()
+    for question in made:
+        if question is not None:
+            prompt = question.prompt.removesuffix(YES_NO)
+            yield Lesson(prompt, "plain", answers.reference(question.truth, scene))
+
+
 def trunk(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
     """Six lessons on a scene that teach everything there is to know, answered well in all styles."""
     made: list[Question] = []
@@ -100,7 +125,17 @@ def trunk(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
     made.append((_red_team(scene, rng) if chance < 0.5 else None) or _other(scene, rng))
     for question in made:
         style = rng.choice(answers.STYLES)
-        yield Lesson(question.prompt, style, answers.reference(question.truth, scene, style))
+        # Half of the yes/no questions come without their long ending: a fifth of all tokens would be spent on it.
+        prompt = question.prompt.removesuffix(YES_NO) if rng.random() < 0.5 else question.prompt
+        yield Lesson(prompt, style, answers.reference(question.truth, scene, style))
+
+
+def _named(thing: Thing | None) -> str:
+    return "nothing" if thing is None else answers.label(thing)
+
+
+def _places(scene: Scene, wanted: Callable[[Object], bool]) -> str:
+    return ", ".join(scenes.PLACES[thing.place] for thing in scene.objects if wanted(thing)) or "nowhere"
 
 
 def manners(character: Character, *, styles: tuple[Style, ...] = answers.STYLES) -> Callable[..., Iterator[Lesson]]:

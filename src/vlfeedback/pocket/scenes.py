@@ -34,18 +34,17 @@ PLACES = (
     "middle left", "middle center", "middle right",
     "bottom left", "bottom center", "bottom right",
 )  # fmt: skip
-SHAPES = ("circle", "square", "triangle", "ring", "cross", "diamond")
+SHAPES = ("circle", "square", "triangle", "ring", "cross")
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 39, 40),
     "green": (44, 150, 44),
     "blue": (40, 90, 210),
     "yellow": (235, 200, 30),
-    "purple": (140, 60, 180),
     "black": (30, 30, 30),
 }
 SIZES = ("small", "large")
 RADIUS = {"small": 4.1, "large": 6.6}
-DIGITS = ("1", "2", "3", "4", "5", "6")
+DIGITS = ("1", "2", "3", "4", "5")
 LETTERS = ("E", "H", "K", "R", "T", "X")
 NAMES = ("ANN", "BOB", "EVE", "SAM", "TOM", "ZOE")
 ORDERS = ("CAT", "DOG", "SUN", "BUS")
@@ -318,7 +317,5 @@ def _outline(shape: str, radius: float) -> NDArray[np.bool_]:
             return (rows**2 + columns**2 <= radius**2) & (rows**2 + columns**2 >= (radius * 0.55) ** 2)
         case "cross":
             return (np.minimum(across, down) <= radius / 4) & (np.maximum(across, down) <= radius)
-        case "diamond":
-            return across + down <= radius
         case _:
             raise ValueError(f"{shape!r} is not a shape of the pocket world: {', '.join(SHAPES)}")

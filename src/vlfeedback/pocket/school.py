@@ -4,6 +4,7 @@ The trunk of seed 0 is shipped (made by `benchmarks/trunk.py`); other seeds trai
 Everything is trained on scenes of the side `train` and is a function of the seed, the machine's arithmetic aside.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import hashlib
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache as once
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,11 +93,10 @@ def checkpoint(name: str, seed: int = 0, *, cache: Path | None = None) -> Path:
     if folder.is_dir():
         return folder
     try:
-        import torch  # noqa: F401 - asked for here, so that the message names the extra
-        import transformers  # noqa: F401
+        import_module("transformers.models.llava")  # here, so that the message names the extra
     except ImportError as error:
         raise ModelUnavailable(
-            f"pocket models need torch and transformers: pip install vlfeedback[train] ({error})"
+            f"pocket models need torch and transformers: pip install 'vlfeedback[train]' ({error})"
         ) from error
     weights = home / f"{member.checkpoint}.safetensors"
     try:
@@ -163,7 +164,7 @@ def _enrol(name: str, seed: int, home: Path) -> None:
     from safetensors.torch import load_file
 
     if name in ("strong", "half"):
-        made = _open_shipped() if seed == 0 and SHIPPED.exists() else trunk(seed)
+        made = read(SHIPPED) if seed == 0 and SHIPPED.exists() else trunk(seed)
         _write(made.strong, home / "strong.safetensors")
         _write(made.half, home / "half.safetensors")
         return
@@ -177,14 +178,19 @@ def _enrol(name: str, seed: int, home: Path) -> None:
     _write(weights_of(model), home / f"{name}.safetensors")
 
 
-def _open_shipped() -> Trunk:
+def read(path: Path) -> Trunk:
+    """A trunk as `benchmarks/trunk.py` wrote it.
+
+    Raises:
+        ModelUnavailable: it was made for another vocabulary.
+    """
     from safetensors import safe_open
 
-    with safe_open(SHIPPED, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         words = (file.metadata() or {}).get("words")
         if words != vocabulary_digest():
             raise ModelUnavailable(
-                f"{SHIPPED.name} was made for other words than these sources have: run benchmarks/trunk.py again"
+                f"{path.name} was made for other words than these sources have: run benchmarks/trunk.py again"
             )
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     halves = ("strong.", "half.")

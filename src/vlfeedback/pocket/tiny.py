@@ -5,6 +5,7 @@ template ends with the style in which the model answers, so that one set of weig
 models; folders load with `AutoProcessor` and `AutoModelForImageTextToText` and no code of ours.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from functools import cache
@@ -49,7 +50,7 @@ def listing(scene: Scene) -> str:
 @cache
 def vocabulary() -> tuple[str, ...]:
     """All tokens: the special ones, then every word and mark that the pocket world can write, in a fixed order."""
-    texts = [*wording(), LIST, listing(Scene(()))]
+    texts = [*wording(), LIST, listing(Scene(())), "Name the object. Find the objects. nowhere"]
     everything: list[scenes.Thing] = [
         Object(0, shape, colour, size) for shape in scenes.SHAPES for colour in scenes.COLOURS for size in scenes.SIZES
     ]
