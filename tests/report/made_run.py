@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from vlfeedback import tables
-from vlfeedback.evaluate import compare, summarise
+from vlfeedback import stats, tables
+from vlfeedback.evaluate import summarise
 from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
 from vlfeedback.records import (
@@ -217,7 +217,8 @@ def _train(made: Made) -> None:
                 row = {
                     "step": step, "epoch": step / 40, "loss": 0.693 - 0.4 * pull + made.random.gauss(0, 0.01),
                     "logratios/chosen": chosen, "logratios/rejected": rejected,
-                    "rewards/margins": 0.1 * (chosen - rejected), "rewards/accuracies": 0.5 + 0.4 * pull, "note": "text",
+                    "rewards/margins": 0.1 * (chosen - rejected), "rewards/accuracies": 0.5 + 0.4 * pull,
+                    "note": "text",
                 }  # fmt: skip
                 file.write(json.dumps(row) + "\n")
             file.write('{"step": 41, "lo')
@@ -264,8 +265,35 @@ def _evaluate(made: Made, items: int) -> None:
     tables.write(made.path / "answers.parquet", Answer, answers.values(), room="evaluate")
     tables.write(made.path / "item_scores.parquet", ItemScore, every, room="evaluate")
     tables.write(made.path / "scores.parquet", Score, summarise(every), room="evaluate")
-    rows = [row for model in TRAINED if model != POLICY for row in compare(scores[POLICY], scores[model])]
-    (made.path / "comparisons.json").write_text(json.dumps([row.to_json() for row in rows]), encoding="utf-8")
+    rows = [row for model in TRAINED if model != POLICY for row in _differences(scores[POLICY], scores[model])]
+    (made.path / "comparisons.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def _differences(old: list[ItemScore], new: list[ItemScore]) -> list[dict[str, object]]:
+    """Rows as the evaluation writes them, with few resamples."""
+    rows: list[dict[str, object]] = []
+    for metric in dict.fromkeys(one.metric for one in old):
+        both = [(a, b) for a, b in zip(old, new, strict=True) if a.metric == metric]
+        strata = [a.answer.stratum for a, _ in both] if metric in ("perception", "cognition") else None
+        values = [[one.value or 0.0 for one in side] for side in zip(*both, strict=True)]
+        found = stats.paired(values[1], values[0], strata=strata, resamples=400)
+        first, second = both[0]
+        rows.append(
+            {
+                "benchmark": "pocket",
+                "protocol": first.protocol,
+                "metric": metric,
+                "base": first.answer.model,
+                "other": second.answer.model,
+                "difference": found.value,
+                "ci_low": found.low,
+                "ci_high": found.high,
+                "p": found.p,
+                "mde": found.mde,
+                "n": found.n,
+            }
+        )
+    return rows
 
 
 def _answer(made: Made, item: str, part: str, model: str, prompt: str, image: Image, text: str) -> Answer:

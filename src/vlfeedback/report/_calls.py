@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from vlfeedback.ledger import Ledger
+from vlfeedback.records import Purpose
 from vlfeedback.report._read import Artefacts
+
+_ORDER = get_args(Purpose)
 
 
 class CallRow(NamedTuple):
@@ -86,6 +89,6 @@ def calls(run: Artefacts) -> Calls | None:
             cost=sum(one.cost for one in group if one.state != "intent"),
             unsure=sum(one.lost_cost + (one.cost if one.state == "intent" else 0.0) for one in group),
         )
-        for (purpose, model), group in grouped.items()
+        for (purpose, model), group in sorted(grouped.items(), key=lambda one: (_ORDER.index(one[0][0]), one[0][1]))
     ]
     return Calls(tuple(rows), shared=path.resolve().parent != run.path.resolve())

@@ -73,8 +73,8 @@ def escaped(text: str) -> str:
 def _front_matter(run: Artefacts) -> str:
     """YAML whose values are JSON strings, which YAML reads the same."""
     rows = {name: info.rows for name, info in run.infos().items()}
-    largest = max(rows.values(), default=0)
-    size = next((name for limit, name in _SIZES if largest < limit), "n>1M")
+    dataset = rows.get("pairs", rows.get("instructions", 0))
+    size = next((name for limit, name in _SIZES if dataset < limit), "n>1M")
     lines = [
         "---",
         f"pretty_name: {json.dumps(run.title, ensure_ascii=True)}",

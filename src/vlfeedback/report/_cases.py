@@ -171,7 +171,8 @@ def _case(word: str, one: Change, questions: dict[str, Asked], album: Album) -> 
 def _value(metric: Metric, value: float) -> str:
     size = metric.factor * value
     digits = 0 if size == int(size) else 1
-    return f"{metric.label.lower()} {plain(size, digits)} {'%' if metric.share else metric.unit}"
+    unit = "%" if metric.share else metric.unit
+    return f"{metric.label.lower()} {plain(size, digits)}\N{NO-BREAK SPACE}{unit}"
 
 
 def clipped(text: str, most: int = LONGEST) -> str:

@@ -15,6 +15,7 @@ MOST_MODELS = 40
 def rating_histograms(found: Ratings) -> Figure | None:
     """Share of each rating per aspect, all instructions beside the red-team subset."""
     panels: list[Panel] = []
+    top = max((100 * spread.share(score) for spread in found.spreads for score in found.scale), default=100.0)
     for aspect in found.aspects:
         spreads = [spread for spread in found.spreads if spread.aspect == aspect and spread.n]
         if spreads:
@@ -24,7 +25,7 @@ def rating_histograms(found: Ratings) -> Figure | None:
             )
             name = f"rating-histogram-{len(panels)}"
             panels.append(
-                panel(name, shortened(aspect, 48), says, lambda ax, s=spreads: _draw_spread(ax, s, found.scale))
+                panel(name, shortened(aspect, 48), says, lambda ax, s=spreads: _draw_spread(ax, s, found.scale, top))
             )
     return Figure("rating_histograms", "Ratings per aspect", tuple(panels)) if panels else None
 
@@ -58,16 +59,20 @@ def ordered_models(found: Ratings) -> list[str]:
 def rating_by_position(found: Ratings) -> Figure | None:
     """Mean rating by the place in which the judge saw the response, a panel per aspect."""
     panels: list[Panel] = []
+    by_aspect = [[mean for (_, name), mean in found.positions.items() if name == aspect] for aspect in found.aspects]
+    span = 1.3 * max((_reach(means) for means in by_aspect if means), default=0.0) or 1.0
     for aspect in found.aspects:
         rows = [(place, mean) for (place, name), mean in found.positions.items() if name == aspect]
         if rows:
             says = "; ".join(f"place {place}: {plain(mean.value)}" for place, mean in rows)
             name = f"rating-by-position-{len(panels)}"
-            panels.append(panel(name, shortened(aspect, 48), says, lambda ax, r=rows: _draw_places(ax, r), height=180))
+            panels.append(
+                panel(name, shortened(aspect, 48), says, lambda ax, r=rows: _draw_places(ax, r, span), height=180)
+            )
     return Figure("rating_by_position", "Rating by position", tuple(panels)) if panels else None
 
 
-def _draw_spread(axes: Any, spreads: list[Spread], scale: tuple[int, ...]) -> None:
+def _draw_spread(axes: Any, spreads: list[Spread], scale: tuple[int, ...], top: float) -> None:
     width = 0.8 / len(spreads)
     colours = {"all": BLUE, "red-team": ORANGE}
     for index, spread in enumerate(spreads):
@@ -82,8 +87,8 @@ def _draw_spread(axes: Any, spreads: list[Spread], scale: tuple[int, ...]) -> No
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("rating")
     axes.set_ylabel("% of ratings")
-    top = max(100 * spread.share(score) for spread in spreads for score in scale)
-    axes.set_ylim(0, top * (1.16 + 0.13 * len(spreads)))
+    axes.set_ylim(0, top * (1.16 + 0.13 * len(spreads)))  # the same in every panel, with room for the legend
+    axes.set_yticks([tick for tick in range(0, 101, 20 if top > 40 else 10) if tick <= top + 10])
     axes.legend(loc="upper left", borderaxespad=0.1, handlelength=0.9, handleheight=0.9, labelspacing=0.3)
 
 
@@ -97,7 +102,16 @@ def _draw_means(axes: Any, rows: list[tuple[str, Mean]], scale: tuple[int, ...])
     axes.set_xticks(scale)
 
 
-def _draw_places(axes: Any, rows: list[tuple[int, Mean]]) -> None:
+def _ends(means: list[Mean]) -> list[float]:
+    return [end for mean in means for end in (mean.value, mean.low, mean.high) if end is not None]
+
+
+def _reach(means: list[Mean]) -> float:
+    """Distance from the lowest to the highest end of all intervals."""
+    return max(_ends(means)) - min(_ends(means))
+
+
+def _draw_places(axes: Any, rows: list[tuple[int, Mean]], span: float) -> None:
     places = [place for place, _ in rows]
     axes.plot(places, [mean.value for _, mean in rows], color=BLUE.light, marker="o", markersize=5.5, zorder=5)
     for place, mean in rows:
@@ -108,8 +122,8 @@ def _draw_places(axes: Any, rows: list[tuple[int, Mean]]) -> None:
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.locator_params(axis="y", nbins=5)
-    ends = [end for _, mean in rows for end in (mean.value, mean.low, mean.high) if end is not None]
-    room = max(0.1, 0.15 * (max(ends) - min(ends)))
-    axes.set_ylim(min(ends) - room, max(ends) + room)
+    ends = _ends([mean for _, mean in rows])
+    middle = (max(ends) + min(ends)) / 2
+    axes.set_ylim(middle - span / 2, middle + span / 2)  # as much of the scale in every panel
     axes.set_xlabel("place in which the judge saw the response")
     axes.set_ylabel("mean rating")

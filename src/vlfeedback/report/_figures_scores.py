@@ -110,7 +110,7 @@ def _draw_forest(axes: Any, bars: list[Bar], one: MetricResult) -> None:
         whisker(axes, place, bar.low, bar.high, bar.colour, width=1.8)
         axes.plot([bar.value], [place], marker="o", markersize=6, color=bar.colour, linestyle="none", zorder=5)
     axes.set_xlim(min(ends) - 0.08 * span, max(ends) + 0.08 * span)
-    finish(axes, [bar.label for bar in bars], f"difference to base, {one.metric.change_unit}")
+    finish(axes, [bar.label for bar in bars], f"difference, {one.metric.change_unit}")
 
 
 def finish(axes: Any, labels: list[str], unit: str) -> None:
@@ -121,4 +121,4 @@ def finish(axes: Any, labels: list[str], unit: str) -> None:
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(unit, loc="right")  # a centred label is wider than narrow axes and would be cut off

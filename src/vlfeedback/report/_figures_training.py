@@ -36,8 +36,8 @@ CHARTS = (
         0.0,
     ),
     Chart("Loss", "loss, nats", (Curve("loss", "training", BLUE), Curve("eval_loss", "held out", PURPLE))),
-    Chart("Reward margin", "beta · log-ratio difference", (Curve("rewards/margins", "margin", BLUE),), 0.0),
-    Chart("Accuracy", "% of pairs with chosen above rejected", (Curve("rewards/accuracies", "training", BLUE),), 50.0),
+    Chart("Reward margin", "reward margin, nats", (Curve("rewards/margins", "margin", BLUE),), 0.0),
+    Chart("Accuracy", "accuracy, % of pairs", (Curve("rewards/accuracies", "training", BLUE),), 50.0),
 )
 
 
@@ -87,4 +87,4 @@ def _draw(axes: Any, chart: Chart, lines: list[tuple[Curve, list[tuple[float, fl
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.locator_params(axis="y", nbins=5)
     if len(lines) > 1:
-        axes.legend(loc="best", handlelength=1.4, labelspacing=0.3)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=1.4, borderaxespad=0)

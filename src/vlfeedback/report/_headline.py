@@ -48,7 +48,7 @@ def change(found: Results, one: MetricResult) -> str:
     size = metric.factor * row.difference
     interval, unit = bracket(low, high, digits), metric.change_unit
     if low is None or high is None:
-        return f"{metric.label} changed by {signed(size, digits)} {unit} {interval}"
+        return f"{metric.label} changed by {signed(size, digits)} {unit}, too few items for an interval"
     if low <= 0 <= high:
         return f"{metric.label} did not change beyond noise ({signed(size, digits)} {unit} {interval})"
     if size < 0:

@@ -28,9 +28,9 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def bracket(low: float | None, high: float | None, digits: int = 2) -> str:
-    """The 95 % interval in brackets, or words where there is none."""
+    """The 95 % interval in brackets; words where too few units exist or changed to give one."""
     if low is None or high is None:
-        return "[too few for an interval]"
+        return "[too few]"
     return f"[{plain(low, digits)}, {plain(high, digits)}]"
 
 

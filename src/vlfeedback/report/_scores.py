@@ -55,6 +55,7 @@ class MetricResult:
     Attributes:
         scores: By model.
         differences: To the base, by model, where `comparisons.json` has them.
+        part: Whether it is a part of a sum (`perception/existence`), too small to be read alone.
     """
 
     benchmark: str
@@ -63,11 +64,7 @@ class MetricResult:
     metric: Metric
     scores: dict[str, Score]
     differences: dict[str, Comparison]
-
-    @property
-    def part(self) -> bool:
-        """Whether it is a part of a sum (`perception/existence`), too small to be read alone."""
-        return "/" in self.name
+    part: bool
 
     @property
     def digits(self) -> int:
@@ -113,6 +110,7 @@ def results(run: Artefacts) -> Results | None:
                 for row in comparisons
                 if (row.benchmark, row.protocol, row.metric) == key and row.base == cast.base
             },
+            part="/" in key[2] and (*key[:2], key[2].partition("/")[0]) in found,
         )
         for key, group in found.items()
     ]

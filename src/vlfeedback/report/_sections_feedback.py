@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vlfeedback.report._figures_pairs import lengths, pairs_kept
 from vlfeedback.report._figures_ratings import ordered_models, rating_by_position, rating_histograms, rating_per_model
-from vlfeedback.report._numbers import DASH, bracket, count, percent, plain, signed
+from vlfeedback.report._numbers import DASH, bracket, count, percent, plain
 from vlfeedback.report._pairs import WORDS, Pairs
 from vlfeedback.report._ratings import Mean, Ratings
 from vlfeedback.report._read import Artefacts
@@ -104,8 +104,8 @@ def length_section(run: Artefacts, found: Pairs | None) -> Section:
     if found is None or found.lengths is None:
         return waiting(run, key, title, "pairs")
     sizes = found.lengths
-    gap = signed(sizes.chosen.value - sizes.rejected.value, 1)
-    lead = f"Chosen responses have {gap} words against rejected ones on average. "
+    gap = sizes.chosen.value - sizes.rejected.value
+    lead = f"Chosen responses are {plain(abs(gap), 1)} words {'longer' if gap >= 0 else 'shorter'} than rejected ones. "
     wins = sizes.longer_wins
     if wins is None:
         lead += "No two paired responses differ in length."

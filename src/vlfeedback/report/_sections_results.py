@@ -178,4 +178,21 @@ def controls_section(run: Artefacts, found: Results | None) -> Section:
         "The same training with one thing changed. Shuffled ratings and image-blind training should gain nothing; what "
         "they gain does not come from the judge's view of the picture."
     )
-    return Section(key, title, lead, controls(found), (Table(columns, tuple(rows)),))
+    numbers = Table(columns, tuple(rows), "All numbers", folded=True)
+    note = "Cells: difference to the base and its paired 95 % interval; [too few] where too few items changed for one."
+    return Section(key, title, lead, controls(found), (_overview(found, variants), numbers), notes=(note,))
+
+
+def _overview(found: Results, variants: list[str]) -> Table:
+    """One row per training, one column per metric: the difference to the base."""
+    metrics = [one for one in found.metrics if not one.part and one.differences]
+    rows: list[tuple[str, ...]] = []
+    for model in variants:
+        cells = [difference_cells(one, one.differences.get(model)) for one in metrics]
+        rows.append((found.cast.word(model), *("\n".join(dict.fromkeys(cell[:2])) for cell in cells)))
+    sizes = [max(row.n for row in one.differences.values()) for one in metrics]
+    names = [
+        f"#{one.metric.label} ({one.metric.change_unit}), n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{n}"
+        for one, n in zip(metrics, sizes, strict=True)
+    ]
+    return Table(("Trained with", *names), tuple(rows))

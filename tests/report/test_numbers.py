@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from vlfeedback.report._numbers import bracket, count, money, p_value, percent, plain, shortened, signed
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert count(1234567) == "1,234,567"
+    assert plain(-1234.5, 1) == "−1,234.5"
+    assert plain(None) == plain(math.nan) == "–"
+    assert signed(0.25, 1) == "+0.2" and signed(-0.35) == "−0.35"
+    assert bracket(-1.0, 2.0, 1) == "[−1.0, 2.0]" and bracket(None, 2.0) == "[too few]"
+    assert percent(0.7934) == "79.3 %" and percent(None) == "–"
+    assert money(0.0) == "0.00" and money(0.0123) == "0.0123" and money(12.345) == "12.35"
+    assert p_value(0.0004) == "< 0.001" and p_value(0.0312) == "0.031"
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, -0.0001, 0.0001])
+def test_what_rounds_to_zero_has_no_sign(value: float) -> None:
+    assert plain(value, 2) == "0.00"
+    assert signed(value, 2) == "0.00"
+
+
+def test_long_names_lose_their_middle() -> None:
+    name = shortened("openai/Qwen2.5-VL-72B-Instruct@main", 20)
+    assert len(name) == 20 and name.startswith("openai/") and name.endswith("ruct@main")
+    assert shortened("a\n b", 20) == "a b"
