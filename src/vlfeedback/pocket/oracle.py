@@ -37,7 +37,7 @@ from vlfeedback.pocket.scenes import Scene, read
 
 __all__ = ["Options", "Reply", "app", "judge", "serve"]
 
-STARTS_WITHIN = 30.0
+STARTS_WITHIN = 60.0
 """Seconds that a judge in a process of its own may take to come up."""
 
 
