@@ -17,7 +17,7 @@ from vlfeedback.records import Group
 from vlfeedback.train._collate import Batch, Encoded, Encoder, collate, reader
 from vlfeedback.train._layout import UnsharedRows
 from vlfeedback.train._logps import grouped_logps, sum_by_owner, token_logps
-from vlfeedback.train._run import choose_layout
+from vlfeedback.train._run import checked_layout, choose_layout
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train.sigmoid import dpo_loss
 
@@ -46,7 +46,7 @@ def test_equal_to_plain_forwards(
 ) -> None:
     """Several groups of many lengths in one batch: ≤ 1e-6 per token, whichever side is padded."""
     groups = toy_llava.groups(colours, 6)
-    layout = UnsharedRows(pad=0, mask_logits=mask_logits, side=side, positions=side == "left")
+    layout = UnsharedRows(pad=0, features_once=True, mask_logits=mask_logits, side=side, positions=side == "left")
     made, batch = encode(groups, processor, colours, layout)
     with torch.no_grad():
         logps = grouped_logps(model, batch.rows)
@@ -60,7 +60,7 @@ def test_equal_to_plain_forwards(
 def test_loss_and_gradients_equal_the_pairwise_ones(model: Any, processor: Any, colours: toy_llava.Colours) -> None:
     """Every pair computed on its own, as pair trainers do, against one grouped forward; the reference is perturbed."""
     groups = toy_llava.groups(colours, 5)
-    made, batch = encode(groups, processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    made, batch = encode(groups, processor, colours, UnsharedRows(pad=0, features_once=True, mask_logits=True))
     reference = grouped_logps(model, batch.rows).total.detach() + torch.linspace(-3, 3, len(batch), dtype=torch.float64)
     pairs = batch.preferences.pairs
 
@@ -95,7 +95,7 @@ def test_each_picture_passes_the_tower_once_and_each_response_once(
     model: Any, processor: Any, colours: toy_llava.Colours
 ) -> None:
     groups = toy_llava.groups(colours, 3)
-    _, batch = encode(groups, processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    _, batch = encode(groups, processor, colours, UnsharedRows(pad=0, features_once=True, mask_logits=True))
     rows: list[tuple[int, ...]] = []
     model.model.vision_tower.register_forward_pre_hook(
         lambda _, args, kwargs: rows.append(tuple((args[0] if args else kwargs["pixel_values"]).shape)),
@@ -109,7 +109,9 @@ def test_each_picture_passes_the_tower_once_and_each_response_once(
 def test_logits_exist_only_where_a_response_token_is_predicted(
     model: Any, processor: Any, colours: toy_llava.Colours
 ) -> None:
-    _, batch = encode(toy_llava.groups(colours, 3), processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    _, batch = encode(
+        toy_llava.groups(colours, 3), processor, colours, UnsharedRows(pad=0, features_once=True, mask_logits=True)
+    )
     shapes: list[tuple[int, ...]] = []
     model.lm_head.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
     grouped_logps(model, batch.rows)
@@ -117,13 +119,13 @@ def test_logits_exist_only_where_a_response_token_is_predicted(
 
 
 def test_pictures_repeated_where_a_model_takes_no_features(
-    model: Any, processor: Any, colours: toy_llava.Colours, monkeypatch: pytest.MonkeyPatch
+    model: Any, processor: Any, colours: toy_llava.Colours
 ) -> None:
-    _, batch = encode(toy_llava.groups(colours, 3), processor, colours, UnsharedRows(pad=0, mask_logits=True))
+    layout = UnsharedRows(pad=0, features_once=True, mask_logits=True)
+    _, batch = encode(toy_llava.groups(colours, 3), processor, colours, layout)
     with torch.no_grad():
         once = grouped_logps(model, batch.rows).total
-        monkeypatch.setattr("vlfeedback.train._logps._takes_features", lambda inner: False)
-        repeated = grouped_logps(model, batch.rows).total
+        repeated = grouped_logps(model, replace(batch.rows, features_once=False)).total
     assert torch.allclose(once, repeated, atol=1e-5)
 
 
@@ -131,7 +133,7 @@ def test_groups_with_and_without_pictures_share_a_batch(model: Any, processor: A
     seen = toy_llava.group("what ?", ["yes", "no"], (2, 1), [colours.picture((200, 0, 0))])
     words = toy_llava.group("is it red ?", ["yes", "no , a dog"], (2, 1))
     two = toy_llava.group("and ?", ["a", "no"], (2, 1), [colours.picture((0, 9, 0)), colours.picture((0, 0, 99))])
-    layout = UnsharedRows(pad=0, mask_logits=True)
+    layout = UnsharedRows(pad=0, features_once=True, mask_logits=True)
     with torch.no_grad():
         alone = [
             grouped_logps(model, encode([g], processor, colours, layout)[1].rows).total for g in (words, seen, two)
@@ -143,7 +145,7 @@ def test_groups_with_and_without_pictures_share_a_batch(model: Any, processor: A
 def test_a_wrong_number_of_image_tokens_is_named_before_the_forward(
     model: Any, processor: Any, colours: toy_llava.Colours
 ) -> None:
-    made, batch = encode(toy_llava.groups(colours, 2), processor, colours, UnsharedRows(pad=0))
+    made, batch = encode(toy_llava.groups(colours, 2), processor, colours, UnsharedRows(pad=0, features_once=True))
     rows = replace(batch.rows, image_tokens=[9, 8])
     with pytest.raises(ConfigError, match=rf"{made[1].group_id}.* 8 image tokens.* 9 features"):
         grouped_logps(model, rows)
@@ -201,3 +203,22 @@ def test_pictures_of_many_sizes_and_positions_on_three_axes(tmp_path: Path, colo
                 scores = out.logits[0, len(one.prompt) - 1 : -1].log_softmax(-1)
                 expected = scores.gather(1, torch.tensor(response)[:, None].long()).double().sum().item()
                 assert together.pop(0) == pytest.approx(expected, abs=1e-6 * len(response) + 1e-5)
+
+
+def test_features_that_change_the_numbers_are_not_used(
+    model: Any, processor: Any, colours: toy_llava.Colours, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = Encoder(Wording(processor, reader(colours, mean=None)), 200)
+    made = [item for item in encoder.encode(toy_llava.groups(colours, 1)[0]) if isinstance(item, Encoded)]
+    layout = choose_layout(model, processor)
+    assert layout.features_once
+
+    def score(batch: Batch) -> list[float]:
+        with torch.no_grad():
+            return (grouped_logps(model, batch.rows).total - batch.rows.features_once * 0.5).tolist()
+
+    used, warnings = checked_layout(layout, made, encoder, score, 1e-4)
+    assert not used.features_once
+    assert "repeated instead" in warnings[0]
+    assert warnings[0] in capsys.readouterr().err
+    assert checked_layout(layout, made, encoder, score, 1.0) == (layout, ())

@@ -32,6 +32,7 @@ class Rows:
         owner: Response index of each of them, shape (N,).
         lengths: Tokens of each response, shape (R,).
         group_ids: Instruction ids, for messages.
+        features_once: Hand the model features computed once per picture; else its pictures repeated for each response.
     """
 
     inputs: Mapping[str, Any]
@@ -45,6 +46,7 @@ class Rows:
     owner: Tensor
     lengths: Tensor
     group_ids: tuple[str, ...]
+    features_once: bool = False
 
     def to(self, device: Any) -> Rows:
         """The same on another device."""
@@ -79,12 +81,14 @@ class UnsharedRows:
         mask_logits: Whether the model takes a boolean (rows, tokens) mask as `logits_to_keep`.
         side: Side of the padding.
         positions: Pass positions counted from the first token that is not padding; off for models that make their own.
+        features_once: See `Rows`.
     """
 
     pad: int
     mask_logits: bool = False
     side: Literal["right", "left"] = "right"
     positions: bool = False
+    features_once: bool = False
 
     def cost(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -126,6 +130,7 @@ class UnsharedRows:
             owner=torch.repeat_interleave(torch.arange(len(rows)), lengths),
             lengths=lengths,
             group_ids=tuple(group.group_id for group in groups),
+            features_once=self.features_once,
         )
 
     def _kept(self, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Tensor, Tensor | None]:

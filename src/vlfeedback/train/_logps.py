@@ -96,7 +96,7 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
     if not rows.pictures:
         return {}
     inner = unwrapped(model)
-    if not _takes_features(inner):
+    if not rows.features_once:
         return repeat_pictures(rows.pictures, rows.spans, rows.responses_of_group)
     accepted = signature(inner.get_image_features).parameters
     fields = {name: value for name, value in rows.pictures.items() if name in accepted}
@@ -109,7 +109,13 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
         for group, count in enumerate(rows.responses_of_group)
         for feature in features[first[group] : first[group + 1]] * count
     ]
-    return {"mm_encoder_outputs": {"image": type(output)(pooler_output=repeated)}}
+    # Grids and sizes are needed all the same: a model with positions on three axes makes them from the grid, and would
+    # silently count an image as a line of text without it.
+    small = {name: value for name, value in rows.pictures.items() if not name.startswith("pixel")}
+    return {
+        **repeat_pictures(small, rows.spans, rows.responses_of_group),
+        "mm_encoder_outputs": {"image": type(output)(pooler_output=repeated)},
+    }
 
 
 def check_counts(features: Sequence[Tensor], rows: Rows) -> None:
@@ -150,7 +156,8 @@ def repeat_pictures(
     }
 
 
-def _takes_features(inner: Any) -> bool:
+def takes_features(inner: Any) -> bool:
+    """Whether a model's forward takes ready picture features; `_run` still compares both ways before trusting it."""
     if not hasattr(inner, "get_image_features") or "mm_encoder_outputs" not in signature(inner.forward).parameters:
         return False
     # Features added in deeper layers (Qwen3-VL) would have to be repeated as well.

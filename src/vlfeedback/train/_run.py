@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from vlfeedback.train import explain_empty
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._layout import Layout, UnsharedRows
 from vlfeedback.train._log import TrainLog
-from vlfeedback.train._logps import grouped_logps
+from vlfeedback.train._logps import grouped_logps, takes_features
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
@@ -83,10 +84,11 @@ def run(
         model = load_model(recipe)
         encoder = _encoder(processor, model, recipe, roots)
         encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
-        layout = choose_layout(model, processor)
         device = _device()
         model.to(device)
         logps = _Scorer(model, recipe, device)
+        chosen = choose_layout(model, processor)
+        layout, noticed = checked_layout(chosen, encoded, encoder, logps, TOLERANCE[recipe.dtype])
         known = reference(
             [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
             layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch,
@@ -107,7 +109,7 @@ def run(
         save(policy, processor, out)
     metrics = _last(trainer.state.log_history)
     trained = sum(len(group.pairs) for group in encoded)
-    return Outcome(trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, tuple(trainer.warned))
+    return Outcome(trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*noticed, *trainer.warned))
 
 
 def _both_sides(
@@ -175,15 +177,47 @@ def reference(
 
 def choose_layout(model: Any, processor: Any) -> UnsharedRows:
     """The layout of a model: one row per response, its logits asked for as exactly as the model allows."""
-    import sys
-
     tokenizer = getattr(processor, "tokenizer", processor)
     pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     image = getattr(inner.config, "image_token_id", None)
     pad = next(token for token in pads if token is not None and token != image)
     exact = hasattr(sys.modules[type(inner).__module__], "slice_logits_to_keep")
-    return UnsharedRows(pad=int(pad), mask_logits=exact)
+    return UnsharedRows(pad=int(pad), mask_logits=exact, features_once=takes_features(inner))
+
+
+def checked_layout(
+    layout: UnsharedRows,
+    groups: Sequence[Encoded],
+    encoder: Encoder,
+    score: Callable[[Batch], list[float]],
+    limit: float,
+) -> tuple[UnsharedRows, tuple[str, ...]]:
+    """Compute one group with pictures both ways, features once and pictures repeated; where they differ, repeat.
+
+    A model can take features and quietly do something else with them: what is not measured is not used.
+
+    Args:
+        layout: As chosen from what the model declares.
+        groups: Some of the run's.
+        encoder: Has the pictures.
+        score: Log p of a batch under the frozen model.
+        limit: Largest difference, nats per token.
+    Returns:
+        The layout to use, and a warning where it is the slower one.
+    """
+    shown = next((group for group in groups if group.images), None)
+    if shown is None or not layout.features_once:
+        return layout, ()
+    repeating = replace(layout, features_once=False)
+    once, repeated = (score(collate([shown], layout=way, pictures=encoder.pictures)) for way in (layout, repeating))
+    tokens = [len(response) for response in shown.responses]
+    largest = max(abs(a - b) / n for a, b, n in zip(once, repeated, tokens, strict=True))
+    if largest <= limit:
+        return layout, ()
+    warning = f"features computed once change log p by {largest:.3g} nats per token: pictures are repeated instead"
+    print(warning, file=sys.stderr, flush=True)
+    return repeating, (warning,)
 
 
 class _Scorer:
