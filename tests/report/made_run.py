@@ -208,7 +208,7 @@ def _pair(made: Made, answered: list[tuple[Response, list[int]]]) -> None:
 
 def _train(made: Made) -> None:
     for name, reach in (("", 1.0), ("dpo-shuffled", 0.1), ("dpo-blind", 0.4), ("sft-best", 0.8)):
-        folder = made.path / "checkpoint" / name
+        folder = made.path / "controls" / name / "checkpoint" if name else made.path / "checkpoint"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train_log.jsonl").open("w", encoding="utf-8") as file:
             for step in range(1, 41):
@@ -236,6 +236,7 @@ def _evaluate(made: Made, items: int) -> None:
                 text = "Yes" if right else "No, there is none."
                 answer = _answer(made, f"{part}/{number}", part, model, prompt, image, text)
                 scores[model].append(ItemScore(answer, "mme/official", metric, 200.0 * right, "scored"))
+                scores[model].append(ItemScore(answer, "mme/official", "accuracy", float(right), "scored"))
     for number in range(2 * items):
         image = made.picture(2000 + number)
         for model, skill in TRAINED.items():

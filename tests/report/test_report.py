@@ -110,6 +110,7 @@ def test_cases_show_three_gains_and_three_losses_with_pictures(made: Made, page:
     assert text.count("Gain: ") == 3 and 1 <= text.count("Loss: ") <= 3
     assert text.count("Please answer yes or no.") >= 3
     assert sum(tag == "img" and "pixelated" in (attrs.get("class") or "") for tag, attrs in page.tags) >= 6
+    assert "aligned · right" in text and "Perception" not in page.rows("cases")
     better = worse = 0
     value = {
         (one.answer.model, one.answer.item_id): one.value

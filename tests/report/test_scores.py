@@ -83,6 +83,16 @@ def test_strange_values_in_comparisons_are_no_interval(tmp_path: Path) -> None:
     assert headline(run, found(run), None).main.endswith("too few items for an interval.")
 
 
+def test_results_of_two_benchmarks_or_judges_are_told_apart(tmp_path: Path) -> None:
+    scores = [
+        Score(benchmark, "o", "accuracy", 0.5, None, None, 5, 0, 0, "m", judge)
+        for benchmark, judge in (("mme", None), ("mmhal", "gpt-4"), ("mmhal", "local"))
+    ]
+    tables.write(tmp_path / "scores.parquet", Score, scores, room="evaluate")
+    labels = [one.metric.label for one in found(Artefacts(tmp_path)).metrics]
+    assert labels == ["Accuracy, mme", "Accuracy, mmhal, gpt-4", "Accuracy, mmhal, local"]
+
+
 def test_unknown_metrics_are_shown_and_not_judged() -> None:
     assert describe("my_metric", [3.0]).better == "neither"
     assert describe("my_metric", [3.0]).label == "My metric"

@@ -4,6 +4,8 @@ A panel is drawn by matplotlib with its text kept as text. Inside the page its c
 follows the reader's light or dark setting; as a file it stands on white. No output depends on the time or the machine.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import io

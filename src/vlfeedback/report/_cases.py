@@ -18,6 +18,7 @@ from vlfeedback.report._scores import Results
 from vlfeedback.report._section import Case, Reply, Section, Table, waiting
 
 EACH = 3
+SUMMED = ("perception", "cognition")
 LONGEST = 1_500
 """Characters of a text that are shown."""
 
@@ -88,6 +89,9 @@ def all_changes(run: Artefacts, found: Results) -> list[Change]:
     sides = [flat.filter(pl.col("model") == model) for model in (cast.base, cast.aligned)]
     joined = sides[0].join(sides[1], on=keys, suffix="_aligned", maintain_order="left")
     metrics = {(one.benchmark, one.protocol, one.name): one.metric for one in found.metrics}
+    for benchmark, protocol, name in list(metrics):
+        if name in SUMMED and (benchmark, protocol, "accuracy") in metrics:
+            del metrics[benchmark, protocol, name]  # points of a picture's two questions; a case is about one
     rows: list[tuple[Metric, dict[str, Any], float]] = []
     largest: dict[tuple[str, str, str], float] = {}
     for row in joined.to_dicts():
@@ -169,6 +173,8 @@ def _case(word: str, one: Change, questions: dict[str, Asked], album: Album) -> 
 
 
 def _value(metric: Metric, value: float) -> str:
+    if metric.label.startswith("Accuracy") and value in (0, 1):
+        return "right" if value else "wrong"
     size = metric.factor * value
     digits = 0 if size == int(size) else 1
     unit = "%" if metric.share else metric.unit

@@ -34,14 +34,18 @@ def _bars(found: Calls, what: str, title: str, unit: str) -> Panel:
 
     says = "; ".join(f"{purpose} {write(value)}" for purpose, value in rows)
 
+    top = max(value for _, value in rows) or 1.0
+
+    def tick(value: float, _place: int) -> str:
+        return f"{value:,.0f}" if top >= 10 else f"{value:g}"
+
     def draw(axes: Any) -> None:
-        top = max(value for _, value in rows) or 1.0
         for place, (_, value) in enumerate(rows):
             axes.barh(place, value, height=0.6, color=BLUE.light)
             axes.text(value + 0.02 * top, place, write(value), va="center")
         axes.set_xlim(0, 1.4 * top)
         finish(axes, [purpose for purpose, _ in rows], unit)
         axes.locator_params(axis="x", nbins=3)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if top >= 10 else f"{value:g}")
+        axes.xaxis.set_major_formatter(tick)
 
     return panel(f"calls-{what}", title, says, draw, height=58 + 28 * len(rows))

@@ -10,7 +10,6 @@ from vlfeedback.report._scores import MetricResult, Results
 
 BASE_AGAINST_ALIGNED = "base_against_aligned"
 CONTROLS = "controls"
-MOST_PANELS = 9
 
 
 class Bar(NamedTuple):
@@ -26,7 +25,7 @@ class Bar(NamedTuple):
 def base_against_aligned(found: Results) -> Figure | None:
     """Bars of base, aligned and the strongest other model, with 95 % intervals; a panel per metric."""
     panels: list[Panel] = []
-    for one in [metric for metric in found.metrics if not metric.part][:MOST_PANELS]:
+    for one in found.leading:
         bars = _bars(found, one)
         if bars:
             says = "; ".join(f"{bar.label} {plain(bar.value, one.digits)}" for bar in bars)
@@ -41,7 +40,7 @@ def controls(found: Results) -> Figure | None:
     cast = found.cast
     variants = [model for model in (cast.aligned, *cast.controls) if model is not None]
     panels: list[Panel] = []
-    for one in [metric for metric in found.metrics if not metric.part][:MOST_PANELS]:
+    for one in found.leading:
         rows = [model for model in variants if model in one.differences]
         if not rows:
             continue
@@ -55,7 +54,7 @@ def controls(found: Results) -> Figure | None:
 
 def _title(one: MetricResult) -> str:
     arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}[one.metric.better]
-    return f"{shortened(one.metric.label, 42)}{arrow}"
+    return f"{shortened(one.metric.label, 46)}{arrow}"
 
 
 def _bars(found: Results, one: MetricResult) -> list[Bar]:

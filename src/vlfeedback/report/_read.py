@@ -1,5 +1,7 @@
 """What a run folder holds, read without changing it; a part that is not there yet is None or empty."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json
@@ -35,6 +37,7 @@ class Comparison:
     benchmark: str
     protocol: str
     metric: str
+    judge: str | None
     base: str
     other: str
     difference: float
@@ -47,7 +50,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class TrainLog:
-    """One training: its name (the folder below `checkpoint/`, empty for the main one) and its logged steps."""
+    """One training: its name (the folder's, empty for the main one) and its logged steps."""
 
     name: str
     rows: tuple[dict[str, float], ...]
@@ -126,11 +129,13 @@ class Artefacts:
             raise DataError(f"{path} is damaged ({error}). Run `vlfeedback evaluate {self.path}` again.") from error
 
     def train_logs(self) -> tuple[TrainLog, ...]:
-        """Every `train_log.jsonl` below `checkpoint/`, the main training first."""
+        """Every `train_log.jsonl` below `checkpoint/` and of `controls/NAME/checkpoint/`, the main training first."""
         home = self.path / "checkpoint"
-        files = sorted(home.rglob("train_log.jsonl")) if home.is_dir() else []
-        logs = [TrainLog("/".join(file.parent.relative_to(home).parts), _log_rows(file)) for file in files]
-        return tuple(sorted((log for log in logs if log.rows), key=lambda log: (log.name.count("/"), log.name)))
+        files = {"/".join(file.parent.relative_to(home).parts): file for file in home.rglob("train_log.jsonl")}
+        controls = (self.path / "controls").glob("*/checkpoint/train_log.jsonl")
+        files |= {file.parent.parent.name: file for file in controls}
+        logs = [TrainLog(name, _log_rows(file)) for name, file in sorted(files.items())]
+        return tuple(log for log in logs if log.rows)
 
 
 def _frame(path: Path, columns: list[str] | None) -> Any:
@@ -179,6 +184,7 @@ def _comparison(row: dict[str, Any]) -> Comparison:
         benchmark=str(row["benchmark"]),
         protocol=str(row.get("protocol", "")),
         metric=str(row["metric"]),
+        judge=None if row.get("judge") is None else str(row["judge"]),
         base=str(row["base"]),
         other=str(row["other"]),
         difference=float(row["difference"]),

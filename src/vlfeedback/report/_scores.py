@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from vlfeedback.records import Score
-from vlfeedback.report._metrics import Metric, describe, rank
+from vlfeedback.report._metrics import HEADLINE, Metric, describe, rank
 from vlfeedback.report._numbers import digits_for
 from vlfeedback.report._read import Artefacts, Comparison
 
 PAPER = {"perception": (1440.5, 1539.6), "cognition": (362.5, 397.1)}
 """MME totals of Qwen-VL-Chat and of Silkie in the first version of the paper (arXiv:2312.10665)."""
+
+FEW, MOST = 6, 12
+"""Panels of one figure: filled up to the first, never more than the second."""
 
 CONTROL_WORDS = {
     "shuffled": "DPO, ratings shuffled",
@@ -61,6 +64,7 @@ class MetricResult:
     benchmark: str
     protocol: str
     name: str
+    judge: str | None
     metric: Metric
     scores: dict[str, Score]
     differences: dict[str, Comparison]
@@ -80,6 +84,14 @@ class Results:
     cast: Cast
     metrics: tuple[MetricResult, ...]
 
+    @property
+    def leading(self) -> tuple[MetricResult, ...]:
+        """Metrics that are drawn: those of `HEADLINE`, and further ones where these are few."""
+        whole = [one for one in self.metrics if not one.part]
+        headline = [one for one in whole if one.name in HEADLINE]
+        others = [one for one in whole if one.name not in HEADLINE]
+        return tuple((headline + others[: max(0, FEW - len(headline))])[:MOST])
+
 
 def variant_word(suffix: str) -> str:
     """Words for what follows the base's name and a plus sign: `dpo:shuffled` → `DPO, ratings shuffled`."""
@@ -87,6 +99,20 @@ def variant_word(suffix: str) -> str:
     if variant in CONTROL_WORDS:
         return CONTROL_WORDS[variant]
     return f"{method.upper() if len(method) <= 4 else method}{', ' + variant if variant else ''}"
+
+
+_Key = tuple[str, str, str, str | None]
+"""Benchmark, protocol, metric, judge."""
+
+
+def _told_apart(metric: Metric, key: _Key, keys: list[_Key]) -> Metric:
+    """A label that says of which benchmark, protocol or judge it is, where there are several."""
+    same = [other for other in keys if other[2] == key[2]]
+    benchmarks = {other[0] for other in keys}
+    marks = [key[0]] if len(benchmarks) > 1 else []
+    marks += [key[1]] if len({other[1] for other in same if other[0] == key[0]}) > 1 else []
+    marks += [str(key[3])] if len({other[3] for other in same if other[:2] == key[:2]}) > 1 else []
+    return replace(metric, label=f"{metric.label}, {', '.join(marks)}") if marks else metric
 
 
 def results(run: Artefacts) -> Results | None:
@@ -97,20 +123,22 @@ def results(run: Artefacts) -> Results | None:
     scores = [Score(**row) for row in table.to_dicts()]
     comparisons = run.comparisons()
     cast = _cast(scores, comparisons, run.trained_name)
-    found: dict[tuple[str, str, str], list[Score]] = {}
+    found: dict[_Key, list[Score]] = {}
     for score in scores:
-        found.setdefault((score.benchmark, score.protocol, score.metric), []).append(score)
+        found.setdefault((score.benchmark, score.protocol, score.metric, score.judge), []).append(score)
     metrics = [
         MetricResult(
             *key,
-            metric=describe(key[2], [score.value for score in group]),
+            metric=_told_apart(describe(key[2], [score.value for score in group]), key, list(found)),
             scores={score.model: score for score in group},
             differences={
                 row.other: row
                 for row in comparisons
-                if (row.benchmark, row.protocol, row.metric) == key and row.base == cast.base
+                if (row.benchmark, row.protocol, row.metric) == key[:3]
+                and row.judge in (None, key[3])
+                and row.base == cast.base
             },
-            part="/" in key[2] and (*key[:2], key[2].partition("/")[0]) in found,
+            part="/" in key[2] and (*key[:2], key[2].partition("/")[0], key[3]) in found,
         )
         for key, group in found.items()
     ]

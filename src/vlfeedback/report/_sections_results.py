@@ -185,7 +185,7 @@ def controls_section(run: Artefacts, found: Results | None) -> Section:
 
 def _overview(found: Results, variants: list[str]) -> Table:
     """One row per training, one column per metric: the difference to the base."""
-    metrics = [one for one in found.metrics if not one.part and one.differences]
+    metrics = [one for one in found.leading if one.differences]
     rows: list[tuple[str, ...]] = []
     for model in variants:
         cells = [difference_cells(one, one.differences.get(model)) for one in metrics]
