@@ -121,12 +121,13 @@ def bootstrap(blocks: Sequence[Block], resamples: int, freedom: float) -> Interv
 def sign_flip(blocks: Sequence[Block], resamples: int) -> float:
     """Two-sided p-value under random exchange of the two models per unit; exact where few distinct changes exist."""
     shares = np.concatenate([(block.sums / block.sizes.sum(axis=0)).sum(axis=1) for block in blocks])
-    found = abs(float(shares.sum()))
-    moved = np.abs(shares[shares != 0]).astype(np.float64).round(15)
-    sizes, counts = _kinds(moved.reshape(-1, 1))
-    if not len(sizes):
+    changes = shares[shares != 0].astype(np.float64)
+    if not len(changes):
         return 1.0
-    reach = found * (1 - 1e-9) - 1e-15
+    # In units of the largest change: ties must be recognised at any scale, also where changes cancel to nothing.
+    changes = changes / np.abs(changes).max()
+    sizes, counts = _kinds(np.abs(changes).round(12).reshape(-1, 1))
+    reach = abs(float(changes.sum())) - 1e-9 * len(changes)
     if math.prod(int(count) + 1 for count in counts) <= 100_000:
         sums, weights = np.zeros(1), np.ones(1)
         for size, count in zip(sizes[:, 0].tolist(), counts.tolist(), strict=True):
