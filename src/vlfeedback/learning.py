@@ -126,7 +126,14 @@ def _fit(
     loss = settings.train.loss
     plugin = registry.find("train", loss.use, allow_plugins=reach.allow_plugins)
     objective = registry.bind(plugin, loss.options, "[train.loss]")
-    return train_room.train(listed, recipe_of(settings, weights), roots=run.roots, out=folder, objective=objective)
+    return train_room.train(
+        listed,
+        recipe_of(settings, weights),
+        roots=run.roots,
+        out=folder,
+        objective=objective,
+        reference=run.path / "checkpoint" / "reference.jsonl",  # found by content: what sees the same is not run again
+    )
 
 
 def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:

@@ -198,6 +198,15 @@ def _stamps(name: str) -> list[list[object]]:
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
+def __getattr__(name: str) -> Any:
+    """`GroupedDPOTrainer`, which needs torch, is imported when it is asked for."""
+    if name == "GroupedDPOTrainer":
+        from vlfeedback.train._trainer import GroupedDPOTrainer
+
+        return GroupedDPOTrainer
+    raise AttributeError(name)
+
+
 def _finished(out: Path, key: str) -> TrainResult | None:
     """The result of an equal run that was finished in this folder."""
     path = out / "train.json"
