@@ -35,8 +35,8 @@ SHIPPED = Path(__file__).with_name("trunk.safetensors")
 WORLD = 10_000
 """Scenes of lessons come from worlds of their own."""
 
-SEE = Plan(steps=600, pictures=16, rate=1e-3)
-LEARN = Plan(steps=2400, pictures=12, rate=1e-3)
+SEE = Plan(steps=500, pictures=16, rate=1e-3)
+LEARN = Plan(steps=3000, pictures=8, rate=7e-4)
 HALF = 500
 """Steps of `LEARN` after which the half-trained model leaves school."""
 
@@ -139,7 +139,7 @@ def trunk(seed: int, *, see: Plan = SEE, learn: Plan = LEARN, half: int = HALF) 
             advance()
 
         _drill.drill(model, _listing, see, world=WORLD + seed, seed=seed, step_done=advance)
-        _drill.drill(model, _lessons.trunk, learn, world=WORLD + seed, seed=seed + 1, step_done=count)
+        _drill.drill(model, _mixed, learn, world=WORLD + seed, seed=seed + 1, step_done=count)
     return Trunk(weights_of(model), kept)
 
 
@@ -150,6 +150,15 @@ def weights_of(model: LlavaForConditionalGeneration) -> dict[str, torch.Tensor]:
 
 def _listing(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
     yield Lesson(tiny.LIST, "plain", tiny.listing(scene))
+
+
+def _mixed(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
+    """Exercises and questions on one picture together, and now and then the list: without the exercises yes/no
+    questions stayed at chance."""
+    yield from _lessons.exercises(scene, rng)
+    yield from _lessons.trunk(scene, rng)
+    if rng.random() < 0.15:
+        yield from _listing(scene, rng)
 
 
 def _member_name(name: str) -> str:
