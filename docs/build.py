@@ -48,7 +48,7 @@ def plugins() -> str:
                 str(one) for one in inspect.signature(plugin.load).parameters.values() if one.name not in INJECTED
             ]
             text = inspect.cleandoc(plugin.load.__doc__ or "")
-            parts.append(f"### `use = \"{name}\"`\n\n```\n{name}({', '.join(options)})\n\n{text}\n```\n")
+            parts.append(f'### `use = "{name}"`\n\n```\n{name}({", ".join(options)})\n\n{text}\n```\n')
     return "\n".join(parts)
 
 

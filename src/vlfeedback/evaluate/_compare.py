@@ -111,7 +111,9 @@ def _by_metric(scores: Iterable[ItemScore], parts: bool) -> dict[_Key, dict[str,
         answer = score.answer
         models.add(answer.model)
         if len(models) > 1:
-            raise ConfigError(f"a comparison is of one model with one other; one side holds {', '.join(sorted(models))}")
+            raise ConfigError(
+                f"a comparison is of one model with one other; one side holds {', '.join(sorted(models))}"
+            )
         metrics = [score.metric]
         if parts and score.metric in SUMMED:
             metrics.append(f"{score.metric}/{answer.stratum}")

@@ -1,5 +1,7 @@
 """One batch of questions through a local model: padded, sampled and read back."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import time

@@ -1,5 +1,7 @@
 """Local checkpoints: what they are called, and how they are opened without torchvision and without foreign code."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import hashlib

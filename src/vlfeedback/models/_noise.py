@@ -6,6 +6,8 @@ from an integer hash, computed for a whole batch at once on any device, and the 
 taken (the Gumbel-max trick, which samples exactly from the softmax).
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

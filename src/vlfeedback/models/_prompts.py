@@ -4,6 +4,8 @@ Built from fragments, because of two things that the one-call way gets wrong: sp
 literal `<image>`) must stay text, and the tokens of a picture and of a prompt are needed once, not once per call.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import io

@@ -1,5 +1,7 @@
 """How the responses of several groups lie in one forward: the seam where rows that share their prompt can come in."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

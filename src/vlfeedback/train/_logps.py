@@ -1,5 +1,7 @@
 """Log-probabilities of responses: fp32 per token, summed in float64, whatever layout the batch has."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -4,6 +4,8 @@ The plan covers all epochs as one list of batches, so that resuming is skipping,
 of batches, which is what gradient accumulation and, one day, several processes need.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

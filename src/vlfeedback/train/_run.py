@@ -1,5 +1,7 @@
 """One training run from groups to saved weights; loads torch."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json

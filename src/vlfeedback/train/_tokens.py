@@ -5,6 +5,8 @@ is where the template put one, and an answer ends where it ends. Prompts are enc
 local models, so that training and speaking agree on every token up to the first of the response.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -1,5 +1,7 @@
 """`GroupedDPOTrainer`: optimiser, schedule, checkpoints and devices of `transformers.Trainer` around pure functions."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

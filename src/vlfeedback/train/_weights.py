@@ -1,5 +1,7 @@
 """Weights in and out: loading, what is trained and what is frozen, saving, and what a set of weights is called."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import json
