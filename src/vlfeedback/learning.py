@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from vlfeedback import config, groups, progress, registry, tables
+from vlfeedback import config, flow, groups, progress, registry, tables
 from vlfeedback import evaluate as evaluate_room
 from vlfeedback import train as train_room
 from vlfeedback.config import ControlTable, PluginTable, Settings
@@ -152,6 +152,8 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
         items = list(benchmark.items())
         for one in asked:
             mine = _ask(benchmark, items, one)
+            if flow.interrupted():  # its answers are in the ledger; half a benchmark is no result
+                return [Outcome("evaluate", len(mine), 0, complete=False)]
             answers += mine
             found = evaluate_room.item_scores(benchmark, items, mine)
             scored += found
