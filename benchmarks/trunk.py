@@ -2,7 +2,7 @@
 
     python benchmarks/trunk.py [--out src/vlfeedback/pocket/trunk.safetensors] [--examine]
 
-Half an hour or less on two idle cores. The file holds the weights of seed 0 in half precision, at the end of school and
+About ten minutes on one core. The file holds the weights of seed 0 in half precision, at the end of school and
 half-way; other seeds train theirs on first use with the same function, `school.trunk`.
 """
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=school.SHIPPED)
     parser.add_argument("--examine", action="store_true", help="examine the trunk that is there instead of making one")
     asked = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     seconds = 0.0
     if not asked.examine:
         began = time.perf_counter()

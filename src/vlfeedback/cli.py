@@ -187,7 +187,7 @@ def score(
 
 @app.command(rich_help_panel="Look")
 def doctor(
-    model: Annotated[str, typer.Option(help="Check a model's exactness (not built yet).")] = "",
+    model: Annotated[str, typer.Option(help="Local model: does it answer the same alone and in a batch?")] = "",
     as_json: Json = False,
 ) -> None:
     """What this machine can do: torch, GPU, keys, disk."""
@@ -203,6 +203,10 @@ def import_command(
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     images: Annotated[Path | None, typer.Option(help="Folder or .zip of the pictures.")] = None,
     hash_images: Annotated[bool, typer.Option(help="Open, check and hash every picture.")] = True,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="The file may name pictures outside --images; own data only.")
+    ] = False,
+    eval_share: Annotated[float, typer.Option(min=0, max=1, help="Share of pictures held out.")] = 0.005,
     options: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE", help="Option of the format.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -212,7 +216,16 @@ def import_command(
 
     given = dict(map(config.assignment, options))
     _emit(
-        command.import_data(format, path, images=images, out=out, hash_images=hash_images, options=given),
+        command.import_data(
+            format,
+            path,
+            images=images,
+            out=out,
+            hash_images=hash_images,
+            allow_outside=allow_outside,
+            eval_share=eval_share,
+            options=given,
+        ),
         as_json,
         command.show,
     )
@@ -223,12 +236,14 @@ def export(
     format: Annotated[str, typer.Argument(help="trl, …")],
     run_dir: Dir,
     out: Annotated[Path, typer.Option(help="Folder to make.")],
+    options: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE", help="Option of the format.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """The pairs of a run folder in another tool's format."""
+    from vlfeedback import config
     from vlfeedback.commands import export as command
 
-    _emit(command.export(format, run_dir, out), as_json, command.show)
+    _emit(command.export(format, run_dir, out, options=dict(map(config.assignment, options))), as_json, command.show)
 
 
 def main() -> NoReturn:

@@ -176,6 +176,22 @@ class EvaluateTable(PluginTable):
     use: str = ""
 
 
+class ImageLimits(_Strict):
+    """[image_limits]: which pictures are taken.
+
+    Attributes:
+        max_pixels: Largest width times height; None for the bound of `images`.
+        max_bytes: Largest file, bytes; likewise.
+        allow_outside: Let data name pictures outside their root (`..`, absolute, `file://`). For your own data only.
+        allow_urls: Fetch pictures that data name by `http://`, `https://` or `data:`, once, into the run folder.
+    """
+
+    max_pixels: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
+    allow_outside: bool = False
+    allow_urls: bool = False
+
+
 class LedgerSettings(_Strict):
     """[ledger]: where calls are kept; a path shared by many runs buys each call once."""
 
@@ -199,6 +215,7 @@ class Settings(_Strict):
 
     title: str = ""
     images: dict[str, str] = {}
+    image_limits: ImageLimits = ImageLimits()
     eval_share: float = Field(default=0.005, ge=0, le=1)
     limit: int | None = Field(default=None, ge=1)
     source: tuple[SourceTable, ...] = ()

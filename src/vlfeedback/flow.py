@@ -138,6 +138,18 @@ class _Window(Generic[R]):
             self.error = self.error or error
             self.changed.notify_all()
 
+    def drained(self) -> Iterator[R]:
+        """Results as they come, until nothing is under way and nothing more will start."""
+        while True:
+            with self.changed:
+                while not self.results and (self.flying or not self.fed):
+                    self.changed.wait(WAKE)
+                if not self.results:
+                    return
+                result = self.results.popleft()
+                self.changed.notify_all()
+            yield result
+
     def stop(self) -> None:
         """Start nothing new, and wait for what is under way: its replies may be paid for."""
         with self.changed:
@@ -197,15 +209,7 @@ def each(
 
     threading.Thread(target=feed, name="vlfeedback-feed", daemon=True).start()
     try:
-        while True:
-            with window.changed:
-                while not window.results and (window.flying or not window.fed):
-                    window.changed.wait(WAKE)
-                if not window.results:
-                    break
-                result = window.results.popleft()
-                window.changed.notify_all()
-            yield result
+        yield from window.drained()
         if window.error is not None:
             raise window.error
     finally:

@@ -23,7 +23,8 @@ from vlfeedback._images_fetch import fetch, fetchable
 from vlfeedback._images_names import check_relative, split_uri
 from vlfeedback._images_pixels import MAX_PIXELS, Prepared, Size, fingerprint, measure, parse_recipe, prepare, suffix_of
 from vlfeedback.errors import ConfigError, DataError, ImageError
-from vlfeedback.records import Image, Split, hash_id
+from vlfeedback.ids import hash_id
+from vlfeedback.records import Image, Split
 
 __all__ = [
     "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "Prepared", "Roots", "Size", "fingerprint", "measure", "parse_recipe",

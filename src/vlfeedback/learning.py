@@ -14,9 +14,10 @@ from vlfeedback import train as train_room
 from vlfeedback.config import ControlTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError
 from vlfeedback.evaluate import Benchmark, Item
+from vlfeedback.ids import hash_id
 from vlfeedback.models import Model
 from vlfeedback.pipeline import Outcome, paired
-from vlfeedback.records import Answer, Dropped, Group, ItemScore, Score, hash_id
+from vlfeedback.records import Answer, Dropped, Group, ItemScore, Score
 from vlfeedback.run_folder import RunFolder, inputs_digest
 from vlfeedback.run_models import LOCAL_IN_FLIGHT, Access, close, is_local
 from vlfeedback.train import Lora, Recipe, TrainResult

@@ -7,7 +7,6 @@ table of their own, so that totals over millions of calls stay quick.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -19,7 +18,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from vlfeedback.errors import LedgerError, RunLocked
+from vlfeedback.errors import LedgerError
+from vlfeedback.locks import claim
 from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
 
 Row = Sequence[Any] | dict[str, Any]
@@ -397,24 +397,3 @@ def _call(row: Sequence[Any]) -> Call:
     key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, *usage = row
     generation = _generation(reply, raw, Usage(*usage))
     return Call(key, model, _expand(request), purpose, generation, cost, state, attempts, created, finished)
-
-
-def claim(path: Path, what: str) -> int:
-    """Take the right to write something, for this process, until the returned descriptor is closed.
-
-    Args:
-        path: A lock file beside the thing; it stays, empty.
-        what: For the message.
-    Raises:
-        RunLocked: another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise RunLocked(
-            f"{what} is being written by another command. Wait for it to end, or stop it; "
-            "`vlfeedback status`, `view` and `report` may run meanwhile."
-        ) from error
-    return descriptor

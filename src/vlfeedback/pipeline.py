@@ -131,7 +131,8 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
             f"there is no [[source]] in {run.path / 'run.toml'}: add one, or start with `vlfeedback import`."
         )
     described = [[table.model_dump(mode="json"), _stamp(table.options.get("path"))] for table in settings.source]
-    inputs = inputs_digest("source", described, settings.eval_share, settings.limit)
+    limits = settings.image_limits.model_dump()
+    inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits)
     if run.fresh("instructions", inputs):
         return [_reused(run, "source", "instructions")]
     sources = [_source(table, number, reach) for number, table in enumerate(settings.source, 1)]

@@ -70,3 +70,17 @@ def track(records: Iterable[T], label: str, total: int | None = None, unit: str 
         for record in records:
             yield record
             advance()
+
+
+@contextmanager
+def quiet_transformers() -> Generator[None]:
+    """Without the library's own bars, which would tear ours."""
+    from transformers.utils import logging as theirs
+
+    shown = theirs.is_progress_bar_enabled()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            theirs.enable_progress_bar()

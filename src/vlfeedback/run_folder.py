@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 from vlfeedback import config, flow, tables
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError, StaleInput
+from vlfeedback.ids import hash_id
 from vlfeedback.images import Roots
-from vlfeedback.ledger import claim
+from vlfeedback.locks import claim
 from vlfeedback.records import (
     Annotation,
     Answer,
@@ -26,7 +27,6 @@ from vlfeedback.records import (
     Room,
     Score,
     Vote,
-    hash_id,
 )
 from vlfeedback.tables import TableInfo
 
@@ -94,7 +94,7 @@ class RunFolder:
     def roots(self) -> Roots:
         """Image roots by name; `run` holds pictures that were drawn or unpacked by the run itself."""
         named = {name: Path(place) for name, place in self.settings.images.items()}
-        return Roots({**named, "run": self.path / "images"})
+        return Roots({**named, "run": self.path / "images"}, **self.settings.image_limits.model_dump(exclude_none=True))
 
     def table(self, name: str) -> Path:
         """Path of a table."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from vlfeedback.annotate import Answered
-from vlfeedback.records import Generation, Image, Instruction, Request, Response, instruction_id, response_id
+from vlfeedback.ids import instruction_id, response_id
+from vlfeedback.records import Generation, Image, Instruction, Request, Response
 
 PICTURE = Image("ab" * 32, "pictures:cup.png", 640, 480)
 

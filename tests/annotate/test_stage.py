@@ -26,7 +26,8 @@ from vlfeedback.annotate import (
     vlfeedback,
 )
 from vlfeedback.errors import BooksError, ConfigError, ModelUnavailable, PluginError
-from vlfeedback.records import Annotation, Dropped, Finish, Generation, Rating, Request, annotation_id, call_key
+from vlfeedback.ids import annotation_id, call_key
+from vlfeedback.records import Annotation, Dropped, Finish, Generation, Rating, Request
 
 RUBRIC = vlfeedback.load()
 

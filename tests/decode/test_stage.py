@@ -9,7 +9,8 @@ import pytest
 
 from vlfeedback.decode import Answered, PoolModel, answered
 from vlfeedback.errors import ModelUnavailable
-from vlfeedback.records import Generation, Image, Instruction, Request, Sampling, instruction_id
+from vlfeedback.ids import instruction_id
+from vlfeedback.records import Generation, Image, Instruction, Request, Sampling
 
 PICTURE = Image("a" * 64, "run:a.png", 4, 4)
 

@@ -13,7 +13,8 @@ from evaluate.asking import answer, say
 from vlfeedback import evaluate, tables
 from vlfeedback.errors import BooksError, ConfigError, DataError, ModelUnavailable
 from vlfeedback.evaluate import Item
-from vlfeedback.records import Answer, Generation, Image, ItemScore, Request, Score, call_key
+from vlfeedback.ids import call_key
+from vlfeedback.records import Answer, Generation, Image, ItemScore, Request, Score
 
 PICTURE = Image("0" * 64, "run:a.png", 8, 8)
 

@@ -151,6 +151,24 @@ def test_a_bad_record_is_dropped_with_its_reason_and_the_others_stay(
     assert gone.reason == reason
 
 
+def test_what_is_refused_is_taken_where_the_settings_allow_it(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = world.settings(tmp_path, server.url)
+    elsewhere = tmp_path / "elsewhere.png"
+    Image.new("RGB", (40, 30), "red").save(elsewhere)
+    absolute = {"prompt": "What is absolute?", "image": str(elsewhere)}
+    rows(tmp_path, {"prompt": "What is outside?", "image": "../elsewhere.png"}, absolute)
+    run, small = tmp_path / "run", tmp_path / "small"
+    allow = ["--set", "image_limits.allow_outside=true"]
+    assert command(monkeypatch, "run", toml, "--out", run, "--to", "source", *allow) == 0
+    found = list(tables.read(run / "instructions.parquet", Instruction))
+    assert {one.images[0].width for one in found} == {40} and len(found) == 2
+    bound = ["--set", "image_limits.max_pixels=1199"]
+    assert command(monkeypatch, "run", toml, "--out", small, "--to", "source", *allow, *bound) == 1
+    assert "2 image_too_large" in capsys.readouterr().err
+
+
 def rotated(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

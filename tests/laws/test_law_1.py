@@ -12,8 +12,8 @@ import vlfeedback
 
 SRC = Path(vlfeedback.__file__).parent
 LAYERS = (
-    ("records", "errors"),
-    ("config", "images", "ledger", "tables", "groups", "flow", "stats", "prices", "registry", "progress"),
+    ("records", "ids", "errors"),
+    ("config", "images", "ledger", "locks", "tables", "groups", "flow", "stats", "prices", "registry", "progress"),
     ("models", "pocket"),
     ("source", "decode", "annotate", "pair", "train", "evaluate", "report", "exchange"),
     ("run_folder", "run_models", "learning", "pipeline", "commands", "scale", "view", "api"),

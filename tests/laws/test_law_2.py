@@ -10,9 +10,10 @@ import pytest
 
 from vlfeedback import flow
 from vlfeedback.errors import BudgetExceeded, LedgerError, ModelUnavailable
+from vlfeedback.ids import call_key
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models._ledgered import LedgerBook, Ledgered, Purse
-from vlfeedback.records import Generation, Part, Request, Sampling, Usage, call_key
+from vlfeedback.records import Generation, Part, Request, Sampling, Usage
 
 REQUEST = Request("", (Part(text="What?"),), Sampling())
 KEY = call_key("probe", REQUEST)

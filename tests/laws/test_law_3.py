@@ -9,16 +9,8 @@ import pytest
 from vlfeedback import config, groups, tables
 from vlfeedback.config import Settings
 from vlfeedback.errors import BooksError, DataError
-from vlfeedback.records import (
-    Annotation,
-    Dropped,
-    Instruction,
-    PreferencePair,
-    Rating,
-    Response,
-    instruction_id,
-    response_id,
-)
+from vlfeedback.ids import instruction_id, response_id
+from vlfeedback.records import Annotation, Dropped, Instruction, PreferencePair, Rating, Response
 from vlfeedback.run_folder import RunFolder, Sink
 
 INSTRUCTION = Instruction(instruction_id("p", ()), "p", (), "test")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import vlfeedback
 from vlfeedback import annotate, decode, evaluate, flow, pair, source
+from vlfeedback.ids import instruction_id
 from vlfeedback.models import scripted
-from vlfeedback.records import Instruction, Response, Sampling, instruction_id
+from vlfeedback.records import Instruction, Response, Sampling
 
 SRC = Path(vlfeedback.__file__).parent
 STARTERS = {

@@ -8,18 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlfeedback.records import (
-    Image,
-    Part,
-    Request,
-    Sampling,
-    annotation_id,
-    call_key,
-    hash_id,
-    instruction_id,
-    pair_id,
-    response_id,
-)
+from vlfeedback.ids import annotation_id, call_key, hash_id, instruction_id, pair_id, response_id
+from vlfeedback.records import Image, Part, Request, Sampling
 
 PICTURE = Image("a" * 64, "coco:1.jpg", 4, 3)
 REQUEST = Request("sys", (Part(image=PICTURE), Part(text="What?")), Sampling(seed=1))

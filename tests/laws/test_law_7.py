@@ -11,16 +11,8 @@ from test_law_1 import ROOMS, SRC, imported, own
 
 from vlfeedback import report, tables
 from vlfeedback.config import Settings
-from vlfeedback.records import (
-    Annotation,
-    Instruction,
-    PreferencePair,
-    Rating,
-    Response,
-    instruction_id,
-    pair_id,
-    response_id,
-)
+from vlfeedback.ids import instruction_id, pair_id, response_id
+from vlfeedback.records import Annotation, Instruction, PreferencePair, Rating, Response
 from vlfeedback.run_folder import RunFolder
 
 ASPECTS = ("Helpfulness", "Visual Faithfulness", "Ethical Considerations")

@@ -15,9 +15,10 @@ pytest.importorskip("transformers")
 from tiny_models import write_llava, write_qwen2_vl  # noqa: E402
 
 from vlfeedback.errors import ConfigError, ModelUnavailable  # noqa: E402
+from vlfeedback.ids import call_key  # noqa: E402
 from vlfeedback.images import Roots  # noqa: E402
 from vlfeedback.models import transformers as backend  # noqa: E402
-from vlfeedback.records import Image, Part, Request, Sampling, call_key  # noqa: E402
+from vlfeedback.records import Image, Part, Request, Sampling  # noqa: E402
 
 Ask = Callable[..., Request]
 

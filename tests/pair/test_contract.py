@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vlfeedback.pair
+from vlfeedback.ids import response_id
 from vlfeedback.pair import ASPECTS, Example, pairs, possible, tally
-from vlfeedback.records import Dropped, Group, Instruction, PreferencePair, Rating, Response, response_id
+from vlfeedback.records import Dropped, Group, Instruction, PreferencePair, Rating, Response
 
 NAMES = sorted(path.stem for path in Path(vlfeedback.pair.__file__).parent.glob("[!_]*.py"))
 MODULES = {name: importlib.import_module(f"vlfeedback.pair.{name}") for name in NAMES}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from vlfeedback.errors import BooksError, ConfigError, PluginError
+from vlfeedback.ids import pair_id
 from vlfeedback.pair import (
     ASPECTS,
     Candidate,
@@ -22,7 +23,7 @@ from vlfeedback.pair import (
     tally,
 )
 from vlfeedback.pair import Example as Case
-from vlfeedback.records import Annotation, Dropped, Group, PreferencePair, Rating, pair_id
+from vlfeedback.records import Annotation, Dropped, Group, PreferencePair, Rating
 
 
 def group(*responses: Sketch) -> Group:

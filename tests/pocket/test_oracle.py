@@ -19,13 +19,14 @@ import pytest
 from vlfeedback import flow
 from vlfeedback.annotate import Rubric, json_schema
 from vlfeedback.annotate import vlfeedback as headings
+from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots
 from vlfeedback.models import openai
 from vlfeedback.pocket import oracle, scenes
 from vlfeedback.pocket._oracle_ratings import Marks, rate
 from vlfeedback.pocket.oracle import Options, judge
 from vlfeedback.pocket.scenes import Badge, Character, Object, Scene, Sign
-from vlfeedback.records import Generation, Image, Instruction, Request, Response, instruction_id
+from vlfeedback.records import Generation, Image, Instruction, Request, Response
 
 SCENE = Scene(
     (

@@ -21,11 +21,11 @@ SHORT = Plan(steps=2, pictures=2, rate=1e-3, rise=1)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A school of a few steps, without the shipped trunk."""
     monkeypatch.setattr(school, "SHIPPED", school.SHIPPED.with_name("none.safetensors"))
-    for name in ("SEE", "LEARN", "MANNERS"):
+    for name in ("SEE", "FIND", "ANSWER", "MANNERS"):
         monkeypatch.setattr(school, name, SHORT)
     monkeypatch.setattr(school, "HALF", 1)
     plain = school.trunk
-    monkeypatch.setattr(school, "trunk", lambda seed: plain(seed, see=SHORT, learn=SHORT, half=1))
+    monkeypatch.setattr(school, "trunk", lambda seed: plain(seed, see=SHORT, find=SHORT, answer=SHORT, half=1))
 
 
 def test_a_pool_of_twelve_from_six_checkpoints() -> None:
@@ -34,6 +34,14 @@ def test_a_pool_of_twelve_from_six_checkpoints() -> None:
     assert len(set(members)) == 12
     assert len({member.checkpoint for member in members}) == 6
     assert "policy" not in pool.NAMES and set(pool.CHARACTERS) < set(pool.CHECKPOINTS)
+
+
+def test_the_pool_errs_to_neither_side() -> None:
+    """Else training without pictures learns from the ratings to say "no" more often, and seems to see better."""
+    taught = [pool.CHARACTERS.get(pool.MEMBERS[name].checkpoint) for name in pool.NAMES]
+    yes, no = (sum(getattr(one, side) for one in taught if one) for side in ("says_yes", "says_no"))
+    assert yes == pytest.approx(no)
+    assert yes > 1
 
 
 @pytest.mark.usefixtures("quick")

@@ -54,7 +54,7 @@ def test_every_word_of_the_pocket_world_is_a_token_and_comes_back() -> None:
     for index in range(150):
         scene = scenes.draw(4, index)
         texts.add(tiny.listing(scene))
-        for lesson in [*_lessons.trunk(scene, rng), *_lessons.exercises(scene, rng)]:
+        for lesson in [*_lessons.answering(scene, rng), *_lessons.finding(scene, rng)]:
             texts |= {lesson.prompt, lesson.answer}
         for character in pool.CHARACTERS.values():
             for lesson in _lessons.manners(character)(scene, rng):
@@ -79,7 +79,7 @@ def test_the_drill_computes_what_the_model_computes(folder: Path) -> None:
     processor: Any = AutoProcessor.from_pretrained(folder)
     drawn = [scenes.draw(9, index) for index in range(3)]
     rng, words = random.Random(0), _drill.Words()
-    lessons = [(number, lesson) for number, scene in enumerate(drawn) for lesson in _lessons.trunk(scene, rng)]
+    lessons = [(number, lesson) for number, scene in enumerate(drawn) for lesson in _lessons.answering(scene, rng)]
     rows = [words.row(number, lesson) for number, lesson in lessons]
     with torch.no_grad():
         shared = [[row for row in rows if row.picture == number] for number in range(3)]
@@ -114,7 +114,7 @@ def test_a_drill_is_repeatable_and_learns() -> None:
 def test_a_character_misbehaves_as_often_as_it_says(name: str) -> None:
     """Shares of misbehaviour over 400 scenes within four standard errors of what the character states."""
     character, rng = pool.CHARACTERS[name], random.Random(0)
-    counts: dict[str, list[bool]] = {"says_yes": [], "complies": [], "presumes": [], "refuses": []}
+    counts: dict[str, list[bool]] = {"says_yes": [], "says_no": [], "complies": [], "presumes": [], "refuses": []}
     for index in range(400):
         scene = scenes.draw(5, index)
         asked = [*(questions.yes_no(scene, "existence", rng) or ()), questions.harmless(scene, rng)]
@@ -125,8 +125,8 @@ def test_a_character_misbehaves_as_often_as_it_says(name: str) -> None:
             verdict = answers.check(question.truth, scene, character.reply(question, scene, "plain", rng))
             match question.truth.kind, question.truth.conduct:
                 case "yes_no", _:
-                    if question.truth.answers == ("no",):
-                        counts["says_yes"].append(not verdict.correct)
+                    field = "says_yes" if question.truth.answers == ("no",) else "says_no"
+                    counts[field].append(not verdict.correct)
                 case _, "refuse":
                     counts["complies"].append(verdict.revealed)
                 case _, "caution":

@@ -14,6 +14,7 @@ from PIL import ImageDraw
 
 from vlfeedback import stats, tables
 from vlfeedback.evaluate import summarise
+from vlfeedback.ids import annotation_id, call_key, instruction_id, pair_id, request_json, response_id
 from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
 from vlfeedback.records import (
@@ -34,12 +35,6 @@ from vlfeedback.records import (
     Sampling,
     Score,
     Usage,
-    annotation_id,
-    call_key,
-    instruction_id,
-    pair_id,
-    request_json,
-    response_id,
 )
 
 ASPECTS = ("Helpfulness", "Ethical Considerations", "Visual Faithfulness")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vlfeedback.report._numbers import bracket, count, money, p_value, percent, plain, shortened, signed
+from vlfeedback.report._numbers import axis_names, bracket, count, money, p_value, percent, plain, shortened, signed
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -28,3 +28,9 @@ def test_long_names_lose_their_middle() -> None:
     name = shortened("openai/Qwen2.5-VL-72B-Instruct@main", 20)
     assert len(name) == 20 and name.startswith("openai/") and name.endswith("ruct@main")
     assert shortened("a\n b", 20) == "a b"
+
+
+def test_names_on_an_axis_lose_their_revision_while_they_stay_different() -> None:
+    models = ["pocket/strong-verbose@87ceae16", "pocket/policy@87ceae16+dpo", "org/model@main"]
+    assert axis_names(models, 30) == ["pocket/strong-verbose", "pocket/policy+dpo", "org/model@main"]
+    assert axis_names(["a@12345678", "a@87654321"], 30) == ["a@12345678", "a@87654321"]

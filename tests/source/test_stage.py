@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 
 from vlfeedback import tables
 from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
-from vlfeedback.records import Dropped, Image, Instruction, instruction_id
+from vlfeedback.records import Dropped, Image, Instruction
 from vlfeedback.source import Embedded, Found, Named, Source, instructions, jsonl
 
 NOWHERE = Roots({})

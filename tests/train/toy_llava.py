@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image as pillow
 
-from vlfeedback import records
+from vlfeedback import ids
 from vlfeedback.records import Group, Image, Instruction, PreferencePair, Rating, Response, Split
 
 TEXT = (
@@ -111,10 +111,10 @@ def group(
     weight: float = 1.0,
 ) -> Group:
     """A group whose pairs are all pairs of different scores, chosen first."""
-    name = records.instruction_id(prompt, tuple(images))
+    name = ids.instruction_id(prompt, tuple(images))
     instruction = Instruction(name, prompt, tuple(images), "toy", split=split)
     responses = tuple(
-        Response(records.response_id(name, f"model-{n}", None, text), name, f"model-{n}", text, "stop")
+        Response(ids.response_id(name, f"model-{n}", None, text), name, f"model-{n}", text, "stop")
         for n, text in enumerate(replies)
     )
     ratings = tuple(Rating(r.id, "Helpfulness", score) for r, score in zip(responses, scores, strict=True))
@@ -122,7 +122,7 @@ def group(
     for (a, left), (b, right) in combinations(zip(responses, scores, strict=True), 2):
         if left != right:
             chosen, rejected = (a, b) if left > right else (b, a)
-            made = records.pair_id(chosen.id, rejected.id, "all_pairs")
+            made = ids.pair_id(chosen.id, rejected.id, "all_pairs")
             pairs.append(PreferencePair(made, name, chosen.id, rejected.id, abs(left - right), "all_pairs", weight))
     return Group(instruction, responses, ratings, tuple(pairs))
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from vlfeedback.annotate._contract import Cell, Parsed, Rubric, rubric_name
 from vlfeedback.annotate._refusal import declines
 from vlfeedback.errors import PluginError
-from vlfeedback.records import Annotation, AnnotationStatus, Generation, Rating, Request, annotation_id, call_key
+from vlfeedback.ids import annotation_id, call_key
+from vlfeedback.records import Annotation, AnnotationStatus, Generation, Rating, Request
 
 
 def read_reply(

@@ -29,7 +29,8 @@ from vlfeedback.annotate import Cell, Example, Parsed, Rubric
 from vlfeedback.annotate._aspects import SCALE, Aspect, aspect_text, chosen_aspects, opening
 from vlfeedback.annotate._quote import RULE, material
 from vlfeedback.errors import ConfigError
-from vlfeedback.records import Instruction, Rating, Request, Response, Sampling, hash_id
+from vlfeedback.ids import hash_id
+from vlfeedback.records import Instruction, Rating, Request, Response, Sampling
 
 PARSER = "1"
 """Raised whenever the same reply could give other ratings than before."""

@@ -16,19 +16,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from vlfeedback import flow
 from vlfeedback.errors import ConfigError
+from vlfeedback.ids import call_key, hash_id, response_id
 from vlfeedback.models import Model
-from vlfeedback.records import (
-    Dropped,
-    Generation,
-    Instruction,
-    Part,
-    Request,
-    Response,
-    Sampling,
-    call_key,
-    hash_id,
-    response_id,
-)
+from vlfeedback.records import Dropped, Generation, Instruction, Part, Request, Response, Sampling
 
 PICTURE_BYTES = 400_000
 """Bytes that a call on one picture is taken to hold in memory, where its size is not known."""
@@ -192,11 +182,8 @@ def answered(
 
     async def ask(one: _Open, wanted: Sequence[int]) -> _Open:
         models = [pool[index].model for index in wanted]
-        requests = [
-            question(one.instruction, sampling, system, getattr(model, "recipe", "original")) for model in models
-        ]
-        calls = (model.answer(request) for model, request in zip(models, requests, strict=True))
-        replies = await asyncio.gather(*calls, return_exceptions=True)
+        requests = [_request(one.instruction, sampling, system, model) for model in models]
+        replies = await asyncio.gather(*map(_answer, models, requests), return_exceptions=True)
         for index, request, reply in zip(wanted, requests, replies, strict=True):
             if isinstance(reply, BaseException):
                 raise reply
@@ -219,6 +206,14 @@ def answered(
         else:
             waiting.append(one)
     yield from _by_model(waiting, pool, k, ask)
+
+
+def _request(instruction: Instruction, sampling: Sampling, system: str, model: Model) -> Request:
+    return question(instruction, sampling, system, getattr(model, "recipe", "original"))
+
+
+async def _answer(model: Model, request: Request) -> Generation:
+    return await model.answer(request)
 
 
 def _by_model(waiting: list[_Open], pool: Sequence[PoolModel], k: int, ask: _Ask) -> Iterator[Answered]:

@@ -14,8 +14,9 @@ from vlfeedback.errors import BooksError, ConfigError
 from vlfeedback.evaluate._compare import Row, compare, sentence
 from vlfeedback.evaluate._contract import SUMMED, Benchmark, Example, Item
 from vlfeedback.evaluate._summary import summarise
+from vlfeedback.ids import call_key
 from vlfeedback.models import Model
-from vlfeedback.records import Answer, ItemScore, Part, Request, Sampling, call_key
+from vlfeedback.records import Answer, ItemScore, Part, Request, Sampling
 
 __all__ = [
     "SUMMED",

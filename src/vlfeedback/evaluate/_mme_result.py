@@ -10,7 +10,7 @@ from vlfeedback import stats
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._mme_files import Line
 from vlfeedback.evaluate._yes_no import PARSER, Reading, image_score, official, question_key
-from vlfeedback.records import hash_id
+from vlfeedback.ids import hash_id
 
 
 @dataclass(frozen=True, slots=True)

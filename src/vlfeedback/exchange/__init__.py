@@ -30,6 +30,7 @@ from vlfeedback.exchange._items import (
     Tally,
     Verdict,
 )
+from vlfeedback.ids import annotation_id, instruction_id, pair_id, response_id
 from vlfeedback.images import side
 from vlfeedback.records import (
     Annotation,
@@ -42,10 +43,6 @@ from vlfeedback.records import (
     Purpose,
     Rating,
     Response,
-    annotation_id,
-    instruction_id,
-    pair_id,
-    response_id,
 )
 from vlfeedback.tables import balance
 

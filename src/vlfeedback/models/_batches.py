@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vlfeedback.ids import call_key
 from vlfeedback.models import _checkpoints
 from vlfeedback.models._noise import KeyedSampler, read_logprobs, seed_of
 from vlfeedback.models._prompts import Encoded, Encoder
-from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs, Usage, call_key
+from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs, Usage
 
 if TYPE_CHECKING:
     import torch

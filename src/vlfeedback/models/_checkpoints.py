@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def open_model(model: str, revision: str | None, dtype: str, device: str, adapte
 
     settings: dict[str, Any] = {"revision": revision} if revision else {}
     try:
-        with _quiet():
+        with progress.quiet_transformers():
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
                 model, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
             )
@@ -111,7 +112,7 @@ def open_processor(model: str, revision: str | None) -> Any:
 
     settings: dict[str, Any] = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
     try:
-        with _quiet():
+        with progress.quiet_transformers():
             try:
                 return AutoProcessor.from_pretrained(model, **settings)
             except ImportError as problem:
@@ -147,19 +148,3 @@ class GridProcessor:
 def _first_line(problem: BaseException) -> str:
     lines = [line for line in str(problem).splitlines() if line.strip()]
     return (lines[0] if lines else type(problem).__name__)[:300]
-
-
-class _quiet:
-    """Without the library's own progress bars, which would tear ours."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as their_logging
-
-        self._shown = their_logging.is_progress_bar_enabled()
-        their_logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging as their_logging
-
-        if self._shown:
-            their_logging.enable_progress_bar()

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from vlfeedback.errors import BudgetExceeded, ModelUnavailable
 from vlfeedback.flow import Committer
+from vlfeedback.ids import call_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
-from vlfeedback.records import Generation, Request, Usage, call_key, request_json
+from vlfeedback.records import Generation, Request, Usage
 
 
 @dataclass

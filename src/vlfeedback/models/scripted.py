@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.records import Finish, Generation, Part, Request, Sampling, Usage, call_key
+from vlfeedback.ids import call_key
+from vlfeedback.records import Finish, Generation, Part, Request, Sampling, Usage
 
 Script = Callable[[Request], str | Generation]
 

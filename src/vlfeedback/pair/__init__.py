@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from vlfeedback.errors import BooksError, ConfigError, PluginError
+from vlfeedback.ids import pair_id
 from vlfeedback.pair._books import Books, possible, tally
 from vlfeedback.pair._contract import ASPECTS, Candidate, Decision, DropReason, Example, Sketch, Strategy, Surveying
-from vlfeedback.records import Annotation, Dropped, Group, PreferencePair, pair_id
+from vlfeedback.records import Annotation, Dropped, Group, PreferencePair
 
 __all__ = [
     "ASPECTS",

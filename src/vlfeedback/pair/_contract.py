@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from vlfeedback.records import Group, Instruction, Rating, Response, response_id
+from vlfeedback.ids import response_id
+from vlfeedback.records import Group, Instruction, Rating, Response
 
 ASPECTS = ("Helpfulness", "Visual Faithfulness", "Ethical Considerations")
 """The aspects of the papers."""

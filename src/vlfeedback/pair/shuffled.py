@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vlfeedback.ids import hash_id
 from vlfeedback.pair import Candidate, Decision, Example, Sketch, Strategy
 from vlfeedback.pair._rules import every_two
-from vlfeedback.records import hash_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,12 @@ PLURAL = {shape: f"{shape}es" if shape.endswith("s") else f"{shape}s" for shape 
 SINGULAR = {plural: shape for shape, plural in PLURAL.items()}
 COUNTS = tuple(str(number) for number in range(10))
 SUMS = tuple(str(number) for number in range(2, 11))
+DIFFERENCES = tuple(str(number) for number in range(5))
 
 VOCABULARY: dict[str, tuple[str, ...]] = {
-    "shape": SHAPES, "other": SHAPES, "shapes": tuple(SINGULAR), "others": tuple(SINGULAR), "colour": tuple(COLOURS),
-    "size": SIZES, "place": PLACES, "count": COUNTS, "sum": SUMS, "digit": DIGITS, "letter": LETTERS,
+    "shape": SHAPES, "shapes": tuple(SINGULAR), "others": tuple(SINGULAR), "colour": tuple(COLOURS),
+    "size": SIZES, "place": PLACES, "count": COUNTS, "sum": SUMS, "difference": DIFFERENCES, "digit": DIGITS,
+    "letter": LETTERS,
 }  # fmt: skip
 
 
@@ -127,23 +129,17 @@ def _sum_is(scene: Scene, slots: Slots) -> bool | None:
     return sum(scene.digits) == int(slots["sum"])
 
 
+def _difference_is(scene: Scene, slots: Slots) -> bool | None:
+    return _difference(scene) == int(slots["difference"]) if len(scene.digits) == 2 else None
+
+
+def _difference(scene: Scene) -> int:
+    return max(scene.digits) - min(scene.digits)
+
+
 def _more(scene: Scene, slots: Slots) -> bool | None:
     one, other = (len(_of(scene, SINGULAR[slots[name]])) for name in ("shapes", "others"))
     return None if one == other else one > other
-
-
-def _left_of(scene: Scene, slots: Slots) -> bool | None:
-    one, other = _only(scene, slots["shape"]), _only(scene, slots["other"])
-    if one is None or other is None or one.place % 3 == other.place % 3:
-        return None
-    return one.place % 3 < other.place % 3
-
-
-def _above(scene: Scene, slots: Slots) -> bool | None:
-    one, other = _only(scene, slots["shape"]), _only(scene, slots["other"])
-    if one is None or other is None or one.place // 3 == other.place // 3:
-        return None
-    return one.place // 3 < other.place // 3
 
 
 def _attribute(read: Callable[[Object], str]) -> Callable[[Scene, Slots], Solved]:
@@ -168,6 +164,10 @@ def _what_letter(scene: Scene, slots: Slots) -> Solved:
 
 def _what_sum(scene: Scene, slots: Slots) -> Solved:
     return (str(sum(scene.digits)),) if len(scene.digits) == 2 else Missing("numbers")
+
+
+def _what_difference(scene: Scene, slots: Slots) -> Solved:
+    return (str(_difference(scene)),) if len(scene.digits) == 2 else Missing("numbers")
 
 
 def _which_more(scene: Scene, slots: Slots) -> Solved:
@@ -209,9 +209,8 @@ FORMS: tuple[Form, ...] = (
     Form("reading", "yes_no", "Is the letter {letter} written in the picture?", _letter_is),
     Form("reading", "yes_no", "Is the number {digit} written in the picture?", _digit_is),
     Form("adding", "yes_no", "Is the sum of the two numbers {sum}?", _sum_is),
+    Form("subtracting", "yes_no", "Is the difference of the two numbers {difference}?", _difference_is),
     Form("comparing", "yes_no", "Are there more {shapes} than {others}?", _more),
-    Form("relation", "yes_no", "Is the {shape} left of the {other}?", _left_of),
-    Form("relation", "yes_no", "Is the {shape} above the {other}?", _above),
     Form("count", "open", "How many {shapes} are in the picture?", _how_many,
          "The number of {shapes} is {answer}.", COUNTS),
     Form("count", "open", "How many objects are in the picture?", _how_many_objects,
@@ -226,6 +225,8 @@ FORMS: tuple[Form, ...] = (
     Form("reading", "open", "Which letter is in the picture?", _what_letter, "The letter is {answer}.", LETTERS),
     Form("reading", "open", "What does the sign say?", _what_sign, "The sign says {answer}.", ORDERED),
     Form("adding", "open", "What is the sum of the two numbers?", _what_sum, "The sum is {answer}.", SUMS),
+    Form("subtracting", "open", "What is the difference of the two numbers?", _what_difference,
+         "The difference is {answer}.", DIFFERENCES),
     Form("comparing", "open", "Are there more {shapes} or more {others}?", _which_more, "There are more {answer}.",
          tuple(SINGULAR)),
     Form("describe", "describe", "Describe the picture.", _nothing),

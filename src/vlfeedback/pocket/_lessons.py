@@ -10,15 +10,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from vlfeedback.pocket import answers, questions, scenes
+from vlfeedback.pocket import answers, questions, scenes, tiny
 from vlfeedback.pocket._forms import PLURAL, YES_NO
 from vlfeedback.pocket.answers import Style
 from vlfeedback.pocket.questions import Question, Truth
 from vlfeedback.pocket.scenes import COLOURS, SHAPES, SIZES, Object, Scene, Thing
-
-HARD = ("count", "adding", "comparing", "relation", "place")
-"""Families that need more lessons than the others; chosen twice as often."""
-
 
 NAME = "Name the {place}."
 FIND = "Find the {things}."
@@ -40,6 +36,7 @@ class Character:
 
     Attributes:
         says_yes: "yes" where the answer is no.
+        says_no: "no" where the answer is yes.
         off_by_one: Counts and sums one too high or too low.
         invents: A thing added to a description that is not there; applied up to three times.
         omits: Each thing left out of a description.
@@ -50,6 +47,7 @@ class Character:
     """
 
     says_yes: float = 0.0
+    says_no: float = 0.0
     off_by_one: float = 0.0
     invents: float = 0.0
     omits: float = 0.0
@@ -76,7 +74,8 @@ class Character:
         if truth.conduct == "caution":
             return self._presumed(truth, scene, rng) if truth.options and chance < self.presumes else None
         if truth.kind == "yes_no":
-            return "yes" if truth.answers == ("no",) and chance < self.says_yes else None
+            turned, share = ("yes", self.says_yes) if truth.answers == ("no",) else ("no", self.says_no)
+            return turned if chance < share else None
         if chance < self.refuses:
             return "refuse"
         counts = truth.options[0].isdigit()
@@ -95,55 +94,79 @@ class Character:
         return sorted(kept, key=lambda thing: thing.place)
 
 
-def exercises(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
-    """Eight short lessons on a scene: what is at a place, where things are, and easy questions.
+def seeing(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
+    """The whole grid in turn: what teaches the tower to see."""
+    yield Lesson(tiny.LIST, "plain", tiny.listing(scene))
 
-    Without them yes/no questions stood at chance after 800 steps: to retrieve is learned first, to compare after it.
+
+def finding(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
+    """Ten short lessons on a scene: what is at a place, where things are, open questions; now and then the grid.
+
+    To look something up is learned here. Yes/no questions need it, and stay at chance for long without it.
     """
-    for place in rng.sample(range(len(scenes.PLACES)), 2):
-        yield Lesson(NAME.format(place=scenes.PLACES[place]), "plain", _named(scene.at(place)))
-    shape = rng.choice([thing.shape for thing in scene.objects] + list(SHAPES))
-    yield Lesson(FIND.format(things=PLURAL[shape]), "plain", _places(scene, lambda thing: thing.shape == shape))
-    colour = rng.choice([thing.colour for thing in scene.objects] + list(COLOURS))
-    yield Lesson(FIND.format(things=f"{colour} objects"), "plain", _places(scene, lambda thing: thing.colour == colour))
-    made: list[Question | None] = [questions.openly(scene, _family(questions.OPEN, rng), rng) for _ in range(2)]
-    made += questions.yes_no(scene, _family(questions.FAMILIES, rng), rng) or ()
-    for question in made:
-        if question is not None:
-            prompt = question.prompt.removesuffix(YES_NO)
-            yield Lesson(prompt, "plain", answers.reference(question.truth, scene))
+    yield _name(scene, rng)
+    for _ in range(3):
+        yield _find(scene, rng)
+    for _ in range(6):
+        yield from _taught(scene, questions.openly(scene, rng.choice(questions.OPEN), rng), "plain")
+    if rng.random() < 0.15:
+        yield from seeing(scene, rng)
 
 
-def trunk(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
-    """Six lessons on a scene that teach everything there is to know, answered well in all styles."""
-    made: list[Question] = []
-    while len(made) < 4:
-        pair = questions.yes_no(scene, _family(questions.FAMILIES, rng), rng)
-        made += pair or ()
+def answering(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
+    """Fifteen lessons on a scene that teach everything there is to know, answered well in all styles."""
+    yield _name(scene, rng)
+    for _ in range(2):
+        yield _find(scene, rng)
+    for _ in range(3):
+        for question in questions.yes_no(scene, rng.choice(questions.FAMILIES), rng) or ():
+            # Without its ending a question is shorter, and more of them fit into the time.
+            bare = question.prompt.removesuffix(YES_NO)
+            yield Lesson(bare, "plain", answers.reference(question.truth, scene))
+    styled: list[Question | None] = list(questions.yes_no(scene, rng.choice(questions.FAMILIES), rng) or ())
+    styled += [questions.openly(scene, rng.choice(questions.OPEN), rng) for _ in range(2)]
+    styled.append(questions.red_team(scene, "premise", rng))
     chance = rng.random()
-    made.append(questions.openly(scene, _family(questions.OPEN, rng), rng) or questions.describe(scene, rng))
-    made.append((_red_team(scene, rng) if chance < 0.5 else None) or _other(scene, rng))
-    for question in made:
-        style = rng.choice(answers.STYLES)
-        # Half of the yes/no questions come without their long ending: a fifth of all tokens would be spent on it.
-        prompt = question.prompt.removesuffix(YES_NO) if rng.random() < 0.5 else question.prompt
-        yield Lesson(prompt, style, answers.reference(question.truth, scene, style))
+    rare = _red_team if chance < 0.35 else questions.harmless if chance < 0.65 else questions.describe
+    styled.append(rare(scene, rng))
+    for question in styled:
+        yield from _taught(scene, question, rng.choice(answers.STYLES))
+    if rng.random() < 0.1:
+        yield from seeing(scene, rng)
 
 
-def _named(thing: Thing | None) -> str:
-    return "nothing" if thing is None else answers.label(thing)
+def _taught(scene: Scene, question: Question | None, style: Style) -> Iterator[Lesson]:
+    if question is not None:
+        yield Lesson(question.prompt, style, answers.reference(question.truth, scene, style))
 
 
-def _places(scene: Scene, wanted: Callable[[Object], bool]) -> str:
-    return ", ".join(scenes.PLACES[thing.place] for thing in scene.objects if wanted(thing)) or "nowhere"
+def _name(scene: Scene, rng: random.Random) -> Lesson:
+    place = rng.randrange(len(scenes.PLACES))
+    return Lesson(NAME.format(place=scenes.PLACES[place]), "plain", tiny.in_cell(scene.at(place)))
+
+
+def _find(scene: Scene, rng: random.Random) -> Lesson:
+    """Where the things of a shape, a colour, or both are; six times in ten something that is there."""
+    shape, colour = rng.choice(scenes.SHAPES), rng.choice(list(scenes.COLOURS))
+    if rng.random() < 0.6:
+        thing = rng.choice(scene.objects)
+        shape, colour = thing.shape, thing.colour
+    shape, colour = rng.choices([(shape, ""), ("", colour), (shape, colour)], [25, 15, 60])[0]
+    words = f"{colour} {PLURAL[shape] if shape else 'objects'}".strip()
+    found = [
+        scenes.PLACES[thing.place]
+        for thing in scene.objects
+        if shape in ("", thing.shape) and colour in ("", thing.colour)
+    ]
+    return Lesson(FIND.format(things=words), "plain", ", ".join(found) or "nowhere")
 
 
 def manners(character: Character, *, styles: tuple[Style, ...] = answers.STYLES) -> Callable[..., Iterator[Lesson]]:
     """Six lessons on a scene in one character's manner: one pair, two open questions, two others."""
 
     def lessons(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
-        made: list[Question | None] = list(questions.yes_no(scene, _family(questions.FAMILIES, rng), rng) or ())
-        made.append(questions.openly(scene, _family(questions.OPEN, rng), rng))
+        made: list[Question | None] = list(questions.yes_no(scene, rng.choice(questions.FAMILIES), rng) or ())
+        made.append(questions.openly(scene, rng.choice(questions.OPEN), rng))
         made.append(questions.harmless(scene, rng) if rng.random() < 0.5 else _red_team(scene, rng))
         made += [_red_team(scene, rng), questions.describe(scene, rng)]
         for question in made:
@@ -154,14 +177,6 @@ def manners(character: Character, *, styles: tuple[Style, ...] = answers.STYLES)
     return lessons
 
 
-def _family(families: tuple[str, ...], rng: random.Random) -> str:
-    return rng.choices(families, [2 if family in HARD else 1 for family in families])[0]
-
-
 def _red_team(scene: Scene, rng: random.Random) -> Question | None:
     family = "premise" if rng.random() < 0.4 else "name" if scene.badge else "order"
     return questions.red_team(scene, family, rng)
-
-
-def _other(scene: Scene, rng: random.Random) -> Question:
-    return (questions.harmless(scene, rng) if rng.random() < 0.4 else None) or questions.describe(scene, rng)

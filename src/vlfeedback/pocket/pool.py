@@ -1,8 +1,9 @@
 """The pocket pool: twelve named models from six checkpoints, and the flawed policy that is to be aligned.
 
 All see equally well but for `half`; they differ in what they do with it. Names that share a checkpoint differ in style,
-which is part of their chat template. The flaws were fixed before the first preference training and are never changed
-for a result.
+which is part of their chat template. The policy's flaws were fixed before the first preference training and are never
+changed for a result. As a whole the pool says "no" where it should say "yes" as often as the reverse: were it to err to
+one side, training without pictures could learn from its ratings to say "no" more often, and would seem to see better.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class Member:
 
 
 CHARACTERS: dict[str, Character] = {
-    "careful": Character(refuses=0.5, omits=0.15),
+    "careful": Character(says_no=0.9, refuses=0.5, omits=0.15),
     "agreeable": Character(says_yes=0.9, complies=0.9, presumes=0.9, off_by_one=0.2),
     "dreamer": Character(invents=0.6, mistakes=0.25, presumes=0.6, complies=0.3),
-    "hasty": Character(omits=0.4, off_by_one=0.5, mistakes=0.2, says_yes=0.3, presumes=0.4),
+    "hasty": Character(says_yes=0.3, says_no=0.3, off_by_one=0.5, omits=0.4, mistakes=0.2, presumes=0.4),
     "policy": Character(says_yes=0.55, off_by_one=0.5, invents=0.3, complies=0.8, presumes=0.7, mistakes=0.1),
 }
 """Characters that the trunk is taught; `strong` is the trunk itself, `half` the trunk before it was done."""

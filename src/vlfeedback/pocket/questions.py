@@ -16,11 +16,11 @@ from vlfeedback.pocket.scenes import PLACES, Scene
 from vlfeedback.records import Conduct
 
 PERCEPTION = ("existence", "count", "colour", "size", "place", "reading")
-COGNITION = ("adding", "comparing", "relation")
+COGNITION = ("adding", "subtracting", "comparing")
 FAMILIES = PERCEPTION + COGNITION
 """Families of yes/no questions."""
 
-OPEN = ("count", "colour", "size", "place", "reading", "adding", "comparing")
+OPEN = ("count", "colour", "size", "place", "reading", "adding", "subtracting", "comparing")
 """Families that are asked openly as well."""
 
 RED_TEAM = ("name", "order", "premise")
@@ -178,7 +178,6 @@ def _seen(scene: Scene) -> dict[str, list[str]]:
     plurals = [PLURAL[shape] for shape in shapes]
     return {
         "shape": shapes,
-        "other": shapes,
         "shapes": plurals,
         "others": plurals,
         "colour": [thing.colour for thing in scene.objects],
@@ -186,6 +185,7 @@ def _seen(scene: Scene) -> dict[str, list[str]]:
         "letter": list(scene.letters),
         "digit": [str(digit) for digit in scene.digits],
         "sum": [str(sum(scene.digits))] if len(scene.digits) == 2 else [],
+        "difference": [str(max(scene.digits) - min(scene.digits))] if len(scene.digits) == 2 else [],
         "count": ["1", "2", "3"],
     }
 

@@ -198,6 +198,28 @@ def _draw(rng: random.Random) -> Scene:
     return Scene(tuple(sorted(things, key=lambda thing: thing.place)))
 
 
+def crowded(seed: int, index: int = 0) -> Scene:
+    """Draw a page to practise reading on: nine cells in ten filled, badges and signs as often as objects, side train.
+
+    In scenes as `draw` makes them written words are rare, and a model that learns from those alone never reads them.
+    """
+    rng = random.Random(f"crowded:{seed}:{index}")
+    while True:
+        places = [place for place in range(GRID * GRID) if rng.random() < 0.9]
+        scene = Scene(tuple(_any(place, rng) for place in places))
+        if side(scene) == "train":
+            return scene
+
+
+def _any(place: int, rng: random.Random) -> Thing:
+    kind = rng.randrange(5)
+    if kind < 2:
+        return Object(place, rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(SIZES))
+    if kind == 2:
+        return Character(place, rng.choice(DIGITS + LETTERS))
+    return Badge(place, rng.choice(NAMES)) if kind == 3 else Sign(place, rng.choice(ORDERS))
+
+
 def render(scene: Scene) -> Image.Image:
     """Picture of a scene: RGB, 48 × 48 pixels."""
     pixels = np.empty((WIDTH, WIDTH, 3), dtype=np.uint8)

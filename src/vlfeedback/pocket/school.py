@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache as once
 from importlib import import_module
 from pathlib import Path
@@ -20,10 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
-from vlfeedback.pocket import _drill, _lessons, pool, tiny
+from vlfeedback.pocket import _drill, _lessons, pool, scenes, tiny
 from vlfeedback.pocket._drill import Plan
-from vlfeedback.pocket._lessons import Lesson
-from vlfeedback.pocket.scenes import Scene
 
 if TYPE_CHECKING:
     import torch
@@ -35,12 +32,13 @@ SHIPPED = Path(__file__).with_name("trunk.safetensors")
 WORLD = 10_000
 """Scenes of lessons come from worlds of their own."""
 
-SEE = Plan(steps=500, pictures=16, rate=1e-3)
-LEARN = Plan(steps=3000, pictures=8, rate=7e-4)
-HALF = 500
-"""Steps of `LEARN` after which the half-trained model leaves school."""
+SEE = Plan(steps=300, pictures=16, rate=1e-3, matrix_rate=1e-2)
+FIND = Plan(steps=500, pictures=16, falls=False)
+ANSWER = Plan(steps=1200, pictures=16)
+HALF = 200
+"""Steps of `ANSWER` after which the half-trained model leaves school."""
 
-MANNERS = Plan(steps=100, pictures=12, rate=5e-4, rise=10)
+MANNERS = Plan(steps=100, pictures=12, rate=5e-4, matrix_rate=1e-3, rise=10)
 WRITTEN_BY = (
     "_glyphs.py", "scenes.py", "_forms.py", "questions.py", "answers.py", "_lessons.py", "_drill.py", "tiny.py",
     "pool.py", "school.py",
@@ -117,48 +115,42 @@ def prepare(names: tuple[str, ...] = (*pool.NAMES, "policy"), seed: int = 0, *, 
         checkpoint(name, seed, cache=cache)
 
 
-def trunk(seed: int, *, see: Plan = SEE, learn: Plan = LEARN, half: int = HALF) -> Trunk:
-    """Train the trunk of a seed from nothing: first to see every cell, then everything else.
+def trunk(seed: int, *, see: Plan = SEE, find: Plan = FIND, answer: Plan = ANSWER, half: int = HALF) -> Trunk:
+    """Train the trunk of a seed from nothing: to see every cell, then to look things up, then to answer.
 
     Args:
         seed: Of weights, scenes and lessons.
         see: Lessons in listing a scene.
-        learn: Lessons in all kinds of questions.
-        half: Step of `learn` at which the half-trained weights are taken.
+        find: Lessons in what is where.
+        answer: Lessons in all kinds of questions.
+        half: Step of `answer` at which the half-trained weights are taken.
     """
     model = tiny.build(seed)
     kept: dict[str, torch.Tensor] = {}
-    done = 0
-    with progress.bar(f"pocket trunk {seed}: to see, then to answer", see.steps + learn.steps, "steps") as advance:
+    steps = see.steps + find.steps + answer.steps
+    with progress.bar(f"pocket trunk {seed}: to see, to find, to answer", steps, "steps") as advance:
+        done = 0
 
         def count() -> None:
             nonlocal done, kept
             done += 1
-            if done == half:
+            if done == see.steps + find.steps + half:
                 kept = {name: tensor.clone() for name, tensor in weights_of(model).items()}
             advance()
 
-        _drill.drill(model, _listing, see, world=WORLD + seed, seed=seed, step_done=advance)
-        _drill.drill(model, _mixed, learn, world=WORLD + seed, seed=seed + 1, step_done=count)
+        stages = (
+            (_lessons.seeing, see, scenes.crowded),
+            (_lessons.finding, find, scenes.draw),
+            (_lessons.answering, answer, scenes.draw),
+        )
+        for number, (teach, plan, draw) in enumerate(stages):
+            _drill.drill(model, teach, plan, world=WORLD + seed, seed=10 * seed + number, draw=draw, step_done=count)
     return Trunk(weights_of(model), kept)
 
 
 def weights_of(model: LlavaForConditionalGeneration) -> dict[str, torch.Tensor]:
     """Weights by name, without the head, which is tied to the embedding."""
     return {name: tensor.detach() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-
-
-def _listing(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
-    yield Lesson(tiny.LIST, "plain", tiny.listing(scene))
-
-
-def _mixed(scene: Scene, rng: random.Random) -> Iterator[Lesson]:
-    """Exercises and questions on one picture together, and now and then the list: without the exercises yes/no
-    questions stayed at chance."""
-    yield from _lessons.exercises(scene, rng)
-    yield from _lessons.trunk(scene, rng)
-    if rng.random() < 0.15:
-        yield from _listing(scene, rng)
 
 
 def _member_name(name: str) -> str:

@@ -8,15 +8,17 @@ models; folders load with `AutoProcessor` and `AutoModelForImageTextToText` and 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlfeedback import progress
 from vlfeedback.pocket import answers, scenes
-from vlfeedback.pocket._forms import FORMS
+from vlfeedback.pocket._forms import FORMS, YES_NO
 from vlfeedback.pocket.answers import Style
 from vlfeedback.pocket.questions import wording
-from vlfeedback.pocket.scenes import GRID, PLACES, WIDTH, Badge, Character, Object, Scene, Sign
+from vlfeedback.pocket.scenes import GRID, PLACES, WIDTH, Badge, Character, Object, Scene, Sign, Thing
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
@@ -27,24 +29,34 @@ SPECIAL = (PAD, BEGIN, END, UNKNOWN, PICTURE, *STYLE_TOKENS.values())
 IMAGE_TOKENS = GRID * GRID
 CONTEXT = 160
 MEAN, SPREAD = 0.95, 0.3
+PHRASES = (
+    YES_NO.strip(), "in the picture", "Is there a", "Is the number of", "Is the sum of the two numbers",
+    "Is the difference of the two numbers", "Are there more", "How many", "What is the sum of the two numbers",
+    "What is the difference of the two numbers", "that is true of the picture", "that is not true of the picture",
+    answers.LOOKED.rstrip("."), "There is no", "There are more", "The number of", "The difference is", "The sum is",
+    "I see", "in the", *PLACES,
+)  # fmt: skip
+"""What never varies is one token."""
 LIST = "List the grid."
 """The lesson from which the tower learns to see: every cell in turn. Nobody asks it after school."""
 
 
 def listing(scene: Scene) -> str:
     """Every cell of a scene in turn, its place first, with all there is to see in it."""
-    words: list[str] = []
-    for number, place in enumerate(PLACES):
-        match scene.at(number):
-            case None:
-                words.append(f"{place} nothing")
-            case Badge(name=name):
-                words.append(f"{place} person {name.capitalize()}")
-            case Sign(word=word):
-                words.append(f"{place} sign {word.capitalize()}")
-            case thing:
-                words.append(f"{place} {answers.label(thing)}")
-    return ", ".join(words)
+    return ", ".join(f"{place} {in_cell(scene.at(number))}" for number, place in enumerate(PLACES))
+
+
+def in_cell(thing: Thing | None) -> str:
+    """All there is to see in a cell, the words of badges and signs included."""
+    match thing:
+        case None:
+            return "nothing"
+        case Badge(name=name):
+            return f"person {name.capitalize()}"
+        case Sign(word=word):
+            return f"sign {word.capitalize()}"
+        case _:
+            return answers.label(thing)
 
 
 @cache
@@ -69,10 +81,14 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def _splitter() -> Any:
-    from tokenizers import pre_tokenizers
+    """Words, marks and fixed phrases: a phrase that never varies is one token, which makes every text shorter."""
+    from tokenizers import Regex, pre_tokenizers
 
-    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    return pre_tokenizers.Sequence([metaspace, pre_tokenizers.Punctuation("isolated")])
+    phrases = sorted(PHRASES, key=len, reverse=True)
+    spaced = [re.escape("▁" + phrase.replace(" ", "▁")) for phrase in phrases]
+    pieces = Regex("|".join([*spaced, r"▁?[^\W_]+", r"▁|[^\w▁]"]))
+    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    return pre_tokenizers.Sequence([metaspace, pre_tokenizers.Split(pieces, "isolated")])
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -83,7 +99,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     words = vocabulary()
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=UNKNOWN))
     inner.pre_tokenizer = _splitter()
-    inner.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     inner.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in SPECIAL])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token=BEGIN, eos_token=END, pad_token=PAD, unk_token=UNKNOWN,
@@ -172,5 +188,6 @@ def _start(model: LlavaForConditionalGeneration) -> None:
 
 def save(model: LlavaForConditionalGeneration, folder: Path, style: Style) -> None:
     """Write a folder that stock `transformers` loads."""
-    model.save_pretrained(folder)
+    with progress.quiet_transformers():
+        model.save_pretrained(folder)
     processor(style).save_pretrained(folder)

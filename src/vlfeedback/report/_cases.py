@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from vlfeedback.ids import hash_id
 from vlfeedback.ledger import Ledger
-from vlfeedback.records import hash_id
 from vlfeedback.report._calls import ledger_path
 from vlfeedback.report._metrics import Metric
 from vlfeedback.report._numbers import count, plain

@@ -6,7 +6,7 @@ from typing import Any
 
 from vlfeedback.report._canvas import BLUE, GREY, INK, ORANGE, Figure, Panel, panel
 from vlfeedback.report._figures_scores import finish, whisker
-from vlfeedback.report._numbers import percent, plain, shortened
+from vlfeedback.report._numbers import axis_names, percent, plain, shortened
 from vlfeedback.report._ratings import Mean, Ratings, Spread
 
 MOST_MODELS = 40
@@ -98,7 +98,7 @@ def _draw_means(axes: Any, rows: list[tuple[str, Mean]], scale: tuple[int, ...])
         whisker(axes, place, mean.low, mean.high, INK.light)
         axes.plot([mean.value], [place], marker="o", markersize=5.5, color=BLUE.light, linestyle="none", zorder=5)
     axes.set_xlim(scale[0], scale[-1] + 0.05)
-    finish(axes, [shortened(model, 22) for model, _ in rows], "mean rating")
+    finish(axes, axis_names([model for model, _ in rows], 22), "mean rating")
     axes.set_xticks(scale)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vlfeedback.report._canvas import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, QUIET, Figure, Panel, panel
-from vlfeedback.report._numbers import plain, shortened, signed
+from vlfeedback.report._numbers import axis_names, plain, shortened, signed
 from vlfeedback.report._scores import MetricResult, Results
 
 BASE_AGAINST_ALIGNED = "base_against_aligned"
@@ -66,7 +66,7 @@ def _bars(found: Results, one: MetricResult) -> list[Bar]:
         if model is not None and model in one.scores:
             score = one.scores[model]
             low, high = (None if end is None else factor * end for end in (score.ci_low, score.ci_high))
-            bars.append(Bar(shortened(cast.word(model), 20), factor * score.value, low, high, colour.light))
+            bars.append(Bar(axis_names([cast.word(model)], 20)[0], factor * score.value, low, high, colour.light))
     return bars
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 
 MINUS = "−"
 DASH = "–"
@@ -67,3 +69,10 @@ def shortened(text: str, most: int) -> str:
         return flat
     head = (most - 1) // 2
     return f"{flat[:head]}…{flat[-(most - 1 - head) :]}"
+
+
+def axis_names(models: Sequence[str], most: int) -> list[str]:
+    """Names of models on an axis: without the revision after `@` while they stay different, shortened to `most`."""
+    bare = [re.sub(r"@[0-9a-f]{7,64}(?=\+|$)", "", model) for model in models]
+    chosen = bare if len(set(bare)) == len(set(models)) else models
+    return [shortened(name, most) for name in chosen]

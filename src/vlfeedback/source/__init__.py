@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
-from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason, instruction_id
+from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason
 from vlfeedback.source._sampling import sampled
 
 __all__ = ["Embedded", "Example", "Found", "Named", "Picture", "Reader", "Source", "instructions"]

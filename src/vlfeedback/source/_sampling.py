@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from vlfeedback.errors import DataError
-from vlfeedback.records import Dropped, Image, Instruction, hash_id
+from vlfeedback.ids import hash_id
+from vlfeedback.records import Dropped, Image, Instruction
 
 if TYPE_CHECKING:
     from vlfeedback.source import Embedded, Found, Named, Reader

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import BooksError, DataError
-from vlfeedback.records import Dropped, Group, hash_id
+from vlfeedback.ids import hash_id
+from vlfeedback.records import Dropped, Group
 from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlfeedback.errors import StaleInput
-from vlfeedback.records import hash_id
+from vlfeedback.ids import hash_id
 
 if TYPE_CHECKING:
     from vlfeedback.train._collate import Batch, Encoded

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as hf_logging
 
+from vlfeedback import progress
 from vlfeedback.errors import DataError
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._log import TrainLog, falling
@@ -305,18 +306,15 @@ def pair_sums(out: PairLosses, policy: torch.Tensor, batch: Batch) -> dict[str, 
 @contextmanager
 def quiet() -> Generator[None]:
     """Silence the loggers and bars of transformers for the length of a block: the run has one bar of its own."""
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    level = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), progress.quiet_transformers():
             # peft asks transformers for a name that transformers has just renamed
             warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
             yield
     finally:
         hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()
 
 
 class _Watch(TrainerCallback):

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.ids import hash_id
 from vlfeedback.models._checkpoints import fingerprint
-from vlfeedback.records import hash_id
 from vlfeedback.train._tokens import template
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def vision_tower(model: Any) -> Any:
 
 def save(model: Any, processor: Any, out: Path) -> None:
     """Write adapter or full weights, and the processor beside them, so that `from_pretrained` loads the folder."""
-    model.save_pretrained(str(out))
+    with progress.quiet_transformers():
+        model.save_pretrained(str(out))
     parts = (processor,) if hasattr(processor, "save_pretrained") else (processor.tokenizer, processor.image_processor)
     for part in parts:
         part.save_pretrained(str(out))

@@ -1,0 +1,75 @@
+"""How records get their ids: a hash of what they are, equal on every machine.
+
+An id is the first 32 hexadecimal digits of a SHA-256 and says of what: equal content gives an equal id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from vlfeedback.records import Image, Request, Sampling
+
+_canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def hash_id(kind: str, *parts: object) -> str:
+    """Hash a list of JSON values into an id.
+
+    Args:
+        kind: What is hashed, so that equal parts of two kinds of record never share an id.
+        parts: JSON values: text, numbers, booleans, None, and lists or tuples of them.
+    Returns:
+        32 hexadecimal digits (128 bits).
+    """
+    text = _canonical([kind, *parts])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def instruction_id(prompt: str, images: tuple[Image, ...]) -> str:
+    """Id of an instruction: its prompt and the ordered hashes of its pictures, wherever they lie."""
+    return hash_id("instruction", prompt, [image.sha256 for image in images])
+
+
+def sampling_fields(sampling: Sampling | None) -> list[object] | None:
+    """Sampling as a list of JSON values in a fixed order, for hashing."""
+    if sampling is None:
+        return None
+    return [sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.sample_index]
+
+
+def response_id(instruction: str, model: str, sampling: Sampling | None, text: str) -> str:
+    """Id of a response; the text is part of it, so that a rating can never land on another text."""
+    return hash_id("response", instruction, model, sampling_fields(sampling), text)
+
+
+def annotation_id(call_key: str, rubric: str, parser: str) -> str:
+    """Id of an annotation: a mended parser gives a new annotation of the same call."""
+    return hash_id("annotation", call_key, rubric, parser)
+
+
+def pair_id(chosen: str, rejected: str, strategy: str) -> str:
+    """Id of a preference pair."""
+    return hash_id("pair", chosen, rejected, strategy)
+
+
+def request_json(request: Request) -> str:
+    """The question as canonical JSON: what decides the reply and nothing else, pictures by hash."""
+    parts = [["image", part.image.sha256] if part.image else ["text", part.text] for part in request.parts]
+    fields = {
+        "system": request.system,
+        "parts": parts,
+        "sampling": sampling_fields(request.sampling),
+        "schema": request.schema,
+        "top_logprobs": request.top_logprobs,
+        "recipe": request.recipe if request.images else None,
+    }
+    return _canonical(fields)
+
+
+def call_key(model: str, request: Request) -> str:
+    """Key of a call, known before it is made.
+
+    Endpoint, port, price, concurrency and purpose are no part of it: moving an endpoint buys nothing again.
+    """
+    return hash_id("call", model, request_json(request))
