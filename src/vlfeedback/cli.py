@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from vlfeedback import __version__
-from vlfeedback.errors import VLFeedbackError
+from vlfeedback.errors import Stopped, VLFeedbackError
 
 app = typer.Typer(
     name="vlfeedback",
@@ -251,7 +251,7 @@ def main() -> NoReturn:
     try:
         code = app(standalone_mode=False) or 0  # outside of standalone mode, an Exit's code is returned
     except VLFeedbackError as error:
-        _tell(f"error: {error}")
+        _tell(f"{error}" if isinstance(error, Stopped) else f"error: {error}")
         code = error.exit_code
     except Exception as error:
         code = _usage_error(error)

@@ -11,7 +11,8 @@
     ├── RunLocked            another command is writing this run folder              exit 1
     ├── ModelUnavailable     an endpoint or checkpoint cannot be used at all         exit 1
     ├── BudgetExceeded       the next call could cost more than is left              exit 1
-    └── NotBuiltYet          the part is planned but not there                       exit 2
+    ├── NotBuiltYet          the part is planned but not there                       exit 2
+    └── Stopped              the user asked to stop before anything was changed      exit 130
 
 Every message says what is wrong, where, and what to do next.
 """
@@ -85,3 +86,9 @@ class NotBuiltYet(VLFeedbackError):
     """A part of the design that this version does not have."""
 
     exit_code = 2
+
+
+class Stopped(VLFeedbackError):
+    """The user asked to stop, and nothing was changed."""
+
+    exit_code = 130

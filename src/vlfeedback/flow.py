@@ -34,6 +34,42 @@ def interrupted() -> bool:
     return _interrupted.is_set()
 
 
+def stop_if_interrupted() -> None:
+    """For long computing, between two steps of it.
+
+    Raises:
+        KeyboardInterrupt: the user has asked to stop.
+    """
+    if interrupted():
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Generator[None]:
+    """For computing that buys nothing and leaves nothing half made: the first Ctrl-C raises KeyboardInterrupt in it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    with _handling(on_signal):
+        stop_if_interrupted()
+        yield
+
+
+@contextlib.contextmanager
+def _handling(on_signal: Callable[[int, Any], None]) -> Generator[None]:
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -50,16 +86,15 @@ def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Gene
             os._exit(130)
         _interrupted.set()
         (announce or _to_stderr)(
-            "Stopping: calls in flight are finished and kept. Press Ctrl-C again to leave at once."
+            "Stopping: what is under way is finished and kept. Press Ctrl-C again to leave at once."
         )
 
     _interrupted.clear()
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with _handling(on_signal):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _interrupted.clear()  # the next run of this process has not been asked to stop
 
 
 class _Loop:

@@ -86,7 +86,11 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
         for step in _steps(wanted):
             if flow.interrupted():
                 break
-            outcomes.extend(step(run, reach))
+            try:
+                outcomes.extend(step(run, reach))
+            except KeyboardInterrupt:  # a room that had nothing to finish; what it computed so far lies in its files
+                if not flow.interrupted():
+                    raise
         counted, spent = reach.counters, reach.book.ledger.spent()
         stopped = flow.interrupted()
     return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped)

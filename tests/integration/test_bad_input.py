@@ -16,7 +16,7 @@ import world
 from PIL import Image
 from servers import Server, serve
 
-from vlfeedback import cli, tables
+from vlfeedback import cli, flow, tables
 from vlfeedback.records import Annotation, Dropped, Instruction
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -278,3 +278,18 @@ def test_a_zip_that_climbs_out_is_refused(
     assert code == 1
     assert "refused_path" in capsys.readouterr().err or not list(out.rglob("*.jpg"))
     assert not (tmp_path.parent / "evil.jpg").exists() and not (tmp_path / "evil.jpg").exists()
+
+
+def test_an_interrupted_import_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rating = {aspect: {"Rating": "3", "Rationale": ""} for aspect in ("Helpfulness", "Visual Faithfulness")}
+    row = {"id": "1", "prompt": "p", "models": ["m"], "completions": [{"annotations": rating, "model": "m"}]}
+    (tmp_path / "data.jsonl").write_text(json.dumps(row))
+    out = tmp_path / "run"
+    order = ("import", "vlfeedback", tmp_path / "data.jsonl", "--no-hash-images", "--out", out)
+    with monkeypatch.context() as patched:
+        patched.setattr(flow, "interrupted", lambda: True)
+        assert command(monkeypatch, *order) == 130
+    assert "Run the same command again" in capsys.readouterr().err
+    assert not list(out.rglob("*.parquet"))

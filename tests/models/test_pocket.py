@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vlfeedback import flow
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots
 from vlfeedback.models import pocket
@@ -52,6 +54,16 @@ def test_it_answers_with_words_and_no_control_tokens(tmp_path: Path, school_of_o
 def test_an_unknown_pupil_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="agreeable"):
         pocket.load(model="stong", roots=Roots({"run": tmp_path}))
+
+
+def test_ctrl_c_leaves_school_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def checkpoint(*given: object, **named: object) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("school goes on for minutes")
+
+    monkeypatch.setattr(school, "checkpoint", checkpoint)
+    with flow.draining_on_interrupt(lambda text: None), pytest.raises(KeyboardInterrupt):
+        pocket.load(model="strong", roots=Roots({"run": tmp_path}))
 
 
 def test_options_are_annotated_and_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -16,8 +17,9 @@ import torch
 import toy_llava
 from safetensors.torch import load_file
 
+from vlfeedback import flow
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
-from vlfeedback.train import Lora, Recipe, TrainResult, train
+from vlfeedback.train import Lora, Recipe, TrainResult, _trainer, train
 from vlfeedback.train._log import TrainLog, falling, read_log
 from vlfeedback.train.anchored import load as anchored
 from vlfeedback.train.best_response import load as best_response
@@ -198,6 +200,41 @@ def test_killed_and_resumed_gives_the_same_bytes(
         assert left == right, name
     logs = [(tmp_path / name / "train_log.jsonl").read_text() for name in ("straight", "killed")]
     assert logs[0] == logs[1]
+
+
+def test_an_interrupt_saves_the_step_and_stops(
+    recipe: Make, colours: toy_llava.Colours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in step 5 of 20: no later step is made, and the next run starts at step 5 and ends with equal bytes."""
+    groups, settings = toy_llava.groups(colours, 10), recipe(epochs=4, tokens_per_batch=300)
+    train(groups, settings, roots=colours, out=tmp_path / "straight", objective=sigmoid())
+    ended: list[int] = []
+    plain: Any = _trainer._Watch.on_step_end
+
+    def on_step_end(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        ended.append(state.global_step)
+        if state.global_step == 5:
+            signal.raise_signal(signal.SIGINT)
+        plain(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(_trainer._Watch, "on_step_end", on_step_end)
+        with flow.draining_on_interrupt(lambda text: None):
+            train(groups, settings, roots=colours, out=tmp_path / "stopped", objective=sigmoid())
+    assert ended == [1, 2, 3, 4, 5]
+    resumed = train(groups, settings, roots=colours, out=tmp_path / "stopped", objective=sigmoid())
+    assert resumed.resumed_from == 5
+    assert same(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_an_interrupt_before_the_first_step_computes_no_further(
+    recipe: Make, colours: toy_llava.Colours, tmp_path: Path
+) -> None:
+    groups = toy_llava.groups(colours, 10)
+    with pytest.raises(KeyboardInterrupt), flow.draining_on_interrupt(lambda text: None):
+        signal.raise_signal(signal.SIGINT)
+        train(groups, recipe(epochs=1), roots=colours, out=tmp_path / "c", objective=sigmoid())
+    assert not (tmp_path / "c" / "reference.jsonl").exists()
 
 
 def test_a_checkpoint_cut_off_by_the_kill_is_not_used(recipe: Make, colours: toy_llava.Colours, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from vlfeedback import config, flow, progress, registry, tables
 from vlfeedback.commands._terminal import table
 from vlfeedback.config import Settings
-from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.errors import ConfigError, DataError, Stopped
 from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, Tally
 from vlfeedback.ledger import Ledger
 from vlfeedback.records import Annotation, Dropped, Instruction, PreferencePair, Response
@@ -183,7 +183,7 @@ def _writers(out: Path, importer: Importer) -> dict[type[Record], tables.Writer]
 def _refuse_nothing(path: Path, books: Books, reasons: Counter[str]) -> None:
     """An import that keeps nothing is a mistake of the caller or of the file, never a result."""
     if flow.interrupted():
-        raise DataError(f"the import of {path} was interrupted; nothing was changed. Run the same command again.")
+        raise Stopped(f"Stopped; nothing was changed. Run the same command again to import {path}.")
     if not books.instructions:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "it has no rows"
         raise DataError(f"none of the {books.rows:,} rows of {path} can be used ({counts}). Is it the right format?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vlfeedback import flow
 from vlfeedback.images import Roots
 from vlfeedback.models import transformers
 from vlfeedback.models.transformers import TransformersModel
@@ -23,7 +24,8 @@ def load(*, model: str, roots: Roots, seed: int = 0, batch: int = 128, cache: st
         ConfigError: there is no such model.
         ModelUnavailable: torch is not installed or the cache cannot be written.
     """
-    folder = school.checkpoint(model, seed, cache=Path(cache) if cache else None)
+    with flow.leaving_at_once():
+        folder = school.checkpoint(model, seed, cache=Path(cache) if cache else None)
     return transformers.load(
         model=str(folder), roots=roots, identity=school.identity(model, seed), batch=batch, device="cpu"
     )

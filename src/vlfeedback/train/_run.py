@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import set_seed
 
+from vlfeedback import flow
 from vlfeedback.errors import ConfigError, NotBuiltYet
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
@@ -137,6 +138,7 @@ def encode_all(groups: Sequence[Group], encoder: Encoder, objective: Objective) 
     dropped: list[Dropped] = []
     with bar("reading pictures", len(groups), "groups") as advance:
         for group in groups:
+            flow.stop_if_interrupted()
             for item in encoder.encode(group, bare=objective.per == "token"):
                 if isinstance(item, Dropped):
                     dropped.append(item)
@@ -171,6 +173,7 @@ def reference(
     order = sorted(missing, key=lambda i: (widths[i], i))
     with bar("reference log-probabilities", len(missing), "groups") as advance:
         for batch in pack(order, rows, widths, budget):
+            flow.stop_if_interrupted()
             members = [groups[i] for i in batch]
             file.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
             advance(len(batch))
@@ -335,6 +338,8 @@ def _train(
             advance=advance,
         )
         trainer.train(resume_from_checkpoint=str(newest[1]) if newest[1] is not None else None)
+        if trainer.state.global_step < plan.steps:
+            flow.stop_if_interrupted()
     return trainer, newest[0]
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging as hf_logging
 
-from vlfeedback import progress
+from vlfeedback import flow, progress
 from vlfeedback.errors import DataError
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._log import TrainLog, falling
@@ -318,7 +318,7 @@ def quiet() -> Generator[None]:
 
 
 class _Watch(TrainerCallback):
-    """Stops on broken gradients, asks for evaluation after each epoch, and moves the bar."""
+    """Stops on broken gradients and, saved, on Ctrl-C; asks for evaluation after each epoch; moves the bar."""
 
     def __init__(self, epoch_ends: Sequence[int], note: Callable[[], str], advance: Callable[..., None]) -> None:
         self._epoch_ends, self._note, self._advance = frozenset(epoch_ends), note, advance
@@ -331,6 +331,8 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._advance(1, self._note())
         control.should_evaluate = state.global_step in self._epoch_ends
+        if flow.interrupted():
+            control.should_save = control.should_training_stop = True
 
 
 def _means(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:

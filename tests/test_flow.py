@@ -1,0 +1,36 @@
+"""Ctrl-C: what is paid for is drained, what is only computed is left at once or saved."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from vlfeedback import flow
+
+
+def test_the_first_interrupt_is_a_wish_and_the_next_run_does_not_inherit_it() -> None:
+    said: list[str] = []
+    with flow.draining_on_interrupt(said.append):
+        flow.stop_if_interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert flow.interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            flow.stop_if_interrupted()
+    assert len(said) == 1 and "again" in said[0]
+    assert not flow.interrupted()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_computing_that_buys_nothing_is_left_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with flow.draining_on_interrupt(lambda text: None):
+        draining = signal.getsignal(number)
+        with pytest.raises(KeyboardInterrupt), flow.leaving_at_once():
+            signal.raise_signal(number)
+            raise AssertionError("the signal must leave the block")
+        assert flow.interrupted(), "what comes after is told as well"
+        assert signal.getsignal(number) == draining
+        with pytest.raises(KeyboardInterrupt), flow.leaving_at_once():
+            raise AssertionError("nothing more is begun")
+    assert signal.getsignal(number) == before
