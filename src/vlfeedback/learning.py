@@ -148,7 +148,7 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
         return [Outcome("evaluate", found.rows, 0, reused=True)]
     answers: list[Answer] = []
     scored: list[ItemScore] = []
-    scores: list[Score] = []
+    per_model: list[tuple[Benchmark, list[ItemScore]]] = []
     for benchmark in benchmarks:
         items = list(benchmark.items())
         for one in asked:
@@ -158,10 +158,12 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
             answers += mine
             found = evaluate_room.item_scores(benchmark, items, mine)
             scored += found
-            scores += benchmark.summarise(found)
+            per_model.append((benchmark, found))
     close(one.model for one in asked)
+    # Written before anything is summed up: a benchmark that refuses a sum leaves its answers to look at.
     tables.write(run.table("answers"), Answer, answers, room="evaluate", inputs=inputs)
     tables.write(run.table("item_scores"), ItemScore, scored, room="evaluate", inputs=inputs)
+    scores: list[Score] = [score for benchmark, found in per_model for score in benchmark.summarise(found)]
     _write_comparisons(run.path / "comparisons.json", asked, scored)
     tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs)
     return [Outcome("evaluate", len(scores), 0)]

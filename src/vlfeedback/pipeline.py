@@ -7,6 +7,7 @@ and annotate overlap, because judging starts when an instruction's responses are
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,6 +40,10 @@ class Outcome(NamedTuple):
     dropped: int
     reused: bool = False
     complete: bool = True
+
+
+ODD = 3
+"""Oddities of the ratings that are told one by one."""
 
 
 class Finished(NamedTuple):
@@ -287,7 +292,19 @@ def _annotating(
         tables.balance("annotate", total, annotations=sink.kept, dropped=sink.gone)
     complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
     sink.close(inputs(), complete=complete)
+    if complete:
+        _say_what_is_odd(run)
     return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=complete)]
+
+
+def _say_what_is_odd(run: RunFolder) -> None:
+    """Ratings that look as if they came from something other than looking, before anything is trained on them."""
+    models = {response.id: response.model for response in tables.read(run.table("responses"), Response)}
+    found = annotate.alarms(tables.read(run.table("annotations"), Annotation), models)
+    for alarm in found[:ODD]:
+        print(f"worth a look: {alarm}", file=sys.stderr, flush=True)
+    if len(found) > ODD:
+        print(f"worth a look: {len(found) - ODD} more", file=sys.stderr, flush=True)
 
 
 def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[Annotation | Dropped]:

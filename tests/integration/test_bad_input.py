@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import servers
 import world
 from PIL import Image
 from servers import Server, serve
@@ -238,6 +240,21 @@ def test_judge_nonsense_is_no_rating(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(rating.score is None for one in found for rating in one.ratings)
     gone = list(tables.read(run / "dropped" / "pair.parquet", Dropped))
     assert {one.reason for one in gone} <= {"incomplete", "identical"} and len(gone) == 12
+
+
+def test_a_judge_that_does_not_look_is_noticed_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.draw(tmp_path, 14)
+
+    def reply(body: dict) -> str:
+        return re.sub(r"Rating: \d", "Rating: 3", servers.say(body))
+
+    with serve(tmp_path / "served.jsonl", reply=reply) as server:
+        toml = world.settings(tmp_path, server.url)
+        assert command(monkeypatch, "run", toml, "--out", tmp_path / "run", "--to", "pair") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("worth a look: constant")]
+    assert len(told) == 3 and all("100% of 56 ratings" in line for line in told)
 
 
 def test_a_response_cannot_speak_for_the_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
