@@ -98,7 +98,7 @@ def _draw_means(axes: Any, rows: list[tuple[str, Mean]], scale: tuple[int, ...])
         whisker(axes, place, mean.low, mean.high, INK.light)
         axes.plot([mean.value], [place], marker="o", markersize=5.5, color=BLUE.light, linestyle="none", zorder=5)
     axes.set_xlim(scale[0], scale[-1] + 0.05)
-    finish(axes, axis_names([model for model, _ in rows], 22), "mean rating")
+    finish(axes, axis_names([model for model, _ in rows], 24), "mean rating")
     axes.set_xticks(scale)
 
 

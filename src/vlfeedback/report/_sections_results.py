@@ -32,7 +32,8 @@ def results_section(run: Artefacts, found: Results | None) -> Section:
     notes = [
         "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Detectable: the smallest "
         "true difference that these items would show in 80 % of repetitions. Arrows: which way is better. Gap closed: "
-        "how much of the way from the base to the strongest pool model training went."
+        "how much of the way from the base to the strongest pool model training went, where these two differ beyond "
+        "noise."
     ]
     if cast.aligned is not None and not any(one.differences for one in found.metrics):
         notes.append(
@@ -74,7 +75,10 @@ def _strongest(found: Results, one: MetricResult) -> str | None:
 
 
 def _ahead(one: MetricResult, best: Score, base: Score) -> bool:
-    """Whether there is a gap that training could close."""
+    """Whether there is a gap that training could close: in the right direction and, where that is known, no noise."""
+    row = one.differences.get(best.model)
+    if row is not None and (row.low is None or row.high is None or row.low <= 0 <= row.high):
+        return False
     return best.value > base.value if one.metric.better == "higher" else best.value < base.value
 
 
