@@ -33,7 +33,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=Path("runs/seeds"))
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time; one thread each where there are several")
+    parser.add_argument(
+        "--check", action="store_true", help="only say what the kept results show; 1 if a target is missed"
+    )
     asked = parser.parse_args()
+    if asked.check:
+        sys.exit(check())
     with ThreadPoolExecutor(asked.jobs) as jobs:
         told = list(jobs.map(lambda seed: demo(asked.out / f"seed-{seed}", seed, asked.jobs), asked.seeds))
     seeds: list[dict[str, Any]] = [
@@ -48,6 +53,16 @@ def main() -> None:
     text = markdown(seeds, found["targets"])
     (RESULTS / "seeds.md").write_text(text, encoding="utf-8")
     print(text)
+
+
+def check() -> int:
+    """Every target with its verdict, from `seeds.json`."""
+    found = json.loads((RESULTS / "seeds.json").read_text(encoding="utf-8"))["targets"]
+    for name, verdict in found.items():
+        print(f"{name}: {verdict}")
+    missed = sum(verdict.startswith("MISSED") for verdict in found.values())
+    print(f"{len(found) - missed} of {len(found)} targets met")
+    return 1 if missed else 0
 
 
 def demo(out: Path, seed: int, jobs: int) -> dict[str, Any]:

@@ -53,6 +53,9 @@ class TableInfo:
     record: str
 
 
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once, not for every row
+
+
 class _Digest:
     """A sum of row hashes: equal for equal rows in any order, and different when a row comes twice."""
 
@@ -62,7 +65,7 @@ class _Digest:
 
     def add(self, row: dict[str, Any]) -> None:
         kept = {name: value for name, value in row.items() if name not in OUTSIDE_DIGEST}
-        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+        text = _encoded(kept)
         self.total += int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), "big")
         self.rows += 1
 
