@@ -125,7 +125,8 @@ def plan(
     settings = config.load(target / "run.toml" if target.is_dir() else target)
     if changes:
         settings = config.changed(settings, dict(map(config.assignment, changes)))
-    _emit(command.plan(settings), as_json, command.show)
+    made = target / "ledger.sqlite" if target.is_dir() and not settings.ledger.path else None
+    _emit(command.plan(settings, ledger=made), as_json, command.show)
 
 
 def _room(name: str, text: str) -> None:

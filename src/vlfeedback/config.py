@@ -97,7 +97,9 @@ class AnnotateSettings(_Strict):
     orders: int = Field(default=1, ge=1)
     order: Literal["hashed", "fixed"] = "hashed"
     temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=2048, ge=1)
+    seed: int | None = None
     budget: float | None = Field(default=None, ge=0)
     in_flight: int = Field(default=64, ge=1)
     bytes_in_flight: int = Field(default=256 << 20, ge=1)

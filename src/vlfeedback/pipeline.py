@@ -276,6 +276,8 @@ def _annotating(
         order=asked.order,
         max_tokens=asked.max_tokens,
         temperature=asked.temperature,
+        top_p=asked.top_p,
+        seed=asked.seed,
         in_flight=asked.in_flight,
         bytes_in_flight=asked.bytes_in_flight,
     )

@@ -216,7 +216,7 @@ def test_a_wrong_key_stops_the_run_and_stands_in_no_file(
         run = tmp_path / "run"
         assert command(monkeypatch, "run", world.settings(tmp_path, server.url), "--out", run, "--to", "pair") == 1
     err = capsys.readouterr().err
-    assert "api_key_env" in err and secret not in err
+    assert "api_key_env" in err and "OPENAI_API_KEY" in err and secret not in err
     assert all(secret.encode() not in path.read_bytes() for path in run.rglob("*") if path.is_file())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -38,6 +39,14 @@ def test_a_second_run_makes_no_call_and_changes_no_digest(tmp_path: Path, server
     assert calls(world.collect(run)) == (0, 5 * COUNT)
     assert world.digest(run) == before
     assert len(server.served()) == 5 * COUNT
+
+
+def test_a_plan_of_a_run_folder_takes_the_lengths_that_were_measured(tmp_path: Path, server: Server) -> None:
+    run, toml = tmp_path / "run", world.settings(tmp_path, server.url)
+    world.collect(toml, "--out", run)
+    rows = json.loads(world.call("plan", run, "--json"))["rows"]
+    assert any(row["measured"] for row in rows if row["room"] == "decode")
+    assert not any(row["measured"] for row in json.loads(world.call("plan", toml, "--json"))["rows"])
 
 
 def test_moving_the_endpoint_to_another_port_buys_nothing(tmp_path: Path, server: Server) -> None:

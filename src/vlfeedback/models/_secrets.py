@@ -15,10 +15,15 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Secret:
-    """A key that prints as dots, so that no message, log or record can hold it by accident."""
+    """A key that prints as dots, so that no message, log or record can hold it by accident.
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    Args:
+        value: The key.
+        origin: The variable it came from, for messages.
+    """
+
+    def __init__(self, value: str, origin: str = "") -> None:
+        self._value, self.origin = value, origin
 
     def reveal(self) -> str:
         """The key itself, for the client's header only."""
@@ -62,11 +67,11 @@ def find_key(variable: str, hosts: list[str]) -> Secret:
     """
     value = os.environ.get(variable, "").strip() if variable else ""
     if value:
-        return Secret(value)
+        return Secret(value, variable)
     needing = [host for host in hosts if host in KEY_NEEDED]
     if needing:
         raise ModelUnavailable(
             f"{needing[0]} wants an API key and the environment variable {variable or '(none named)'} is not set; "
             f"export {variable or 'OPENAI_API_KEY'}=… or name another variable with api_key_env"
         )
-    return Secret(DUMMY)
+    return Secret(DUMMY, f"{variable or '(none named)'}, which is not set")

@@ -37,10 +37,10 @@ def open_client(url: str, key: Secret, in_flight: int, timeout: float) -> AsyncO
     )
 
 
-def unusable(host: str, model: str, status: int, words: str, headers: Mapping[str, str]) -> str:
+def unusable(host: str, model: str, key: Secret, status: int, words: str, headers: Mapping[str, str]) -> str:
     """What is wrong with an endpoint that answers with a status which no retry mends, and what to do."""
     if status == 401:
-        return f"{host} refuses the API key (401: {words}); check the variable named by api_key_env"
+        return f"{host} refuses the API key (401: {words}); the key comes from the variable {key.origin} (api_key_env)"
     if status == 403:
         return f"{host} forbids this (403: {words}); check what the key may do and whether {model!r} is open to it"
     if status == 404:

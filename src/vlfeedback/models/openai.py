@@ -353,7 +353,7 @@ class OpenAIModel:
             return _Outcome(_chat.failure("timeout" if status == 408 else "server", f"status {status}: {words}", raw))
         if status >= 500:
             return _Outcome(_chat.failure("server", f"status {status}: {words}", raw, retry_after(headers)))
-        raise ModelUnavailable(unusable(replica.host, self._shape.model, status, words, headers))
+        raise ModelUnavailable(unusable(replica.host, self._shape.model, self._key, status, words, headers))
 
     def _rest(self, replica: _Replica, wait: float | None, generation: Generation) -> _Outcome:
         self.traffic.rested += 1
