@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 import toy_llava
@@ -15,15 +16,16 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Group
 from vlfeedback.train._collate import Batch, Encoded, Encoder, collate, reader
-from vlfeedback.train._layout import UnsharedRows
+from vlfeedback.train._layout import Layout, UnsharedRows
+from vlfeedback.train._layouts import checked_layout, layouts
 from vlfeedback.train._logps import grouped_logps, sum_by_owner, token_logps
-from vlfeedback.train._run import checked_layout, choose_layout
+from vlfeedback.train._shared import SharedRows, visible
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train.sigmoid import dpo_loss
 
 
 def encode(
-    groups: Sequence[Group], processor: Any, colours: toy_llava.Colours, layout: UnsharedRows, *, bare: bool = False
+    groups: Sequence[Group], processor: Any, colours: toy_llava.Colours, layout: Layout, *, bare: bool = False
 ) -> tuple[list[Encoded], Batch]:
     encoder = Encoder(Wording(processor, reader(colours, mean=None)), 200)
     made = [item for group in groups for item in encoder.encode(group, bare=bare) if isinstance(item, Encoded)]
@@ -191,18 +193,89 @@ def test_pictures_of_many_sizes_and_positions_on_three_axes(tmp_path: Path, colo
     ]
     made = [item for group in groups for item in encoder.encode(group) if isinstance(item, Encoded)]
     assert len({one.image_tokens for one in made}) == 2
-    batch = collate(made, layout=choose_layout(model, wording._processor), pictures=encoder.pictures)
+    expected = [log_p(model, one, response, encoder.pictures(one)) for one in made for response in one.responses]
+    for way in layouts(model, wording._processor):
+        batch = collate(made, layout=way.layout, pictures=encoder.pictures)
+        with torch.no_grad():
+            together = grouped_logps(model, batch.rows)
+        error = (together.total - torch.tensor(expected, dtype=torch.float64)).abs() / together.lengths
+        assert float(error.max()) < 5e-6, way.name
+    assert layouts(model, wording._processor)[0].name == "shared"
+
+
+def log_p(model: Any, one: Encoded, response: Any, fields: Any) -> float:
+    """One prompt and one response on their own, positions made by the model."""
+    ids = torch.tensor([[*one.prompt, *response]]).long()
+    kinds = torch.tensor([[*one.per_token["mm_token_type_ids"], *[0] * len(response)]]).long()
     with torch.no_grad():
-        together = grouped_logps(model, batch.rows).total.tolist()
-        for one in made:
-            fields = encoder.pictures(one)
-            for response in one.responses:
-                ids = torch.tensor([[*one.prompt, *response]]).long()
-                kinds = torch.tensor([[*one.per_token["mm_token_type_ids"], *[0] * len(response)]]).long()
-                out = model(input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=kinds, **fields)
-                scores = out.logits[0, len(one.prompt) - 1 : -1].log_softmax(-1)
-                expected = scores.gather(1, torch.tensor(response)[:, None].long()).double().sum().item()
-                assert together.pop(0) == pytest.approx(expected, abs=1e-6 * len(response) + 1e-5)
+        out = model(input_ids=ids, attention_mask=torch.ones_like(ids), mm_token_type_ids=kinds, **fields)
+    scores = out.logits[0, len(one.prompt) - 1 : -1].log_softmax(-1)
+    return scores.gather(1, torch.tensor(response)[:, None].long()).double().sum().item()
+
+
+@pytest.mark.parametrize("mask_logits", [True, False])
+def test_shared_prompts_equal_plain_forwards(
+    model: Any, processor: Any, colours: toy_llava.Colours, mask_logits: bool
+) -> None:
+    """Groups of several sizes and lengths in one batch: ≤ 1e-6 per token."""
+    groups = toy_llava.groups(colours, 6)
+    made, batch = encode(groups, processor, colours, SharedRows(pad=0, mask_logits=mask_logits))
+    assert batch.rows.inputs["input_ids"].shape[0] == len(made)
+    with torch.no_grad():
+        logps = grouped_logps(model, batch.rows)
+        expected = naive(model, processor, colours, groups, made)
+    assert float(((logps.total - expected).abs() / logps.lengths).max()) < 1e-6
+    assert float(expected.std()) > 1  # the model tells responses apart
+
+
+def test_shared_prompts_without_pictures_equal_plain_rows(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
+    groups = [*toy_llava.groups(colours, 2), toy_llava.group("what ?", ["no", "yes , a dog", "a big cat"], (1, 2, 3))]
+    totals: list[torch.Tensor] = []
+    for layout in (SharedRows(pad=0), UnsharedRows(pad=0)):
+        made, batch = encode(groups, processor, colours, layout)
+        with torch.no_grad():
+            totals.append(grouped_logps(model, batch.rows).total)
+    assert any(not one.images for one in made)
+    assert float((totals[0] - totals[1]).abs().max()) < 1e-5
+
+
+def test_shared_prompts_give_the_gradients_of_plain_rows(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
+    """Sum of squares of all log-probabilities: relative gradient error ≤ 1e-4 for every parameter."""
+    groups = toy_llava.groups(colours, 5)
+    found: list[dict[str, torch.Tensor]] = []
+    for layout in (SharedRows(pad=0, mask_logits=True), UnsharedRows(pad=0, mask_logits=True)):
+        _, batch = encode(groups, processor, colours, layout)
+        model.zero_grad()
+        (grouped_logps(model, batch.rows).total ** 2).sum().backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    model.zero_grad()
+    assert found[0].keys() == found[1].keys()
+    largest = max(float(gradient.norm()) for gradient in found[1].values())
+    worst = {
+        name: float((found[0][name] - plain).norm() / plain.norm())
+        for name, plain in found[1].items()
+        if float(plain.norm()) > 1e-5 * largest  # a key's bias has no gradient but rounding
+    }
+    assert len(worst) > len(found[1]) / 2
+    assert max(worst.values()) < 1e-4
+
+
+def test_a_shared_row_holds_the_prompt_once_and_each_response_once(processor: Any, colours: toy_llava.Colours) -> None:
+    made, batch = encode(toy_llava.groups(colours, 1), processor, colours, SharedRows(pad=0))
+    tokens = len(made[0].prompt) + sum(len(response) - 1 for response in made[0].responses)
+    assert batch.rows.inputs["input_ids"].shape == (1, tokens) == (1, SharedRows(pad=0).cost(made[0]))
+    assert all(len(value) == len(made[0].images) for value in batch.rows.pictures.values())
+
+
+def test_who_sees_whom() -> None:
+    """Prompt of 2, responses of 2 and 1, one padding token: worked by hand."""
+    segments, places = np.array([[0, 0, 1, 1, 2, -1]]), np.array([[0, 1, 2, 3, 2, 0]])
+    seen = ["100000", "110000", "111000", "111100", "110010", "000001"]
+    assert ["".join(str(int(cell)) for cell in row) for row in visible(segments, places)[0]] == seen
 
 
 def test_features_that_change_the_numbers_are_not_used(
@@ -210,15 +283,18 @@ def test_features_that_change_the_numbers_are_not_used(
 ) -> None:
     encoder = Encoder(Wording(processor, reader(colours, mean=None)), 200)
     made = [item for item in encoder.encode(toy_llava.groups(colours, 1)[0]) if isinstance(item, Encoded)]
-    layout = choose_layout(model, processor)
-    assert layout.features_once
+    candidates = layouts(model, processor)
+    assert [one.name for one in candidates] == ["shared", "features once", "plain"]
 
     def score(batch: Batch) -> list[float]:
         with torch.no_grad():
-            return (grouped_logps(model, batch.rows).total - batch.rows.features_once * 0.5).tolist()
+            wrong = batch.rows.features_once or batch.rows.inputs["attention_mask"].dim() == 4
+            return (grouped_logps(model, batch.rows).total - wrong * 0.5).tolist()
 
-    used, warnings = checked_layout(layout, made, encoder, score, 1e-4)
-    assert not used.features_once
-    assert "repeated instead" in warnings[0]
-    assert warnings[0] in capsys.readouterr().err
-    assert checked_layout(layout, made, encoder, score, 1.0) == (layout, ())
+    used = checked_layout(candidates, made, encoder, score, 1e-4)
+    assert used.name == "plain" and set(used.differences) == {"shared", "features once"}
+    assert min(used.differences.values()) > 0.01
+    told = capsys.readouterr().err
+    assert len(used.warnings) == 2 and all(warning in told for warning in used.warnings)
+    loose = checked_layout(candidates, made, encoder, score, 1.0)
+    assert loose.name == "shared" and not loose.warnings

@@ -27,7 +27,7 @@ class Rows:
         spans: Where each group begins in each picture field, and the end: G + 1 numbers.
         first_picture: Number of pictures before each group, and in all: G + 1 numbers.
         image_tokens: Image tokens in each group's prompt, G numbers.
-        responses_of_group: K of each group, G numbers; responses are counted group by group.
+        copies: How often the layout needs each group's pictures, G numbers: once per row of the group.
         where: Index into the kept logits, flattened to (·, V), of each predicted token, shape (N,); None for all of
             them in order.
         targets: The tokens to be predicted, shape (N,).
@@ -42,7 +42,7 @@ class Rows:
     spans: Mapping[str, Sequence[int]]
     first_picture: Sequence[int]
     image_tokens: Sequence[int]
-    responses_of_group: Sequence[int]
+    copies: Sequence[int]
     where: Tensor | None
     targets: Tensor
     owner: Tensor
@@ -64,6 +64,10 @@ class Rows:
 
 class Layout(Protocol):
     """A way to lay groups into one forward."""
+
+    def rows(self, group: Encoded) -> int:
+        """Rows that the group takes."""
+        ...
 
     def cost(self, group: Encoded) -> int:
         """Tokens of the group's longest row: what the token budget of a batch is counted in, times rows."""
@@ -91,6 +95,10 @@ class UnsharedRows:
     side: Literal["right", "left"] = "right"
     positions: bool = False
     features_once: bool = False
+
+    def rows(self, group: Encoded) -> int:
+        """See `Layout`."""
+        return len(group.responses)
 
     def cost(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -125,8 +133,8 @@ class UnsharedRows:
         lengths = torch.tensor([len(response) for _, response in rows])
         return Rows(
             inputs={**inputs, "logits_to_keep": keep},
-            **_picture_fields(groups, pictures),
-            responses_of_group=[len(group.responses) for group in groups],
+            **picture_fields(groups, pictures),
+            copies=[len(group.responses) for group in groups],
             where=where,
             targets=torch.from_numpy(np.concatenate([response for _, response in rows]).astype(np.int64)),
             owner=torch.repeat_interleave(torch.arange(len(rows)), lengths),
@@ -145,7 +153,8 @@ class UnsharedRows:
         return torch.from_numpy(columns), torch.from_numpy(np.flatnonzero(kept[:, columns]))
 
 
-def _picture_fields(groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+def picture_fields(groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Fields of `Rows` about pictures: every group's once."""
     names = sorted({name for fields_of_group in pictures for name in fields_of_group})
     parts = {name: [of_group[name] for of_group in pictures if name in of_group] for name in names}
     spans = {

@@ -99,7 +99,7 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
         return {}
     inner = unwrapped(model)
     if not rows.features_once:
-        return repeat_pictures(rows.pictures, rows.spans, rows.responses_of_group)
+        return repeat_pictures(rows.pictures, rows.spans, rows.copies)
     accepted = signature(inner.get_image_features).parameters
     fields = {name: value for name, value in rows.pictures.items() if name in accepted}
     output = inner.get_image_features(**fields, return_dict=True)
@@ -108,14 +108,14 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
     first = rows.first_picture
     repeated = [
         feature
-        for group, count in enumerate(rows.responses_of_group)
+        for group, count in enumerate(rows.copies)
         for feature in features[first[group] : first[group + 1]] * count
     ]
     # Grids and sizes are needed all the same: a model with positions on three axes makes them from the grid, and would
     # silently count an image as a line of text without it.
     small = {name: value for name, value in rows.pictures.items() if not name.startswith("pixel")}
     return {
-        **repeat_pictures(small, rows.spans, rows.responses_of_group),
+        **repeat_pictures(small, rows.spans, rows.copies),
         "mm_encoder_outputs": {"image": type(output)(pooler_output=repeated)},
     }
 

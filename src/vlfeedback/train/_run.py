@@ -7,9 +7,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
-from vlfeedback.train._layout import Layout, UnsharedRows
+from vlfeedback.train._layout import Layout
+from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, why_not
 from vlfeedback.train._log import TrainLog
-from vlfeedback.train._logps import grouped_logps, takes_features
+from vlfeedback.train._logps import grouped_logps, unwrapped
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
@@ -90,8 +90,11 @@ def run(
         device = _device()
         model.to(device)
         logps = _Scorer(model, recipe, device)
-        chosen = choose_layout(model, processor)
-        layout, noticed = checked_layout(chosen, encoded, encoder, logps, TOLERANCE[recipe.dtype])
+        checked = checked_layout(
+            layouts(model, processor), encoded, encoder, logps, TOLERANCE[recipe.dtype],
+            refused=why_not(unwrapped(model)),
+        )  # fmt: skip
+        layout = checked.layout
         known = reference(
             [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
             layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch,
@@ -104,7 +107,7 @@ def run(
         policy = make_trainable(model, recipe)
         if recipe.gradient_checkpointing:
             policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored)
+        _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored, checked)
         plan = _plan(encoded, layout, recipe)
         batches = PlannedBatches(plan, encoded, objective, arrange)
         held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
@@ -112,7 +115,9 @@ def run(
         save(policy, processor, out)
     metrics = _last(trainer.state.log_history)
     trained = sum(len(group.pairs) for group in encoded)
-    return Outcome(trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*noticed, *trainer.warned))
+    return Outcome(
+        trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)
+    )
 
 
 def _both_sides(
@@ -169,7 +174,7 @@ def reference(
     """
     missing = file.missing(groups)
     widths = [layout.cost(group) for group in groups]
-    rows = [len(group.responses) for group in groups]
+    rows = [layout.rows(group) for group in groups]
     order = sorted(missing, key=lambda i: (widths[i], i))
     with bar("reference log-probabilities", len(missing), "groups") as advance:
         for batch in pack(order, rows, widths, budget):
@@ -178,51 +183,6 @@ def reference(
             file.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
             advance(len(batch))
     return file.values(groups)
-
-
-def choose_layout(model: Any, processor: Any) -> UnsharedRows:
-    """The layout of a model: one row per response, its logits asked for as exactly as the model allows."""
-    tokenizer = getattr(processor, "tokenizer", processor)
-    pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    image = getattr(inner.config, "image_token_id", None)
-    pad = next(token for token in pads if token is not None and token != image)
-    exact = hasattr(sys.modules[type(inner).__module__], "slice_logits_to_keep")
-    return UnsharedRows(pad=int(pad), mask_logits=exact, features_once=takes_features(inner))
-
-
-def checked_layout(
-    layout: UnsharedRows,
-    groups: Sequence[Encoded],
-    encoder: Encoder,
-    score: Callable[[Batch], list[float]],
-    limit: float,
-) -> tuple[UnsharedRows, tuple[str, ...]]:
-    """Compute one group with pictures both ways, features once and pictures repeated; where they differ, repeat.
-
-    A model can take features and quietly do something else with them: what is not measured is not used.
-
-    Args:
-        layout: As chosen from what the model declares.
-        groups: Some of the run's.
-        encoder: Has the pictures.
-        score: Log p of a batch under the frozen model.
-        limit: Largest difference, nats per token.
-    Returns:
-        The layout to use, and a warning where it is the slower one.
-    """
-    shown = next((group for group in groups if group.images), None)
-    if shown is None or not layout.features_once:
-        return layout, ()
-    repeating = replace(layout, features_once=False)
-    once, repeated = (score(collate([shown], layout=way, pictures=encoder.pictures)) for way in (layout, repeating))
-    tokens = [len(response) for response in shown.responses]
-    largest = max(abs(a - b) / n for a, b, n in zip(once, repeated, tokens, strict=True))
-    if largest <= limit:
-        return layout, ()
-    warning = f"features computed once change log p by {largest:.3g} nats per token: pictures are repeated instead"
-    print(warning, file=sys.stderr, flush=True)
-    return repeating, (warning,)
 
 
 class _Scorer:
@@ -276,10 +236,12 @@ def _check_start(
     recipe: Recipe,
     out: Path,
     stored: Path,
+    checked: CheckedLayout,
 ) -> None:
     spread = groups[:: max(1, len(groups) // _CHECKED)][:_CHECKED]
     found = check_start(spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=stored)
-    (out / "selfcheck.json").write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    told = {**asdict(found), **checked.to_json()}
+    (out / "selfcheck.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe) -> Plan:
@@ -287,7 +249,7 @@ def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe) -> Plan:
         raise ConfigError("[train] epochs, pairs_per_step and tokens_per_batch must be at least 1")
     return plan_run(
         [max(1, len(group.pairs)) for group in groups],
-        [len(group.responses) for group in groups],
+        [layout.rows(group) for group in groups],
         [layout.cost(group) for group in groups],
         per_step=recipe.pairs_per_step,
         budget=recipe.tokens_per_batch,
@@ -306,7 +268,7 @@ def _held_out(
     widths = [layout.cost(group) for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (widths[i], i))
     made: list[Batch] = []
-    for batch in pack(order, [len(group.responses) for group in groups], widths, budget):
+    for batch in pack(order, [layout.rows(group) for group in groups], widths, budget):
         members = [groups[i] for i in batch]
         made.append(arrange(members, float(sum(items_of(group, objective) for group in members))))
     return made

@@ -1,0 +1,111 @@
+"""Which layout a run uses: the fastest whose log-probabilities are those of the plainest."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vlfeedback.train._collate import collate
+from vlfeedback.train._layout import Layout, UnsharedRows
+from vlfeedback.train._logps import takes_features, unwrapped
+from vlfeedback.train._shared import shared_rows, why_not
+
+if TYPE_CHECKING:
+    from vlfeedback.train._collate import Batch, Encoded, Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A layout with a name for messages."""
+
+    name: str
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedLayout:
+    """What a run uses, and why.
+
+    Attributes:
+        name: `shared`, `features once` or `plain`.
+        differences: Largest difference to the plain layout by name, nats per token; empty where there was nothing to
+            compare.
+        refused: Why prompts are not shared where the model says that they cannot be, else empty.
+        warnings: What a faster layout got wrong.
+    """
+
+    name: str
+    layout: Layout
+    differences: dict[str, float]
+    refused: str
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `selfcheck.json`."""
+        return {"layout": self.name, "layout_differences": self.differences, "not_shared_because": self.refused}
+
+
+def layouts(model: Any, processor: Any) -> tuple[Candidate, ...]:
+    """Layouts that a model may take, the fastest first; the last is right for every model."""
+    inner = unwrapped(model)
+    tokenizer = getattr(processor, "tokenizer", processor)
+    image = getattr(inner.config, "image_token_id", None)
+    pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    pad = int(next(token for token in pads if token is not None and token != image))
+    exact = hasattr(sys.modules[type(inner).__module__], "slice_logits_to_keep")
+    plain = UnsharedRows(pad=pad, mask_logits=exact)
+    found = [Candidate("plain", plain)]
+    if takes_features(inner):
+        found.insert(0, Candidate("features once", replace(plain, features_once=True)))
+    shared = shared_rows(inner, pad)
+    if shared is not None:
+        found.insert(0, Candidate("shared", shared))
+    return tuple(found)
+
+
+def checked_layout(
+    candidates: Sequence[Candidate],
+    groups: Sequence[Encoded],
+    encoder: Encoder,
+    score: Callable[[Batch], list[float]],
+    limit: float,
+    *,
+    refused: str = "",
+) -> CheckedLayout:
+    """Compute one group in every layout, and take the first that agrees with the last.
+
+    A model can take a mask, positions or features and quietly do something else with them: what is not measured is not
+    used.
+
+    Args:
+        candidates: As `layouts` gives them.
+        groups: Some of the run's; one with pictures and several responses is taken where there is one.
+        encoder: Has the pictures.
+        score: Log p of a batch under the frozen model.
+        limit: Largest difference, nats per token.
+        refused: Why the model cannot share prompts, for the record.
+    """
+    *faster, plain = candidates
+    if not faster:
+        return CheckedLayout(plain.name, plain.layout, {}, refused, ())
+    shown = max(groups, key=lambda group: (bool(group.images), len(group.responses) > 1))
+    truth = score(collate([shown], layout=plain.layout, pictures=encoder.pictures))
+    differences: dict[str, float] = {}
+    warnings: list[str] = []
+    for one in faster:
+        found = score(collate([shown], layout=one.layout, pictures=encoder.pictures))
+        tokens = [len(response) for response in shown.responses]
+        largest = max(abs(a - b) / n for a, b, n in zip(found, truth, tokens, strict=True))
+        differences[one.name] = largest
+        if largest <= limit:
+            return CheckedLayout(one.name, one.layout, differences, refused, tuple(warnings))
+        warnings.append(f"layout {one.name!r} changes log p by {largest:.3g} nats per token: a slower one is used")
+        print(warnings[-1], file=sys.stderr, flush=True)
+    return CheckedLayout(plain.name, plain.layout, differences, refused, tuple(warnings))
+
+
+__all__ = ["Candidate", "CheckedLayout", "checked_layout", "layouts", "why_not"]

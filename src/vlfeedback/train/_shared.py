@@ -1,0 +1,192 @@
+"""One row per group: the prompt and its pictures once, then every response, which sees the prompt and itself."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlfeedback.train._layout import Rows, picture_fields
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlfeedback.train._collate import Encoded
+
+Axes = Callable[["Encoded", Mapping[str, "Tensor"]], np.ndarray[Any, np.dtype[np.int64]]]
+"""Positions of a group's prompt on every axis that the model has, shape (A, P)."""
+
+PADDING = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRows:
+    """A packed row per group, with a mask of four dimensions and explicit positions.
+
+    Token j of a response of a prompt of P tokens has position P + j, whatever stands between them in the row. The first
+    token of every response is predicted by the last token of the prompt, which is there once.
+
+    Attributes:
+        pad: Token id of the padding; seen by nothing.
+        mask_logits: Whether the model takes a boolean (rows, tokens) mask as `logits_to_keep`.
+        axes: For models with positions on several axes: those of a prompt.
+    """
+
+    pad: int
+    mask_logits: bool = False
+    axes: Axes | None = None
+
+    def rows(self, group: Encoded) -> int:
+        """See `Layout`."""
+        return 1
+
+    def cost(self, group: Encoded) -> int:
+        """See `Layout`."""
+        return len(group.prompt) + sum(len(response) - 1 for response in group.responses)
+
+    def arrange(self, groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]]) -> Rows:
+        """See `Layout`."""
+        import torch
+
+        width = max(self.cost(group) for group in groups)
+        ids = np.full((len(groups), width), self.pad, np.int64)
+        segments = np.full((len(groups), width), PADDING, np.int64)
+        places = np.zeros((len(groups), width), np.int64)
+        extra = {name: np.zeros((len(groups), width), np.int64) for group in groups for name in group.per_token}
+        predicting: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        for row, group in enumerate(groups):
+            start = prompt = len(group.prompt)
+            ids[row, :prompt], segments[row, :prompt], places[row, :prompt] = group.prompt, 0, np.arange(prompt)
+            for number, response in enumerate(group.responses, 1):
+                # The last token of a response is predicted and predicts nothing: it is no input.
+                end = start + len(response) - 1
+                ids[row, start:end], segments[row, start:end] = response[:-1], number
+                places[row, start:end] = prompt + np.arange(end - start)
+                predicting.append(row * width + np.array([prompt - 1, *range(start, end)]))
+                start = end
+            for name, values in group.per_token.items():
+                extra[name][row, :prompt] = values
+        keep, where = self._kept(np.concatenate(predicting), len(groups), width)
+        lengths = torch.tensor([len(response) for group in groups for response in group.responses])
+        return Rows(
+            inputs={
+                "input_ids": torch.from_numpy(ids),
+                "attention_mask": torch.from_numpy(visible(segments, places)[:, None]),
+                "position_ids": self._positions(groups, pictures, places),
+                "logits_to_keep": keep,
+                **{name: torch.from_numpy(values) for name, values in extra.items()},
+            },
+            **picture_fields(groups, pictures),
+            copies=[1] * len(groups),
+            where=where,
+            targets=torch.from_numpy(
+                np.concatenate([response for group in groups for response in group.responses]).astype(np.int64)
+            ),
+            owner=torch.repeat_interleave(torch.arange(len(lengths)), lengths),
+            lengths=lengths,
+            group_ids=tuple(group.group_id for group in groups),
+        )
+
+    def _positions(
+        self, groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]], places: np.ndarray[Any, Any]
+    ) -> Tensor:
+        import torch
+
+        if self.axes is None:
+            return torch.from_numpy(places)
+        of_prompts = [self.axes(group, shown) for group, shown in zip(groups, pictures, strict=True)]
+        spread = np.repeat(places[None], len(of_prompts[0]), axis=0)
+        for row, (group, of_prompt) in enumerate(zip(groups, of_prompts, strict=True)):
+            prompt = len(group.prompt)
+            spread[:, row, :prompt] = of_prompt
+            # A response goes on after the largest position of its prompt, on all axes alike.
+            spread[:, row, prompt:] += of_prompt.max() + 1 - prompt
+        return torch.from_numpy(np.maximum(spread, 0))
+
+    def _kept(self, predicting: np.ndarray[Any, Any], rows: int, width: int) -> tuple[Tensor, Tensor]:
+        """What the head is asked for, and which of its answers predicts which token."""
+        import torch
+
+        kept = np.zeros(rows * width, np.bool_)
+        kept[predicting] = True
+        grid = kept.reshape(rows, width)
+        if self.mask_logits:
+            return torch.from_numpy(grid), torch.from_numpy(np.cumsum(kept)[predicting] - 1)
+        columns = np.flatnonzero(grid.any(0))
+        rank = np.zeros(width, np.int64)
+        rank[columns] = np.arange(len(columns))
+        row, column = np.divmod(predicting, width)
+        return torch.from_numpy(columns), torch.from_numpy(row * len(columns) + rank[column])
+
+
+def visible(segments: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Who sees whom.
+
+    Args:
+        segments: 0 for the prompt, 1 to K for responses, `PADDING` beyond; shape (G, T).
+        places: Place of each token in its own story: 0 to P - 1 in the prompt, from P in each response; shape (G, T).
+    Returns:
+        True where the token of axis 1 sees that of axis 2, shape (G, T, T): its own segment and the prompt, nothing
+        later than itself. Padding sees itself, because a row of nothing has no softmax.
+    """
+    asking, asked = segments[:, :, None], segments[:, None, :]
+    related = (asked == asking) | (asked == 0)
+    seen = related & (asking != PADDING) & (asked != PADDING) & (places[:, None, :] <= places[:, :, None])
+    return seen | np.eye(segments.shape[1], dtype=np.bool_)[None]
+
+
+def why_not(model: Any) -> str:
+    """Why a model cannot share prompts, from what it declares; empty where nothing speaks against it.
+
+    That nothing speaks against it is no proof: the first group of a run is computed both ways (`_run.checked_layout`).
+    """
+    text = model.config.get_text_config()
+    other = sorted({kind for kind in getattr(text, "layer_types", None) or () if kind != "full_attention"})
+    if not type(model).__module__.startswith("transformers."):
+        return f"{type(model).__name__} is not one of transformers' own models"
+    if other:
+        return f"some layers are {', '.join(other)}"
+    if getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
+        return "its attention slides over a window"
+    if text._attn_implementation != "sdpa":
+        return f"its attention is {text._attn_implementation!r}, which may not take a mask of four dimensions"
+    named = signature(model.forward).parameters
+    if "position_ids" not in named or "attention_mask" not in named:
+        return "its forward takes no positions"
+    if "token_type_ids" in named:
+        return "tokens of a picture see each other"
+    return ""
+
+
+def axes_of(model: Any) -> Axes | None:
+    """The prompt's positions as the model itself makes them, where it has several axes; None where it has one."""
+    inner = getattr(model, "model", model)
+    make = getattr(inner, "get_rope_index", None)
+    if make is None:
+        return None
+    accepted = signature(make).parameters
+
+    def axes(group: Encoded, shown: Mapping[str, Tensor]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        import torch
+
+        prompt = torch.from_numpy(group.prompt.astype(np.int64))[None]
+        tracks = {name: torch.from_numpy(row.astype(np.int64))[None] for name, row in group.per_token.items()}
+        fields = {**tracks, **shown, "attention_mask": torch.ones_like(prompt)}
+        made = make(input_ids=prompt, **{name: value for name, value in fields.items() if name in accepted})
+        return made[0][:, 0].numpy()
+
+    return axes
+
+
+def shared_rows(model: Any, pad: int) -> SharedRows | None:
+    """The shared layout of a model, or None where it cannot share."""
+    if why_not(model):
+        return None
+    exact = hasattr(sys.modules[type(model).__module__], "slice_logits_to_keep")
+    return SharedRows(pad=pad, mask_logits=exact, axes=axes_of(model))
