@@ -21,6 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from vlfeedback._stats_units import t_quantile
+
 RESULTS = Path(__file__).parent / "results"
 METRICS = ("perception", "cognition", "hallucination", "recall", "length", "refusal", "over_refusal")
 CONTROLS = ("dpo:shuffled", "dpo:blind", "sft:best", "dpo:longest", "dpo:anchored")
@@ -124,11 +126,23 @@ def targets(seeds: list[dict[str, Any]]) -> dict[str, str]:
     told["no over-refusal beyond noise"] = f"{_verdict(not any(over))}: {_signed(_of(seeds, 'dpo', 'over_refusal'))}"
     for control in MUST_GAIN_NOTHING:
         for metric in ("perception", "cognition"):
-            gains = sum((seed["models"][control][metric]["low"] or 0) > 0 for seed in seeds)
-            told[f"{control} gains nothing on {metric}"] = (
-                f"{_verdict(gains == 0)}: {_signed(_of(seeds, control, metric), 1)}; beyond noise in {gains} seeds"
+            values = _of(seeds, control, metric)
+            low, high = interval(values)
+            told[f"{control} gains nothing on {metric} over the seeds"] = (
+                f"{_verdict(low <= 0)}: mean {statistics.mean(values):+.1f} [{low:+.1f}, {high:+.1f}]; "
+                f"{_signed(values, 1)}"
             )
     return told
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """95 % interval of the mean over seeds (Student's t).
+
+    The interval of one run holds for its items. That another shuffle of the ratings trains another model, it does not
+    know: what a control gains is a question about seeds.
+    """
+    half = t_quantile(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values) - half, statistics.mean(values) + half
 
 
 def _of(seeds: Iterable[Mapping[str, Any]], model: str, metric: str) -> list[float]:
@@ -144,10 +158,10 @@ def _signed(values: Iterable[float], digits: int = 3) -> str:
 
 
 def markdown(seeds: list[dict[str, Any]], told: Mapping[str, str]) -> str:
-    """Means over seeds with the range in brackets, then the targets."""
+    """Means over seeds with their 95 % intervals, then the targets."""
     names = ("dpo", *CONTROLS)
     lines = [
-        f"Means over {len(seeds)} seeds; in brackets the smallest and the largest of them.",
+        f"Means over {len(seeds)} seeds; in brackets 95 % intervals over seeds (Student's t).",
         "",
         f"| metric | base | strongest | {' | '.join(f'{name}: difference to base' for name in names)} |",
         "|---|" + "---|" * (len(names) + 2),
@@ -162,7 +176,8 @@ def markdown(seeds: list[dict[str, Any]], told: Mapping[str, str]) -> str:
 
 
 def _cell(values: list[float], digits: int) -> str:
-    return f"{statistics.mean(values):+.{digits}f} [{min(values):+.{digits}f}, {max(values):+.{digits}f}]"
+    low, high = interval(values)
+    return f"{statistics.mean(values):+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def machine() -> dict[str, Any]:
