@@ -13,7 +13,7 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.train import LossInput, Preferences
 from vlfeedback.train.sigmoid import dpo_loss
 
-NAMES = ("sigmoid", "anchored", "best_response")
+NAMES = ("sigmoid", "anchored", "best_response", "conservative", "robust", "hinge", "ipo", "simpo")
 CASES = [(name, n) for name in NAMES for n in range(3)]
 
 
@@ -115,3 +115,39 @@ def test_plug_ins_load_without_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hinge", {"beta": 0.0}), ("ipo", {"beta": -1.0}), ("simpo", {"beta": 0.0}), ("robust", {"wrong": 0.5}),
+        ("simpo", {"margin": -1.0}),
+        ("conservative", {"wrong": -0.1}), ("conservative", {"beta": math.nan}),
+    ],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} must be"):
+        plug_in(name).load(**options)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "conservative", "robust", "hinge", "ipo", "simpo"])
+def test_every_pair_objective_prefers_the_chosen_response(name: str) -> None:
+    """Where policy and reference are equal, the loss falls as the chosen one rises, and rises with the rejected one."""
+    policy = wide(-4.0, -9.0).requires_grad_()
+    case = LossInput((), (), (), (3, 7), ((0, 1),), (1.0,), 0)
+    plug_in(name).load()(policy, policy.detach(), torch.tensor(case.lengths), preferences(case)).losses.sum().backward()
+    assert policy.grad is not None
+    assert policy.grad[0] < 0 < policy.grad[1]
+
+
+def test_unbiased_under_wrong_labels() -> None:
+    """Mean robust loss over labels turned round with probability 0.2 = plain loss of the true label."""
+    robust, plain = plug_in("robust").load(beta=0.7, wrong=0.2), plug_in("sigmoid").load(beta=0.7)
+    case = LossInput((), (), (), (1, 1), ((0, 1),), (1.0,), 0)
+    turned = LossInput((), (), (), (1, 1), ((1, 0),), (1.0,), 0)
+    policy, reference = wide(-1.0, -2.5), wide(-2.0, -2.0)
+    right, wrong = (
+        robust(policy, reference, torch.tensor((1, 1)), preferences(one)).losses.item() for one in (case, turned)
+    )
+    true = plain(policy, reference, torch.tensor((1, 1)), preferences(case)).losses.item()
+    assert 0.8 * right + 0.2 * wrong == pytest.approx(true, abs=1e-12)

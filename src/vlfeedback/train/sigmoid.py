@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vlfeedback.errors import ConfigError
+from vlfeedback.train._pairs import pair_ratios
 from vlfeedback.train._preferences import LossInput, PairLosses, Preferences
 
 if TYPE_CHECKING:
@@ -43,15 +44,8 @@ def dpo_loss(policy: Tensor, reference: Tensor, pairs: Tensor, beta: float) -> P
 
     if beta <= 0:
         raise ValueError(f"beta must be positive, got {beta}")
-    if pairs.numel() and not (int(pairs.min()) >= 0 and int(pairs.max()) < policy.shape[0]):
-        raise ValueError(f"a pair points outside the {policy.shape[0]} responses of its batch")
-    ratio = policy - reference.detach()
-    chosen, rejected = ratio[pairs[:, 0]], ratio[pairs[:, 1]]
-    return PairLosses(
-        losses=-logsigmoid(beta * (chosen - rejected)),
-        chosen_rewards=beta * chosen.detach(),
-        rejected_rewards=beta * rejected.detach(),
-    )
+    ratios = pair_ratios(policy, reference, pairs)
+    return ratios.report(-logsigmoid(beta * ratios.margin), beta)
 
 
 @dataclass(frozen=True, slots=True)
