@@ -141,7 +141,39 @@ _room("source", "Instruction datasets → instructions.")
 _room("decode", "Instructions × the pool → responses.")
 _room("annotate", "Responses × the judge × a rubric → annotations.")
 _room("pair", "Annotations → preference pairs.")
-_room("train", "Pairs → an aligned checkpoint.")
+
+
+@app.command(rich_help_panel="One room of a run folder")
+def train(
+    run_dir: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run folder; or name --data.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Preference pairs of your own, without a run folder.")] = None,
+    model: Annotated[str, typer.Option(help="With --data: the policy before training, folder or hub name.")] = "",
+    out: Annotated[Path | None, typer.Option(help="With --data: the folder to make.")] = None,
+    images: Annotated[Path | None, typer.Option(help="With --data: folder or .zip of the pictures.")] = None,
+    format: Annotated[str, typer.Option(help="With --data: trl, rlaif_v, llama_factory, …")] = "trl",
+    changes: Set = [],  # noqa: B006
+    as_json: Json = False,
+    plugins: Plugins = False,
+) -> None:
+    """Pairs → an aligned checkpoint: of a run folder, or --data FILE --model NAME --out DIR."""
+    from vlfeedback import config
+    from vlfeedback.commands import train as command
+
+    if (run_dir is None) == (data is None):
+        raise typer.BadParameter("give a run folder, or --data with --model and --out")
+    if run_dir is not None:
+        _run_rooms(run_dir, "train", "train", changes, as_json, plugins)
+    elif data is not None:
+        given = dict(map(config.assignment, changes))
+        _go(
+            command.open_data(data, model, out, format=format, images=images, changes=given),
+            "train",
+            "train",
+            as_json,
+            plugins,
+        )
+
+
 _room("evaluate", "Base, aligned and controls × benchmarks → scores.")
 _room("report", "A run folder → report.html, figures, dataset card.")
 
