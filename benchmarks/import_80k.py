@@ -155,6 +155,13 @@ def main() -> None:
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
+    made, expected = result["pair"]["rooms"][0]["kept"], result["expected_pairs"]
+    print(
+        f"import {brought.seconds:.1f} s + pair {paired.seconds:.1f} s = {result['seconds']:.1f} s, "
+        f"peak {result['peak_bytes'] / 1e9:.2f} GB, {made:,} pairs, {expected:,} by an independent count"
+    )
+    within = result["seconds"] <= SECONDS_LIMIT and result["peak_bytes"] <= BYTES_LIMIT
+    sys.exit(0 if within and made == expected else 1)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,9 @@ def plan(
     if changes:
         settings = config.changed(settings, dict(map(config.assignment, changes)))
     made = target / "ledger.sqlite" if target.is_dir() and not settings.ledger.path else None
-    _emit(command.plan(settings, ledger=made), as_json, command.show)
+    _emit(
+        command.plan(settings, ledger=made), as_json, lambda found, console: command.show(found, console, str(target))
+    )
 
 
 def _room(name: str, text: str) -> None:
@@ -150,7 +152,7 @@ def train(
     model: Annotated[str, typer.Option(help="With --data: the policy before training, folder or hub name.")] = "",
     out: Annotated[Path | None, typer.Option(help="With --data: the folder to make.")] = None,
     images: Annotated[Path | None, typer.Option(help="With --data: folder or .zip of the pictures.")] = None,
-    format: Annotated[str, typer.Option(help="With --data: trl, rlaif_v, llama_factory, …")] = "trl",
+    format: Annotated[str, typer.Option(help="With --data: trl, rlaif_v or llama_factory.")] = "trl",
     changes: Set = [],  # noqa: B006
     as_json: Json = False,
     plugins: Plugins = False,
@@ -231,7 +233,7 @@ def doctor(
 
 @app.command("import", rich_help_panel="Exchange")
 def import_command(
-    format: Annotated[str, typer.Argument(help="vlfeedback, trl, …")],
+    format: Annotated[str, typer.Argument(help="vlfeedback, trl, rlaif_v or llama_factory.")],
     path: Annotated[Path, typer.Argument(help="File or folder.")],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     images: Annotated[Path | None, typer.Option(help="Folder or .zip of the pictures.")] = None,
@@ -266,7 +268,7 @@ def import_command(
 
 @app.command(rich_help_panel="Exchange")
 def export(
-    format: Annotated[str, typer.Argument(help="trl, …")],
+    format: Annotated[str, typer.Argument(help="trl.")],
     run_dir: Dir,
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     options: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE", help="Option of the format.")] = [],  # noqa: B006
@@ -298,7 +300,9 @@ def _usage_error(error: Exception) -> int:
     message: Any = getattr(error, "format_message", None)
     if message is None:
         raise error
-    _tell(f"error: {message()}\nTry `vlfeedback --help`.")
+    context: Any = getattr(error, "ctx", None)
+    named = context.command_path if context is not None and context.info_name != "vlfeedback" else "vlfeedback"
+    _tell(f"error: {message()}\nTry `{named} --help`.")
     return 2
 
 

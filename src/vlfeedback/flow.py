@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -95,6 +96,18 @@ def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Gene
             yield
     finally:
         _interrupted.clear()  # the next run of this process has not been asked to stop
+
+
+@contextlib.contextmanager
+def without_collection() -> Generator[None]:
+    """For millions of records, which hold no cycles: looking for some took a quarter to a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class _Loop:

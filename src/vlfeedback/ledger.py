@@ -14,7 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -93,13 +93,15 @@ def _expand(stored: bytes | str | None) -> str:
 
 
 _REPLY_FIELDS = tuple(f.name for f in fields(Generation) if f.name not in {"raw", "usage", "logprobs"})
+_USAGE_FIELDS = tuple(f.name for f in fields(Usage))
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once, not for every reply
 
 
 def _reply_json(generation: Generation) -> str:
     found: dict[str, Any] = {name: getattr(generation, name) for name in _REPLY_FIELDS}
     if generation.logprobs is not None:
         found["logprobs"] = [[one.token, one.logprob, one.top] for one in generation.logprobs]
-    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    return _to_json(found)
 
 
 def _generation(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
@@ -380,7 +382,7 @@ def _call_columns(done: Settled, now: float) -> dict[str, Any]:
         "sent": generation.sent,
         "unsure": generation.unsure,
         "now": now,
-        **asdict(generation.usage),
+        **{name: getattr(generation.usage, name) for name in _USAGE_FIELDS},  # `asdict` copies deeply
     }
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlfeedback import annotate, decode, flow, groups, pair, progress, registry, tables
+from vlfeedback import annotate, decode, flow, groups, pair, preflight, progress, registry, tables
 from vlfeedback import source as source_room
 from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import PairTable
@@ -83,6 +83,9 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
         raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
     if first != last:  # a run without a policy or a benchmark ends with the data; the room alone says what is missing
         wanted = tuple(name for name in wanted if name not in _unset(run))
+    if {"source", "decode", "annotate"} & set(wanted):
+        preflight.check(run.settings)
+        preflight.require_models(run.settings, training="train" in wanted)
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         stack.enter_context(run.writing())
@@ -326,7 +329,8 @@ def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Res
 
 def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
     """Room 4: annotations × strategy → pairs."""
-    return [pair_into(run, run.settings.pair, reach.allow_plugins)]
+    with flow.without_collection():
+        return [pair_into(run, run.settings.pair, reach.allow_plugins)]
 
 
 def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -12,6 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+
+KNOWN_AFTER = 0.02
+"""Share done before a time left is told: first steps load models and fill windows."""
 
 PLAIN_EVERY = 15.0
 """Seconds between two lines where stderr is a file."""
@@ -57,7 +61,8 @@ def _plain(label: str, total: int | None, unit: str) -> Callable[..., None]:
         if now - last < PLAIN_EVERY:
             return
         last = now
-        left = f", {(now - began) / done * (total - done):.0f} s left" if total and done else ""
+        known = total is not None and done >= KNOWN_AFTER * total
+        left = f", {(now - began) / done * (total - done):.0f} s left" if total and known else ""
         share = f"{done:,}/{total:,}" if total else f"{done:,}"
         print(f"{label}: {share} {unit}{left}{' ' + note if note else ''}", file=sys.stderr, flush=True)
 
@@ -74,13 +79,16 @@ def track(records: Iterable[T], label: str, total: int | None = None, unit: str 
 
 @contextmanager
 def quiet_transformers() -> Generator[None]:
-    """Without the library's own bars, which would tear ours."""
+    """Without the library's own bars, which would tear ours, and what it warns of that is not ours to change."""
     from transformers.utils import logging as theirs
 
     shown = theirs.is_progress_bar_enabled()
     theirs.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # peft asks transformers for a name that transformers has just renamed
+            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+            yield
     finally:
         if shown:
             theirs.enable_progress_bar()

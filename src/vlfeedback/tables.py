@@ -15,9 +15,11 @@ import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -53,7 +55,12 @@ class TableInfo:
     record: str
 
 
-_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once, not for every row
+def _encoded(row: dict[str, Any]) -> bytes:
+    """Compact JSON; `orjson` takes a twentieth of the time, and no halves of characters."""
+    try:
+        return orjson.dumps(row)
+    except TypeError:
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 class _Digest:
@@ -65,8 +72,7 @@ class _Digest:
 
     def add(self, row: dict[str, Any]) -> None:
         kept = {name: value for name, value in row.items() if name not in OUTSIDE_DIGEST}
-        text = _encoded(kept)
-        self.total += int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), "big")
+        self.total += int.from_bytes(hashlib.sha256(_encoded(kept)).digest(), "big")
         self.rows += 1
 
     def hex(self) -> str:
@@ -112,10 +118,18 @@ def _packer(hint: Any) -> Callable[[Any], Any] | None:
             return list if pack is None else lambda value: [pack(one) for one in value]
         return lambda value: {str(index): one for index, one in enumerate(value)}
     if is_dataclass(hint):
-        parts = [(name, _packer(sub)) for name, sub in get_type_hints(hint).items()]
-        return lambda value: {
-            name: getattr(value, name) if pack is None else pack(getattr(value, name)) for name, pack in parts
-        }
+        hints = get_type_hints(hint)
+        names: tuple[str, ...] = tuple(hints)
+        several: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)  # of one name it gives the value alone
+        changing = [(name, pack) for name, pack in ((n, _packer(sub)) for n, sub in hints.items()) if pack is not None]
+
+        def flatten(value: Any) -> dict[str, Any]:
+            row = dict(zip(names, several(value) if len(names) > 1 else (several(value),), strict=True))
+            for name, pack in changing:
+                row[name] = pack(row[name])
+            return row
+
+        return flatten
     return None
 
 
@@ -138,7 +152,7 @@ def _unpacker(hint: Any) -> Callable[[Any], Any] | None:
         changing = [(name, unpack) for name, unpack in parts if unpack is not None]
 
         def build(value: dict[str, Any]) -> Any:
-            given = {name: one for name, one in value.items() if name in known}
+            given = value if value.keys() <= known else {name: one for name, one in value.items() if name in known}
             for name, unpack in changing:
                 if name in given:
                     given[name] = unpack(given[name])

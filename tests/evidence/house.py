@@ -44,7 +44,8 @@ class Item:
 
 def sh(command: str, folder: Path, limit: float = 1800) -> subprocess.CompletedProcess[str]:
     """Run a shell command in the clone."""
-    environment = {**os.environ, "COLUMNS": "120", "VLFEEDBACK_CACHE": str(folder / ".cache")}
+    environment = {**os.environ, "COLUMNS": "120", "VLFEEDBACK_CACHE": str(folder / ".cache"), "MAKEFLAGS": ""}
+    environment.pop("MAKELEVEL", None)  # a make below make says where it enters and leaves
     return subprocess.run(
         command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit
     )

@@ -47,6 +47,9 @@ def test_a_preference_file_becomes_a_checkpoint(
     assert len(list(tables.read(out / "instructions.parquet", Instruction))) == 5, "one prompt and picture is one group"
     assert json.loads((out / "checkpoint" / "selfcheck.json").read_text())["layout"] == "shared"
     assert (out / "checkpoint" / "adapter_model.safetensors").exists()
+    card = (out / "checkpoint" / "README.md").read_text()
+    assert "10 preference pairs of 5 instructions" in card and "More Information Needed" not in card
+    assert str(tmp_path) not in card and str(model_path) not in card
     before = (out / "checkpoint" / "adapter_model.safetensors").read_bytes()
     assert command(monkeypatch, *order) == 0
     assert (out / "checkpoint" / "adapter_model.safetensors").read_bytes() == before

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from vlfeedback.commands._terminal import table
+from vlfeedback.preflight import Missing
 
 HERE = "this machine"
 
@@ -85,14 +86,6 @@ class PlanRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """Something that must be there before the run."""
-
-    what: str
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run will take.
 
@@ -134,10 +127,11 @@ def _millions(tokens: int) -> str:
     return f"{tokens / 1e6:,.2f}"
 
 
-def show(found: Plan, console: Console) -> None:
+def show(found: Plan, console: Console, target: str = "run.toml") -> None:
     """Print a plan for people."""
     count = "unknown" if found.instructions is None else f"{found.instructions:,}"
-    console.print(f"[bold]{count} instructions[/bold] from {len(found.sources)} sources, {found.calls:,} calls")
+    sources = f"{len(found.sources):,} source{'' if len(found.sources) == 1 else 's'}"
+    console.print(f"[bold]{count} instructions[/bold] from {sources}, {found.calls:,} calls")
     heads = ("calls", "M tokens in", "pictures", "out", found.currency, "hours")
     rows = table("", "calls to", *heads, numbers=heads)
     for row in found.rows:
@@ -152,7 +146,10 @@ def show(found: Plan, console: Console) -> None:
         f"cost {found.currency} {found.cost:,.2f}, collecting about {found.hours:,.1f} hours, "
         f"disk {found.disk_bytes / 1e9:,.2f} GB besides pictures and checkpoints"
     )
-    console.print(f"training on about {found.pairs:,} pairs in {found.steps:,} steps (its time is not estimated)")
+    console.print(
+        f"training on about {found.pairs:,} pairs in {found.steps:,} steps; its time and the calls of the evaluation "
+        "are not estimated"
+    )
     if found.budget is not None and found.cost > found.budget:
         console.print(f"[bold]the budget of {found.budget:,.2f} is less than that: the run would stop early[/bold]")
     console.print("\n[bold]who will see prompts and pictures[/bold]")
@@ -166,8 +163,8 @@ def show(found: Plan, console: Console) -> None:
         console.print(f"  {one.what}: {one.where}", soft_wrap=True, highlight=False)
     if found.instructions is None:
         console.print("  the number of instructions: add `sample = N` to each source, or put its file in place")
-    ready = "vlfeedback run RUN.toml --limit 20" if not found.missing else "put in place what is missing"
-    console.print(f"\nnext: {ready}")
+    ready = f"vlfeedback run {target} --limit 20" if not found.missing else "put in place what is missing"
+    console.print(f"\nnext: {ready}", soft_wrap=True, highlight=False)
 
 
 def _any_measured(found: Plan) -> bool:

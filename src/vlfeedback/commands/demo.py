@@ -151,10 +151,10 @@ def _lines(run: RunFolder) -> tuple[tuple[Line, ...], tuple[str, ...]]:
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    """`+12.3 [+4.0, +20.6]`, or the difference with the reason why there is no interval."""
+    """`+12.3 [+4.0, +20.6]`, or `+12.3 (too few)` where too few items changed for an interval."""
     digits = 1 if abs(row["base_value"]) >= 10 else 3
     if row["ci_low"] is None:
-        return f"{row['difference']:+.{digits}f} ({row['note'] or 'too few'})"
+        return f"{row['difference']:+.{digits}f} (too few)"
     return f"{row['difference']:+.{digits}f} [{row['ci_low']:+.{digits}f}, {row['ci_high']:+.{digits}f}]"
 
 
@@ -166,7 +166,8 @@ def show(done: DemoResult, console: Console) -> None:
     console.print(_table(done.lines))
     if done.controls:
         console.print(_controls(done.lines, done.controls))
-    console.print("Intervals are paired, 95 %. Paper: Silkie over its base on MME; another model, another benchmark.")
+    console.print("Intervals are paired, 95 %; (too few): too few items changed for one.")
+    console.print("Paper: Silkie over its base on MME; another model, another benchmark.")
     if done.quick:
         console.print("[bold]--quick[/bold]: few scenes, no controls; these figures mean less than those of the demo.")
     console.print(

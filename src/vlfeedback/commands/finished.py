@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vlfeedback.commands._terminal import table
+from vlfeedback.commands.status import next_step
 from vlfeedback.pipeline import Finished
 
 
@@ -19,5 +20,6 @@ def show(run: Path, done: Finished, console: Console) -> None:
     console.print(rows)
     failed = f", {done.calls_failed:,} without an answer" if done.calls_failed else ""
     console.print(f"calls: {done.calls_made:,} made{failed}, {done.calls_reused:,} reused; spent {done.spent:,.4f}")
-    report = run / "report.html"
-    console.print(f"next: {'open ' + str(report) if report.exists() else f'vlfeedback status {run}'}", soft_wrap=True)
+    if done.interrupted:
+        return  # the command line says how to go on
+    console.print(f"next: {next_step(run)}", soft_wrap=True, highlight=False)

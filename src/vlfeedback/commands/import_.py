@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def import_data(
     intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
     tally: Tally = Counter()
     reasons: Counter[str] = Counter()
-    with _no_collection(), run.writing(), Ledger.open(run.ledger_path) as ledger, ExitStack() as stack:
+    with flow.without_collection(), run.writing(), Ledger.open(run.ledger_path) as ledger, ExitStack() as stack:
         writers = _writers(out, importer)
         for writer in writers.values():
             stack.callback(writer.discard)
@@ -114,18 +113,6 @@ def import_data(
     noticed = {what: count for what, count in tally.items() if count}
     hashed = hash_images and images is not None
     return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
-
-
-@contextmanager
-def _no_collection() -> Generator[None]:
-    """Records hold no cycles, and looking for some in millions of them took a third of an import's time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _keep(ledger: Ledger, batch: Batch) -> list[Record]:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlfeedback import prices, registry
-from vlfeedback.commands._plan_text import HERE, Assumptions, Missing, Plan, PlanRow, show
+from vlfeedback.commands._plan_text import HERE, Assumptions, Plan, PlanRow, show
 from vlfeedback.config import PluginTable, Settings
 from vlfeedback.errors import ConfigError
 from vlfeedback.ledger import Ledger
 from vlfeedback.models._secrets import KEY_NEEDED, LOOPBACK, host_of
+from vlfeedback.preflight import Missing, check, missing_models
 from vlfeedback.records import Image, Instruction, Response
 from vlfeedback.source import Found
 
@@ -37,6 +38,7 @@ def plan(settings: Settings, *, assume: Assumptions | None = None, ledger: Path 
         ConfigError: a model has no price, or an option is unknown.
         PluginError: a plug-in is unknown.
     """
+    check(settings)
     assume = assume or Assumptions()
     table = prices.read(settings.prices.path)
     sources = dict(_counts(settings))
@@ -208,6 +210,7 @@ def _missing(settings: Settings) -> Iterator[Missing]:
         path = benchmark.options.get("path")
         if isinstance(path, str) and not Path(path).exists():
             yield _missing_path(f"benchmark {name!r}", path)
+    yield from missing_models(settings)
     for variable, host in _keys(settings).items():
         if not os.environ.get(variable):
             yield Missing(f"key for {host}", f"environment variable {variable}")

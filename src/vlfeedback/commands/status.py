@@ -58,6 +58,11 @@ def status(path: Path) -> Status:
         ConfigError: it is no run folder.
     """
     run = RunFolder.open(path)
+    if not any(path.glob("*.parquet")) and not any((path / name).exists() for name in (".lock", "ledger.sqlite")):
+        raise ConfigError(
+            f"{path} is no run folder: it holds a run.toml and nothing that a run has made. "
+            f"Start a run with `vlfeedback run {path / 'run.toml'} --out DIR`."
+        )
     found = {name: info for name in TABLES if (info := run.info(name)) is not None}
     dropped: dict[str, dict[str, int]] = {}
     for file in sorted((path / "dropped").glob("*.parquet")):
@@ -69,10 +74,17 @@ def status(path: Path) -> Status:
         with Ledger.open(run.ledger_path, write=False) as ledger:
             totals = ledger.totals()
     spent = sum(total.cost + total.lost_cost for total in totals)
-    return Status(path, found, dropped, totals, spent, _next(path, found))
+    return Status(path, found, dropped, totals, spent, _next(run, found))
 
 
-def _next(path: Path, found: dict[str, TableInfo]) -> str:
+def next_step(path: Path) -> str:
+    """The command to type next."""
+    run = RunFolder.open(path)
+    return _next(run, {name: info for name in TABLES if (info := run.info(name)) is not None})
+
+
+def _next(run: RunFolder, found: dict[str, TableInfo]) -> str:
+    path = run.path
     order = {"instructions": "source", "responses": "decode", "annotations": "annotate", "pairs": "pair"}
     imported = any(info.room == "exchange" for info in found.values())
     for name, room in order.items():
@@ -81,8 +93,15 @@ def _next(path: Path, found: dict[str, TableInfo]) -> str:
         if imported and "pairs" in found:
             break
         return f"vlfeedback pair {path}" if imported and room == "pair" else f"vlfeedback run {path}"
+    trained = path / "checkpoint" / "train.json"
+    if run.settings.train.model and not trained.exists():
+        return f"vlfeedback train {path}"
+    if run.settings.train.model and run.settings.evaluate and "scores" not in found:
+        return f"vlfeedback evaluate {path}"
     if (path / "report.html").exists():
         return f"open {path / 'report.html'}"
+    if trained.exists() and not run.settings.evaluate:
+        return f"the checkpoint is {path / 'checkpoint'}; vlfeedback report {path}"
     return f"vlfeedback report {path}"
 
 

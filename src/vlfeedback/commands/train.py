@@ -41,4 +41,5 @@ def open_data(
     import_data(format, data, images=images, out=out)
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
-    return open_run(out, None, {"train.model": model, **(changes or {})})
+    opened = open_run(out, None, {"train.model": model, **(changes or {})})
+    return Opened(opened.run, ())  # what the command line asked for is no news

@@ -89,7 +89,8 @@ def open_model(model: str, revision: str | None, dtype: str, device: str, adapte
             "a name from the hub (needs a network the first time)"
         ) from problem
     if adapter:
-        loaded = _with_adapter(loaded, adapter)
+        with progress.quiet_transformers():
+            loaded = _with_adapter(loaded, adapter)
     return loaded.to(pick_device(device)).eval()
 
 

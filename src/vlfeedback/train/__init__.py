@@ -187,8 +187,12 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
 
 def explain_empty(dropped: Iterable[Dropped]) -> DataError:
     """The error for a run in which no pair is left."""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in dropped).most_common())
-    return DataError(f"no pair is left to train on ({reasons or 'none came in'}): see dropped/train.parquet and [pair]")
+    counts = Counter(one.reason for one in dropped)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    hint = "see dropped/train.parquet and [pair]"
+    if counts and counts.most_common(1)[0][0] == "missing_image":
+        hint = "give the folder of the pictures with --images (import, train --data), or [images] in run.toml"
+    return DataError(f"no pair is left to train on ({reasons or 'none came in'}): {hint}")
 
 
 def _stamps(name: str) -> list[list[object]]:

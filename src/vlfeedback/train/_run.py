@@ -26,6 +26,7 @@ from vlfeedback.train._layout import Layout
 from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, why_not
 from vlfeedback.train._log import TrainLog
 from vlfeedback.train._logps import grouped_logps, unwrapped
+from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
@@ -115,6 +116,7 @@ def run(
         save(policy, processor, out)
     metrics = _last(trainer.state.log_history)
     trained = sum(len(group.pairs) for group in encoded)
+    write_card(out, recipe, objective, groups=len(encoded), pairs=trained, steps=plan.steps)
     return Outcome(
         trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)
     )

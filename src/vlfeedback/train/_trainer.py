@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -309,9 +308,7 @@ def quiet() -> Generator[None]:
     level = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     try:
-        with warnings.catch_warnings(), progress.quiet_transformers():
-            # peft asks transformers for a name that transformers has just renamed
-            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        with progress.quiet_transformers():
             yield
     finally:
         hf_logging.set_verbosity(level)

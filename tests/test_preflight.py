@@ -1,0 +1,81 @@
+"""What can be known beforehand is said before a call is paid for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlfeedback import config, pipeline
+from vlfeedback.commands.plan import plan
+from vlfeedback.commands.status import next_step, status
+from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.preflight import check, missing_models
+from vlfeedback.run_folder import RunFolder
+
+LOCAL = {"use": "transformers", "model": "/nowhere/policy"}
+SOURCE = {"use": "jsonl", "path": "x.jsonl", "images": "pics"}
+
+
+def settings(**tables: Any) -> config.Settings:
+    return config.parse(tables, "a test")
+
+
+def test_more_responses_than_models_are_refused_by_plan_and_run(tmp_path: Path) -> None:
+    found = settings(pool=[{"use": "scripted", "model": "a"}], decode={"k": 2})
+    with pytest.raises(ConfigError, match=r"decode.k = 2, but the pool has 1 models"):
+        plan(found)
+    with pytest.raises(ConfigError, match=r"decode.k = 2"):
+        pipeline.run_rooms(RunFolder.create(tmp_path / "run", found))
+
+
+def test_an_image_root_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"\[\[source\]\] 1: no image root is called 'pics'; \[images\] has: photos"):
+        check(settings(images={"photos": "."}, source=[SOURCE]))
+    check(settings(images={"pics": "."}, source=[SOURCE]))
+    check(settings(source=[{**SOURCE, "images": "run"}]))
+
+
+def test_a_policy_that_is_not_there_stops_a_run_before_its_first_call(tmp_path: Path) -> None:
+    found = settings(source=[{"use": "pocket", "scenes": 2}], train={"model": "/nowhere/policy"})
+    with pytest.raises(ModelUnavailable, match=r"checkpoint of \[train\] model: /nowhere/policy"):
+        pipeline.run_rooms(RunFolder.create(tmp_path / "run", found))
+    assert not list((tmp_path / "run").glob("*.parquet")) and not (tmp_path / "run" / "ledger.sqlite").exists()
+
+
+def test_folders_of_models_are_looked_for_and_names_of_the_hub_are_not(tmp_path: Path) -> None:
+    pool = [LOCAL, {**LOCAL, "model": "org/name"}, {**LOCAL, "model": str(tmp_path)}, {"use": "openai", "model": "/x"}]
+    found = settings(pool=pool, upper=[LOCAL], train={"model": "./policy", "init": "~/nowhere"})
+    assert [one.what for one in missing_models(found)] == [
+        "checkpoint of [[pool]] 1", "checkpoint of [[upper]] 1", "checkpoint of [train] model",
+        "checkpoint of [train] init",
+    ]  # fmt: skip
+    assert [one.what for one in missing_models(found, training=False)] == ["checkpoint of [[pool]] 1"]
+
+
+def test_a_folder_with_nothing_but_settings_is_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("")
+    with pytest.raises(ConfigError, match=r"nothing that a run has made.*vlfeedback run .*run.toml --out DIR"):
+        status(tmp_path)
+    (tmp_path / ".lock").touch()
+    assert status(tmp_path).next == f"vlfeedback run {tmp_path}"
+
+
+def test_what_to_do_next_names_the_training_that_is_missing(tmp_path: Path) -> None:
+    from vlfeedback import tables
+    from vlfeedback.records import Annotation, Instruction, PreferencePair, Response
+
+    run = RunFolder.create(tmp_path, settings(train={"model": "m"}))
+    named = (
+        ("instructions", Instruction),
+        ("responses", Response),
+        ("annotations", Annotation),
+        ("pairs", PreferencePair),
+    )
+    for name, record in named:
+        tables.write(run.table(name), record, [], room="pair")
+    assert next_step(tmp_path) == f"vlfeedback train {tmp_path}"
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "train.json").write_text("{}")
+    assert next_step(tmp_path).startswith(f"the checkpoint is {tmp_path / 'checkpoint'}")
