@@ -15,9 +15,11 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from vlfeedback.compact import compact
 from vlfeedback.errors import LedgerError
 from vlfeedback.locks import claim
 from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
@@ -81,8 +83,8 @@ class Total:
 
 
 def _squeeze(text: str) -> bytes | str:
-    if len(text) < 400 and text.isascii():  # compressing a line costs more time than it saves space
-        return text
+    if len(text) < 400 and text.isascii():
+        return text  # compressing a line costs more time than it saves space
     return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
 
@@ -94,14 +96,13 @@ def _expand(stored: bytes | str | None) -> str:
 
 _REPLY_FIELDS = tuple(f.name for f in fields(Generation) if f.name not in {"raw", "usage", "logprobs"})
 _USAGE_FIELDS = tuple(f.name for f in fields(Usage))
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once, not for every reply
 
 
 def _reply_json(generation: Generation) -> str:
     found: dict[str, Any] = {name: getattr(generation, name) for name in _REPLY_FIELDS}
     if generation.logprobs is not None:
         found["logprobs"] = [[one.token, one.logprob, one.top] for one in generation.logprobs]
-    return _to_json(found)
+    return compact(found).decode("utf-8", "surrogatepass")
 
 
 def _generation(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
@@ -274,15 +275,10 @@ class Ledger:
         Returns:
             How many calls were given, known ones included.
         """
-        count, batch = 0, list[Call]()
-        for call in calls:
-            batch.append(call)
-            count += 1
-            if len(batch) >= 10_000:
-                self._record(batch)
-                batch = []
-        if batch:
+        count, waiting = 0, iter(calls)
+        while batch := list(islice(waiting, 10_000)):
             self._record(batch)
+            count += len(batch)
         return count
 
     def _record(self, calls: Sequence[Call]) -> None:
