@@ -145,15 +145,18 @@ def machine() -> str:
     return f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}, {platform.system()}"
 
 
-def write(rows: list[tuple[Item, Found]]) -> None:
+def revision(place: Path) -> str:
+    """The commit that was cloned; work may have gone on in the checkout meanwhile."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def write(rows: list[tuple[Item, Found]], commit: str) -> None:
     """The table as a page."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
     lines = [
         "# Evidence: the house stands",
         "",
-        f"Measured by `make evidence-house` at commit {commit.stdout.strip()} on {machine()}.",
+        f"Measured by `make evidence-house` at commit {commit} on {machine()}.",
         "",
         "| item | command | number | target | result |",
         "|---|---|---|---|---|",
@@ -172,6 +175,7 @@ def main(arguments: list[str]) -> int:
     rows: list[tuple[Item, Found]] = []
     with tempfile.TemporaryDirectory(prefix="evidence-") as folder:
         place = clone(Path(folder))
+        commit = revision(place)
         if word:
             subprocess.run(shlex.split("make .venv/.ready"), cwd=place, check=True)
         for item in chosen:
@@ -184,7 +188,7 @@ def main(arguments: list[str]) -> int:
             print(f"{mark}  {item.name:32} {found.number:40} target {item.target:22} {item.command}", flush=True)
         shutil.rmtree(place / ".venv", ignore_errors=True)
     if not word:
-        write(rows)
+        write(rows, commit)
     return 0 if all(found.passed for _, found in rows) else 1
 
 
