@@ -41,6 +41,23 @@ def naive(
     )
 
 
+def test_a_layout_that_the_model_refuses_is_not_used(
+    model: Any, processor: Any, colours: toy_llava.Colours, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = Encoder(Wording(processor, reader(colours, mean=None)), 200)
+    made = [item for item in encoder.encode(toy_llava.groups(colours, 1)[0]) if isinstance(item, Encoded)]
+
+    def score(batch: Batch) -> list[float]:
+        if batch.rows.inputs["attention_mask"].dim() == 4:
+            raise RuntimeError("a mask of four dimensions is too much")
+        with torch.no_grad():
+            return grouped_logps(model, batch.rows).total.tolist()
+
+    used = checked_layout(layouts(model, processor), made, encoder, score, 1e-4)
+    assert used.name == "features once" and set(used.differences) == {"features once"}
+    assert "four dimensions is too much" in used.warnings[0] and used.warnings[0] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("mask_logits", [True, False])
 def test_equal_to_plain_forwards(

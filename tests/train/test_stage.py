@@ -202,6 +202,17 @@ def test_killed_and_resumed_gives_the_same_bytes(
     assert logs[0] == logs[1]
 
 
+def test_processor_and_model_that_disagree_on_pictures_are_named(
+    recipe: Make, colours: toy_llava.Colours, tmp_path: Path
+) -> None:
+    folder = toy_llava.write_model(tmp_path / "model")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps({**settings, "patch_size": 6}))
+    groups = toy_llava.groups(colours, 3)
+    with pytest.raises(ConfigError, match=rf"{groups[0].instruction.id} \(16\); the model says: .*patch_size"):
+        train(groups, replace(recipe(), model=str(folder)), roots=colours, out=tmp_path / "c", objective=sigmoid())
+
+
 def test_an_interrupt_saves_the_step_and_stops(
     recipe: Make, colours: toy_llava.Colours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

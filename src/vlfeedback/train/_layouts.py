@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vlfeedback.errors import ConfigError
 from vlfeedback.train._collate import collate
 from vlfeedback.train._layout import Layout, UnsharedRows
 from vlfeedback.train._logps import takes_features, unwrapped
@@ -90,14 +91,17 @@ def checked_layout(
         refused: Why the model cannot share prompts, for the record.
     """
     *faster, plain = candidates
-    if not faster:
-        return CheckedLayout(plain.name, plain.layout, {}, refused, ())
     shown = max(groups, key=lambda group: (bool(group.images), len(group.responses) > 1))
     truth = score(collate([shown], layout=plain.layout, pictures=encoder.pictures))
     differences: dict[str, float] = {}
     warnings: list[str] = []
     for one in faster:
-        found = score(collate([shown], layout=one.layout, pictures=encoder.pictures))
+        try:
+            found = score(collate([shown], layout=one.layout, pictures=encoder.pictures))
+        except (RuntimeError, ValueError, TypeError, IndexError, ConfigError) as error:  # a model's ways to say no
+            warnings.append(f"layout {one.name!r} cannot be computed ({error}): a slower one is used")
+            print(warnings[-1], file=sys.stderr, flush=True)
+            continue
         tokens = [len(response) for response in shown.responses]
         largest = max(abs(a - b) / n for a, b, n in zip(found, truth, tokens, strict=True))
         differences[one.name] = largest

@@ -46,10 +46,24 @@ def grouped_logps(model: Any, rows: Rows) -> Logps:
         ConfigError: the model makes another number of features of a picture than the processor reserved tokens for.
     """
     inputs = {**rows.inputs, **_seen(model, rows)}
-    logits = model(**inputs, use_cache=False, return_dict=True).logits
+    try:
+        logits = model(**inputs, use_cache=False, return_dict=True).logits
+    except ValueError as error:
+        if not rows.pictures:
+            raise
+        raise _disagreement(rows, error) from error
     flat = logits.reshape(-1, logits.shape[-1])
     per_token = token_logps(flat if rows.where is None else flat[rows.where], rows.targets)
     return Logps(sum_by_owner(per_token, rows.owner, rows.lengths.shape[0]), rows.lengths)
+
+
+def _disagreement(rows: Rows, error: ValueError) -> ConfigError:
+    """What a stock model refuses of a batch with pictures: nearly always their number of tokens."""
+    shown = ", ".join(f"{group} ({tokens})" for group, tokens in zip(rows.group_ids, rows.image_tokens, strict=True))
+    return ConfigError(
+        f"instructions with image tokens of the processor: {shown}; the model says: {error}. patch_size and "
+        "vision_feature_select_strategy of processor and model must agree"
+    )
 
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
