@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import pytest
@@ -34,3 +35,14 @@ def test_computing_that_buys_nothing_is_left_at_once(number: signal.Signals) -> 
         with pytest.raises(KeyboardInterrupt), flow.leaving_at_once():
             raise AssertionError("nothing more is begun")
     assert signal.getsignal(number) == before
+
+
+def test_collection_rests_while_millions_are_made_and_goes_on_after_an_error() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), flow.without_collection():
+        assert not gc.isenabled()
+        with flow.without_collection():
+            pass
+        assert not gc.isenabled(), "the inner one leaves it as it found it"
+        raise ZeroDivisionError
+    assert gc.isenabled()

@@ -34,13 +34,12 @@ BLOCKS = [
 ]
 
 
-def run(block: Block) -> None:
+def run(block: Block) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text], cwd=ROOT, capture_output=True, text=True,
         env={**os.environ, "PATH": path}, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
 
 
 def test_every_mark_is_known_and_every_command_exists() -> None:
@@ -55,13 +54,15 @@ def test_every_mark_is_known_and_every_command_exists() -> None:
 
 @pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "bash" and not one.mark])
 def test_a_block_runs(block: Block) -> None:
-    run(block)
+    done = run(block)
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [one for one in BLOCKS if one.language == "bash" and one.mark == "slow"])
 def test_a_slow_block_runs(block: Block) -> None:
-    run(block)
+    done = run(block)
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_run_toml_is_valid() -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 
+from vlfeedback.compact import compact
 from vlfeedback.records import Image, Request, Sampling
 
 _canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_ALIKE = frozenset({str, type(None)})
+"""What the fast encoder writes to the last byte as the canonical one does; numbers are not among it."""
 
 
 def hash_id(kind: str, *parts: object) -> str:
@@ -22,6 +25,8 @@ def hash_id(kind: str, *parts: object) -> str:
     Returns:
         32 hexadecimal digits (128 bits).
     """
+    if _ALIKE.issuperset(map(type, parts)):
+        return hashlib.sha256(compact([kind, *parts])).hexdigest()[:32]
     text = _canonical([kind, *parts])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -340,33 +341,38 @@ def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> 
     inputs = inputs_digest("pair", run.need("responses", "decode").digest, rated.digest, table.model_dump(mode="json"))
     if run.fresh("pairs", inputs):
         return _reused(run, "pair", "pairs")
-    listed = list(groups.load(run.path, rationales=False))
     sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")
-    outcome = _write(sink, _paired(run, listed, table, allow_plugins), inputs, complete=rated.complete)
-    return outcome
+    return _write(sink, _paired(_rated(run), table, allow_plugins), inputs, complete=rated.complete)
 
 
-def _paired(
-    run: RunFolder, listed: list[Group], table: PairTable, allow_plugins: bool
-) -> Iterator[PreferencePair | Dropped]:
+class _Rated(NamedTuple):
+    """Groups without pairs, and the annotations' ids by instruction."""
+
+    groups: list[Group]
+    judged: dict[str, tuple[str, ...]]
+
+
+def _rated(run: RunFolder) -> _Rated:
+    """One reading of the annotations, which are most of a run's bytes."""
+    annotations = list(tables.read(run.table("annotations"), Annotation, columns=groups.SCORES_ONLY))
+    instructions = tables.read(run.table("instructions"), Instruction)
+    responses = tables.read(run.table("responses"), Response)
+    return _Rated(list(groups.join(instructions, responses, annotations)), pair.annotation_ids(annotations))
+
+
+def _paired(rated: _Rated, table: PairTable, allow_plugins: bool) -> Iterator[PreferencePair | Dropped]:
     strategy = registry.bind(registry.find("pair", table.use, allow_plugins=allow_plugins), table.options, "[pair]")
-    annotations = tables.read(run.table("annotations"), Annotation, columns=groups.SCORES_ONLY)
-    yield from pair.pairs(listed, strategy, judged=pair.annotation_ids(annotations))
+    yield from pair.pairs(rated.groups, strategy, judged=rated.judged)
 
 
 def paired(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> list[Group]:
     """Groups with the pairs of another strategy than the run's own, for controls; nothing is written."""
-    bare = [
-        Group(group.instruction, group.responses, group.ratings, ())
-        for group in groups.load(run.path, rationales=False)
-    ]
+    rated = _rated(run)
     found: dict[str, list[PreferencePair]] = {}
-    for record in _paired(run, bare, table, allow_plugins):
+    for record in _paired(rated, table, allow_plugins):
         if isinstance(record, PreferencePair):
             found.setdefault(record.instruction_id, []).append(record)
-    return [
-        Group(one.instruction, one.responses, one.ratings, tuple(found.get(one.instruction.id, ()))) for one in bare
-    ]
+    return [replace(one, pairs=tuple(found.get(one.instruction.id, ()))) for one in rated.groups]
 
 
 def write_report(run: RunFolder, reach: Access) -> list[Outcome]:

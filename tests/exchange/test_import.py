@@ -166,6 +166,13 @@ def test_an_honest_surrogate_pair_is_a_character(tmp_path: Path) -> None:
     assert "😀" in r.instructions(tmp_path / "run")[0].prompt
 
 
+def test_an_id_of_many_digits_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(r.row(id=123456789012345678901234567890)))
+    r.bring_in(path, tmp_path / "run")
+    assert r.instructions(tmp_path / "run")[0].images[0].uri.endswith("123456789012345678901234567890.jpg")
+
+
 def test_a_line_longer_than_the_limit_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_rows, "LONGEST_LINE", 4000)
     path = tmp_path / "a.jsonl"

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,10 +14,11 @@ from pathlib import Path
 import pytest
 import servers
 import world
+from in_process import command
 from PIL import Image
 from servers import Server, serve
 
-from vlfeedback import cli, flow, tables
+from vlfeedback import flow, tables
 from vlfeedback.records import Annotation, Dropped, Instruction
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -29,15 +29,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     world.draw(tmp_path, 3)
     with serve(tmp_path / "served.jsonl") as found:
         yield found
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The command line in this process."""
-    monkeypatch.setattr(sys, "argv", ["vlfeedback", *map(str, arguments)])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert isinstance(done.value.code, int)
-    return done.value.code
 
 
 def tables_of(run: Path) -> dict[str, str]:

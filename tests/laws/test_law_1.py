@@ -16,7 +16,7 @@ LAYERS = (
     ("config", "images", "ledger", "locks", "tables", "groups", "flow", "stats", "prices", "registry", "progress"),
     ("models", "pocket"),
     ("source", "decode", "annotate", "pair", "train", "evaluate", "report", "exchange"),
-    ("preflight", "run_folder", "run_models", "learning", "pipeline", "commands", "scale", "view", "api"),
+    ("preflight", "recorder", "run_folder", "run_models", "learning", "pipeline", "commands", "scale", "view", "api"),
     ("cli", "__main__"),
 )
 ROOMS = LAYERS[3]

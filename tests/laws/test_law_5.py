@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -64,10 +66,18 @@ def test_law_5_parts_do_not_run_together(one: list[str], other: list[str]) -> No
     assert (hash_id("x", *one) == hash_id("x", *other)) == (one == other)
 
 
+@given(TEXT | st.text(st.characters()), st.none() | TEXT)
+def test_law_5_the_fast_way_to_an_id_gives_the_same(text: str, other: str | None) -> None:
+    canonical = json.dumps(["x", text, other], ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    assert hash_id("x", text, other) == hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 def test_law_5_ids_do_not_change_between_versions() -> None:
     """A ledger outlives the version that wrote it: these values may never change."""
     assert instruction_id("What?", (PICTURE,)) == "ef00f879daeac76d4514f6de74fe8d06"
     assert call_key("m", REQUEST) == "2bb7ff15930730e0222681dc72d236ee"
+    assert response_id("i", "imported:m", None, 'a "b"\n\x01é😀') == "6bbaf71b3e69275d91ee4cc8389030ef"
+    assert pair_id("a", "b", "s") == "02bd3ecc85757628024efd9945823f1e"
 
 
 def test_law_5_a_part_is_a_text_or_a_picture() -> None:

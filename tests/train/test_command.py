@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from in_process import command
 from PIL import Image
 
-from vlfeedback import cli, tables
+from vlfeedback import tables
 from vlfeedback.records import Instruction
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["vlfeedback", *map(str, arguments)])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    assert isinstance(done.value.code, int)
-    return done.value.code
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vlfeedback.commands._terminal import table
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError, Stopped
 from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, Tally
-from vlfeedback.ledger import Ledger
+from vlfeedback.recorder import Recorder
 from vlfeedback.records import Annotation, Dropped, Instruction, PreferencePair, Response
 from vlfeedback.run_folder import RunFolder
 
@@ -96,13 +96,15 @@ def import_data(
     intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
     tally: Tally = Counter()
     reasons: Counter[str] = Counter()
-    with flow.without_collection(), run.writing(), Ledger.open(run.ledger_path) as ledger, ExitStack() as stack:
+    with flow.without_collection(), run.writing(), Recorder(run.ledger_path) as recorder, ExitStack() as stack:
         writers = _writers(out, importer)
         for writer in writers.values():
             stack.callback(writer.discard)
         items = progress.track(importer.read(path, pictures, tally), "import", unit="rows")
         # Reading, keeping and writing overlap, one batch at a time and in order.
-        for records in flow.each(intake.run(items), lambda batch: asyncio.to_thread(_keep, ledger, batch), in_flight=1):
+        for records in flow.each(
+            intake.run(items), lambda batch: asyncio.to_thread(_keep, recorder, batch), in_flight=1
+        ):
             for record in records:
                 writers[type(record)].add(record)
                 if isinstance(record, Dropped):
@@ -115,9 +117,9 @@ def import_data(
     return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
 
 
-def _keep(ledger: Ledger, batch: Batch) -> list[Record]:
+def _keep(recorder: Recorder, batch: Batch) -> list[Record]:
     """What was said is in the ledger before anything that was derived from it goes on (law 2)."""
-    ledger.record(batch.calls)
+    recorder.record(batch.calls)
     return batch.records
 
 

@@ -9,12 +9,12 @@ derived from it.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vlfeedback.compact import compact
 from vlfeedback.exchange._items import (
     ASPECTS,
     IMAGES_ROOT,
@@ -74,8 +74,6 @@ PARSER = "exchange-1"
 """Version of the reading of imported ratings; part of an annotation's id."""
 
 RECORDS_AT_ONCE = 4096
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(slots=True)
@@ -278,6 +276,10 @@ class Intake:
         said = Generation(reply, "stop")
         self._calls.append(Call(key, model, request, purpose, said, 0.0, "done", 1, self._now, self._now))
         return key
+
+
+def _json(value: object) -> str:
+    return compact(value).decode("utf-8", "surrogatepass")
 
 
 def _digest(text: str) -> str:

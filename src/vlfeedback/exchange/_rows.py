@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -146,6 +147,10 @@ def _line_rows(stream: BinaryIO, path: Path, name: str) -> Iterator[Row | Droppe
             continue
         if not line.strip():
             continue
+        fields = _quick(line)
+        if fields is not None:
+            yield Row(where, fields)
+            continue
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -154,6 +159,22 @@ def _line_rows(stream: BinaryIO, path: Path, name: str) -> Iterator[Row | Droppe
                 "Convert the file first, for example with `iconv -f LATIN1 -t UTF-8`."
             ) from error
         yield _row(where, text, line)
+
+
+def _quick(line: bytes) -> dict[str, Json] | None:
+    """What nearly every line is; None where a closer look is due.
+
+    `orjson` takes a third of the time of `json`, refuses halves of characters and NaN, and makes a float of an id of
+    more than 64 bits.
+    """
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    fields = cast("dict[str, Json]", found)
+    return None if float in map(type, fields.values()) else fields
 
 
 def _row(where: str, text: str, line: bytes) -> Row | Dropped:

@@ -91,10 +91,9 @@ def run(
         device = _device()
         model.to(device)
         logps = _Scorer(model, recipe, device)
-        checked = checked_layout(
-            layouts(model, processor), encoded, encoder, logps, TOLERANCE[recipe.dtype],
-            refused=why_not(unwrapped(model)),
-        )  # fmt: skip
+        refused = why_not(unwrapped(model))
+        candidates = layouts(model, processor)
+        checked = checked_layout(candidates, encoded, encoder, logps, TOLERANCE[recipe.dtype], refused=refused)
         layout = checked.layout
         known = reference(
             [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
@@ -104,10 +103,7 @@ def run(
         def arrange(members: Sequence[Encoded], total: float = 1.0) -> Batch:
             return collate(members, layout=layout, pictures=encoder.pictures, reference=known, total=total)
 
-        set_seed(recipe.seed)
-        policy = make_trainable(model, recipe)
-        if recipe.gradient_checkpointing:
-            policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        policy = _policy(model, recipe)
         _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored, checked)
         plan = _plan(encoded, layout, recipe)
         batches = PlannedBatches(plan, encoded, objective, arrange)
@@ -120,6 +116,14 @@ def run(
     return Outcome(
         trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)
     )
+
+
+def _policy(model: Any, recipe: Recipe) -> Any:
+    set_seed(recipe.seed)  # adapters are drawn
+    policy = make_trainable(model, recipe)
+    if recipe.gradient_checkpointing:
+        policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return policy
 
 
 def _both_sides(
