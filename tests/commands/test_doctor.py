@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import tiny_models
 from rich.console import Console
 
-from vlfeedback.commands.doctor import doctor, show
+from vlfeedback.commands.doctor import Finding, doctor, show
 
 
 def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,9 +27,31 @@ def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert "sk-very" not in json.dumps(found.to_json()) + console.export_text()
 
 
+def trained(name: str) -> Finding:
+    return Finding("training", name)
+
+
+@pytest.mark.parametrize("write", [tiny_models.write_qwen2_vl, tiny_models.write_llava])
+def test_a_model_is_trained_on_for_a_moment_before_anybody_has_data(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    found = doctor(str(write(tmp_path / "model")), answers=lambda name: (["a"], ["a"])).findings[-1]
+    assert (found.name, found.state) == ("training", "ok")
+    assert re.fullmatch(r"layout shared; nats per token beside plain rows: shared \de-0[6-9]", found.value)
+    assert found.means == "a prompt is read once for all its responses"
+
+
+def test_a_model_that_cannot_be_trained_on_says_why(tmp_path: Path) -> None:
+    folder = tiny_models.write_llava(tmp_path / "model")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps({**settings, "patch_size": 12}))
+    found = doctor(str(folder), answers=lambda name: (["a"], ["a"])).findings[-1]
+    assert found.state == "bad" and "patch_size" in found.means
+
+
 def test_a_model_whose_batches_change_its_replies_is_bad() -> None:
-    good = doctor("m", answers=lambda name: (["a", "b"], ["a", "b"]))
-    bad = doctor("m", answers=lambda name: (["a", "c"], ["a", "b"]))
-    assert good.findings[-1].state == "ok"
-    assert (bad.findings[-1].state, bad.ok) == ("bad", False)
-    assert "1 of 2" in bad.findings[-1].value
+    good = doctor("m", answers=lambda name: (["a", "b"], ["a", "b"]), training=trained)
+    bad = doctor("m", answers=lambda name: (["a", "c"], ["a", "b"]), training=trained)
+    assert good.findings[-2].state == "ok"
+    assert (bad.findings[-2].state, bad.ok) == ("bad", False)
+    assert "1 of 2" in bad.findings[-2].value

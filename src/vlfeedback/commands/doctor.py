@@ -18,7 +18,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from vlfeedback.commands._terminal import table
-from vlfeedback.errors import ModelUnavailable
+from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.records import Part, Request, Sampling
 
@@ -62,18 +62,25 @@ class Health:
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
 
-def doctor(model: str = "", *, answers: Callable[[str], tuple[list[str], list[str]]] | None = None) -> Health:
+def doctor(
+    model: str = "",
+    *,
+    answers: Callable[[str], tuple[list[str], list[str]]] | None = None,
+    training: Callable[[str], Finding] | None = None,
+) -> Health:
     """Look at this machine; nothing is downloaded, and of keys only whether they are set.
 
     Args:
-        model: Folder or hub name of a local model to check: does a question get the same reply alone as in a batch?
+        model: Folder or hub name of a local model to check: does a question get the same reply alone as in a batch, and
+            can it be trained with prompts shared by their responses?
         answers: Replaces the asking of the model, for tests.
+        training: Replaces the look at its training, for tests.
     Raises:
         ModelUnavailable: the model cannot be loaded.
     """
     found = [*_system(), *_torch(), *_packages(), *_keys(), *_tools()]
     if model:
-        found.append(_exactness(model, answers or _ask))
+        found += [_exactness(model, answers or _ask), (training or _training)(model)]
     return Health(tuple(found))
 
 
@@ -143,6 +150,23 @@ def _exactness(model: str, answers: Callable[[str], tuple[list[str], list[str]]]
     if same == len(alone):
         return Finding(model, value)
     return Finding(model, value, "bad", 'a resumed run can differ from an undisturbed one; try dtype = "float32"')
+
+
+def _training(model: str) -> Finding:
+    """The layouts of training on a made-up group, compared as at the start of every run."""
+    if importlib.util.find_spec("peft") is None:
+        return Finding("training", "not looked at", "absent", "pip install 'vlfeedback[train]'")
+    from vlfeedback.train._probe import fitting, probe
+
+    try:
+        found = probe(fitting(model))
+    except ConfigError as error:
+        return Finding("training", "not possible", "bad", str(error))
+    measured = ", ".join(f"{name} {value:.0e}" for name, value in found.differences.items())
+    value = f"layout {found.name}" + (f"; nats per token beside plain rows: {measured}" if measured else "")
+    reasons = [*([found.refused] if found.refused else []), *found.warnings]
+    means = "a prompt is read once for all its responses" if found.name == "shared" else "; ".join(reasons)
+    return Finding("training", value, means=means)
 
 
 def _ask(model: str) -> tuple[list[str], list[str]]:

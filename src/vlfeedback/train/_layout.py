@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 
@@ -55,11 +55,16 @@ class Rows:
         changed: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("inputs", "pictures"):
-                changed[field.name] = {k: v.to(device) if hasattr(v, "to") else v for k, v in value.items()}
-            elif hasattr(value, "to"):
-                changed[field.name] = value.to(device)
+            if field.name != "spans":
+                changed[field.name] = _moved(value, device)
         return replace(self, **changed)
+
+
+def _moved(value: Any, device: Any) -> Any:
+    """Tensors on another device, also those of a mapping (masks by kind of layer)."""
+    if isinstance(value, Mapping):
+        return {name: _moved(inner, device) for name, inner in cast("Mapping[str, Any]", value).items()}
+    return value.to(device) if hasattr(value, "to") else value
 
 
 class Layout(Protocol):
@@ -88,6 +93,7 @@ class UnsharedRows:
         side: Side of the padding.
         positions: Pass positions counted from the first token that is not padding; off for models that make their own.
         features_once: See `Rows`.
+        said: Value of per-token fields at the tokens of responses.
     """
 
     pad: int
@@ -95,6 +101,7 @@ class UnsharedRows:
     side: Literal["right", "left"] = "right"
     positions: bool = False
     features_once: bool = False
+    said: int = 0
 
     def rows(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -125,6 +132,7 @@ class UnsharedRows:
             kept[number, start + prompt - 1 : start + used] = True
             for name, values in group.per_token.items():
                 extra[name][number, start : start + prompt] = values
+                extra[name][number, start + prompt : start + used] = self.said
         keep, where = self._kept(kept)
         inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         inputs |= {name: torch.from_numpy(values) for name, values in extra.items()}

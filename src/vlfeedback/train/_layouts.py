@@ -13,10 +13,14 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.train._collate import collate
 from vlfeedback.train._layout import Layout, UnsharedRows
 from vlfeedback.train._logps import takes_features, unwrapped
-from vlfeedback.train._shared import shared_rows, why_not
+from vlfeedback.train._shared import said_of, shared_rows, why_not
 
 if TYPE_CHECKING:
     from vlfeedback.train._collate import Batch, Encoded, Encoder
+
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError, ConfigError)
+"""How models say that they cannot take a mask, positions or features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def layouts(model: Any, processor: Any) -> tuple[Candidate, ...]:
     pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     pad = int(next(token for token in pads if token is not None and token != image))
     exact = hasattr(sys.modules[type(inner).__module__], "slice_logits_to_keep")
-    plain = UnsharedRows(pad=pad, mask_logits=exact)
+    plain = UnsharedRows(pad=pad, mask_logits=exact, said=said_of(inner))
     found = [Candidate("plain", plain)]
     if takes_features(inner):
         found.insert(0, Candidate("features once", replace(plain, features_once=True)))
@@ -98,7 +102,7 @@ def checked_layout(
     for one in faster:
         try:
             found = score(collate([shown], layout=one.layout, pictures=encoder.pictures))
-        except (RuntimeError, ValueError, TypeError, IndexError, ConfigError) as error:  # a model's ways to say no
+        except _REFUSALS as error:
             warnings.append(f"layout {one.name!r} cannot be computed ({error}): a slower one is used")
             print(warnings[-1], file=sys.stderr, flush=True)
             continue
@@ -112,4 +116,47 @@ def checked_layout(
     return CheckedLayout(plain.name, plain.layout, differences, refused, tuple(warnings))
 
 
-__all__ = ["Candidate", "CheckedLayout", "checked_layout", "layouts", "why_not"]
+def refuse_foresight(
+    layout: Layout,
+    groups: Sequence[Encoded],
+    encoder: Encoder,
+    tokens: Callable[[Batch], Sequence[float]],
+    limit: float,
+) -> None:
+    """Change a late token of a response and see that nothing before it moves.
+
+    Some models read everything both ways unless they are told where a prompt ends; trained so, a response is predicted
+    from itself, and every number looks good.
+
+    Args:
+        layout: The one a run uses.
+        groups: Some of the run's; the one with the longest response is taken.
+        encoder: Has the pictures.
+        tokens: Log p of every token of a batch under the frozen model, responses one after the other.
+        limit: Largest change, nats.
+    Raises:
+        ConfigError: a token knows what comes after it.
+    """
+    group, place = max(
+        ((group, k) for group in groups for k in range(len(group.responses))),
+        key=lambda found: len(found[0].responses[found[1]]),
+    )
+    said = group.responses[place]
+    others = [token for token in said if token != said[-2]] if len(said) > 2 else []
+    if not others:
+        return
+    changed = said.copy()
+    changed[-2] = others[0]
+    ways = [group, replace(group, responses=(*group.responses[:place], changed, *group.responses[place + 1 :]))]
+    found = [tokens(collate([way], layout=layout, pictures=encoder.pictures)) for way in ways]
+    start = sum(len(response) for response in group.responses[:place])
+    before = range(start, start + len(said) - 2)
+    largest = max(abs(found[0][i] - found[1][i]) for i in before)
+    if not largest <= limit:
+        raise ConfigError(
+            f"this model's responses see their own future: another late word changes log p of earlier ones by "
+            f"{largest:.3g} nats. It cannot be trained with this version; please report its name"
+        )
+
+
+__all__ = ["Candidate", "CheckedLayout", "checked_layout", "layouts", "refuse_foresight", "why_not"]

@@ -45,6 +45,11 @@ def grouped_logps(model: Any, rows: Rows) -> Logps:
     Raises:
         ConfigError: the model makes another number of features of a picture than the processor reserved tokens for.
     """
+    return Logps(sum_by_owner(forward_logps(model, rows), rows.owner, rows.lengths.shape[0]), rows.lengths)
+
+
+def forward_logps(model: Any, rows: Rows) -> Tensor:
+    """Log p of every predicted token of a batch by one forward, fp32, in the order of `rows.targets`, shape (N,)."""
     inputs = {**rows.inputs, **_seen(model, rows)}
     try:
         logits = model(**inputs, use_cache=False, return_dict=True).logits
@@ -53,8 +58,7 @@ def grouped_logps(model: Any, rows: Rows) -> Logps:
             raise
         raise _disagreement(rows, error) from error
     flat = logits.reshape(-1, logits.shape[-1])
-    per_token = token_logps(flat if rows.where is None else flat[rows.where], rows.targets)
-    return Logps(sum_by_owner(per_token, rows.owner, rows.lengths.shape[0]), rows.lengths)
+    return token_logps(flat if rows.where is None else flat[rows.where], rows.targets)
 
 
 def _disagreement(rows: Rows, error: ValueError) -> ConfigError:
@@ -114,10 +118,13 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
     inner = unwrapped(model)
     if not rows.features_once:
         return repeat_pictures(rows.pictures, rows.spans, rows.copies)
+    import torch
+
     accepted = signature(inner.get_image_features).parameters
     fields = {name: value for name, value in rows.pictures.items() if name in accepted}
     output = inner.get_image_features(**fields, return_dict=True)
-    features = list(output.pooler_output)
+    pooled = output.pooler_output
+    features = list(pooled)
     check_counts(features, rows)
     first = rows.first_picture
     repeated = [
@@ -130,7 +137,9 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
     small = {name: value for name, value in rows.pictures.items() if not name.startswith("pixel")}
     return {
         **repeat_pictures(small, rows.spans, rows.copies),
-        "mm_encoder_outputs": {"image": type(output)(pooler_output=repeated)},
+        "mm_encoder_outputs": {
+            "image": type(output)(pooler_output=torch.stack(repeated) if hasattr(pooled, "shape") else repeated)
+        },
     }
 
 

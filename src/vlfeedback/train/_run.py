@@ -23,9 +23,9 @@ from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._layout import Layout
-from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, why_not
+from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
 from vlfeedback.train._log import TrainLog
-from vlfeedback.train._logps import grouped_logps, unwrapped
+from vlfeedback.train._logps import forward_logps, grouped_logps, unwrapped
 from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
@@ -86,15 +86,16 @@ def run(
     with quiet():
         processor = open_processor(recipe.model, None)
         model = load_model(recipe)
-        encoder = _encoder(processor, model, recipe, roots)
+        encoder = encoder_of(processor, model, recipe, roots)
         encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
-        device = _device()
+        device = device_here()
         model.to(device)
-        logps = _Scorer(model, recipe, device)
+        logps = Scorer(model, recipe, device)
         refused = why_not(unwrapped(model))
         candidates = layouts(model, processor)
         checked = checked_layout(candidates, encoded, encoder, logps, TOLERANCE[recipe.dtype], refused=refused)
         layout = checked.layout
+        refuse_foresight(layout, encoded, encoder, logps.tokens, 10 * TOLERANCE[recipe.dtype])
         known = reference(
             [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
             layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch,
@@ -104,7 +105,7 @@ def run(
             return collate(members, layout=layout, pictures=encoder.pictures, reference=known, total=total)
 
         policy = _policy(model, recipe)
-        _check_start(_Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored, checked)
+        _check_start(Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored, checked)
         plan = _plan(encoded, layout, recipe)
         batches = PlannedBatches(plan, encoded, objective, arrange)
         held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
@@ -191,7 +192,7 @@ def reference(
     return file.values(groups)
 
 
-class _Scorer:
+class Scorer:
     """Log p of a batch, dropout off, no gradient."""
 
     def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
@@ -202,8 +203,14 @@ class _Scorer:
         with torch.no_grad(), precision(self._recipe, self._device):
             return grouped_logps(self._model, batch.rows.to(self._device)).total.tolist()
 
+    def tokens(self, batch: Batch) -> list[float]:
+        """The same of every token."""
+        self._model.eval()
+        with torch.no_grad(), precision(self._recipe, self._device):
+            return forward_logps(self._model, batch.rows.to(self._device)).tolist()
 
-def _encoder(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Encoder:
+
+def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Encoder:
     stops = getattr(model.generation_config, "eos_token_id", None)
     listed = stops if isinstance(stops, list) else [stops]
     mean = getattr(getattr(processor, "image_processor", None), "image_mean", None) or (0.5, 0.5, 0.5)
@@ -217,7 +224,7 @@ def _encoder(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Enc
     return Encoder(wording, recipe.max_length)
 
 
-def _device() -> torch.device:
+def device_here() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

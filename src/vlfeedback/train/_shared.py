@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Axes = Callable[["Encoded", Mapping[str, "Tensor"]], np.ndarray[Any, np.dtype[np.int64]]]
 """Positions of a group's prompt on every axis that the model has, shape (A, P)."""
+
+Blocks = Literal["none", "pictures", "prompt"]
 
 PADDING = -1
 
@@ -36,11 +38,22 @@ class SharedRows:
         pad: Token id of the padding; seen by nothing.
         mask_logits: Whether the model takes a boolean (rows, tokens) mask as `logits_to_keep`.
         axes: For models with positions on several axes: those of a prompt.
+        kinds: Kinds of attention layers by the model's names, each with its window in tokens or None and a mask of its
+            own; empty where all layers are alike.
+        window: Of all layers where they are alike, in tokens, or None.
+        blocks: Whose tokens see later ones too: those of one picture among each other, all of the prompt, or nobody's.
+        said: Value of per-token fields at the tokens of responses.
+        side: Side of the padding.
     """
 
     pad: int
     mask_logits: bool = False
     axes: Axes | None = None
+    kinds: tuple[tuple[str, int | None], ...] = ()
+    window: int | None = None
+    blocks: Blocks = "none"
+    said: int = 0
+    side: Literal["right", "left"] = "right"
 
     def rows(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -61,23 +74,27 @@ class SharedRows:
         extra = {name: np.zeros((len(groups), width), np.int64) for group in groups for name in group.per_token}
         predicting: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         for row, group in enumerate(groups):
-            start = prompt = len(group.prompt)
-            ids[row, :prompt], segments[row, :prompt], places[row, :prompt] = group.prompt, 0, np.arange(prompt)
+            prompt = len(group.prompt)
+            first = 0 if self.side == "right" else width - self.cost(group)
+            start = first + prompt
+            ids[row, first:start], segments[row, first:start], places[row, first:start] = (
+                group.prompt, 0, np.arange(prompt)
+            )  # fmt: skip
             for number, response in enumerate(group.responses, 1):
                 # The last token of a response is predicted and predicts nothing: it is no input.
                 end = start + len(response) - 1
                 ids[row, start:end], segments[row, start:end] = response[:-1], number
                 places[row, start:end] = prompt + np.arange(end - start)
-                predicting.append(row * width + np.array([prompt - 1, *range(start, end)]))
+                predicting.append(row * width + np.array([first + prompt - 1, *range(start, end)]))
                 start = end
             for name, values in group.per_token.items():
-                extra[name][row, :prompt] = values
+                extra[name][row, first : first + prompt], extra[name][row, first + prompt : start] = values, self.said
         keep, where = self._kept(np.concatenate(predicting), len(groups), width)
         lengths = torch.tensor([len(response) for group in groups for response in group.responses])
         return Rows(
             inputs={
                 "input_ids": torch.from_numpy(ids),
-                "attention_mask": torch.from_numpy(visible(segments, places)[:, None]),
+                "attention_mask": self._masks(segments, places, extra),
                 "position_ids": self._positions(groups, pictures, places),
                 "logits_to_keep": keep,
                 **{name: torch.from_numpy(values) for name, values in extra.items()},
@@ -93,6 +110,25 @@ class SharedRows:
             group_ids=tuple(group.group_id for group in groups),
         )
 
+    def _masks(
+        self, segments: np.ndarray[Any, Any], places: np.ndarray[Any, Any], extra: Mapping[str, np.ndarray[Any, Any]]
+    ) -> Tensor | dict[str, Tensor]:
+        """Who sees whom, shape (G, 1, T, T); by kind of layer where there are several."""
+        import torch
+
+        blocks = None
+        if self.blocks == "prompt":
+            blocks = np.where(segments == 0, 0, -1)
+        elif self.blocks == "pictures" and "token_type_ids" in extra:
+            blocks = picture_blocks(extra["token_type_ids"])
+        seen = visible(segments, places, blocks)
+
+        def within(window: int | None) -> Tensor:
+            near = seen if window is None else seen & (places[:, :, None] - places[:, None, :] < window)
+            return torch.from_numpy(near[:, None])
+
+        return {kind: within(window) for kind, window in self.kinds} or within(self.window)
+
     def _positions(
         self, groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]], places: np.ndarray[Any, Any]
     ) -> Tensor:
@@ -104,9 +140,10 @@ class SharedRows:
         spread = np.repeat(places[None], len(of_prompts[0]), axis=0)
         for row, (group, of_prompt) in enumerate(zip(groups, of_prompts, strict=True)):
             prompt = len(group.prompt)
-            spread[:, row, :prompt] = of_prompt
+            first = 0 if self.side == "right" else places.shape[1] - self.cost(group)
+            spread[:, row, first : first + prompt] = of_prompt
             # A response goes on after the largest position of its prompt, on all axes alike.
-            spread[:, row, prompt:] += of_prompt.max() + 1 - prompt
+            spread[:, row, first + prompt :] += of_prompt.max() + 1 - prompt
         return torch.from_numpy(np.maximum(spread, 0))
 
     def _kept(self, predicting: np.ndarray[Any, Any], rows: int, width: int) -> tuple[Tensor, Tensor]:
@@ -125,12 +162,16 @@ class SharedRows:
         return torch.from_numpy(columns), torch.from_numpy(row * len(columns) + rank[column])
 
 
-def visible(segments: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def visible(
+    segments: np.ndarray[Any, Any], places: np.ndarray[Any, Any], blocks: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Who sees whom.
 
     Args:
         segments: 0 for the prompt, 1 to K for responses, `PADDING` beyond; shape (G, T).
         places: Place of each token in its own story: 0 to P - 1 in the prompt, from P in each response; shape (G, T).
+        blocks: Number of the block that a token of the prompt belongs to, -1 for none; shape (G, T). Tokens of one
+            block see each other, later ones too.
     Returns:
         True where the token of axis 1 sees that of axis 2, shape (G, T, T): its own segment and the prompt, nothing
         later than itself. Padding sees itself, because a row of nothing has no softmax.
@@ -138,7 +179,22 @@ def visible(segments: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> np.
     asking, asked = segments[:, :, None], segments[:, None, :]
     related = (asked == asking) | (asked == 0)
     seen = related & (asking != PADDING) & (asked != PADDING) & (places[:, None, :] <= places[:, :, None])
+    if blocks is not None:
+        seen |= (blocks[:, :, None] == blocks[:, None, :]) & (blocks >= 0)[:, :, None]
     return seen | np.eye(segments.shape[1], dtype=np.bool_)[None]
+
+
+def picture_blocks(kinds: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Number the pictures of each row.
+
+    Args:
+        kinds: 1 where a token stands for a picture, shape (G, T); neighbours belong to one picture.
+    Returns:
+        0, 1, … by picture, -1 elsewhere, shape (G, T).
+    """
+    shown = kinds == 1
+    begins = shown & ~np.pad(shown, ((0, 0), (1, 0)))[:, :-1]
+    return np.where(shown, begins.cumsum(1) - 1, -1)
 
 
 def why_not(model: Any) -> str:
@@ -147,21 +203,31 @@ def why_not(model: Any) -> str:
     That nothing speaks against it is no proof: the first group of a run is computed both ways (`_run.checked_layout`).
     """
     text = model.config.get_text_config()
-    other = sorted({kind for kind in getattr(text, "layer_types", None) or () if kind != "full_attention"})
+    other = sorted({*(getattr(text, "layer_types", None) or ())} - _MASKED)
     if not type(model).__module__.startswith("transformers."):
         return f"{type(model).__name__} is not one of transformers' own models"
     if other:
         return f"some layers are {', '.join(other)}"
-    if getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
-        return "its attention slides over a window"
     if text._attn_implementation != "sdpa":
         return f"its attention is {text._attn_implementation!r}, which may not take a mask of four dimensions"
     named = signature(model.forward).parameters
     if "position_ids" not in named or "attention_mask" not in named:
         return "its forward takes no positions"
-    if "token_type_ids" in named:
-        return "tokens of a picture see each other"
     return ""
+
+
+_MASKED = frozenset({"full_attention", "sliding_attention"})
+"""Kinds of layers that see what a mask lets them see."""
+
+
+def windows_of(text: Any) -> tuple[tuple[tuple[str, int | None], ...], int | None]:
+    """Kinds of layers with their windows where a text model has several, and the window of all where it has one."""
+    kinds = sorted({*(getattr(text, "layer_types", None) or ())})
+    window = getattr(text, "sliding_window", None) if getattr(text, "use_sliding_window", True) else None
+    named = tuple((kind, window if kind == "sliding_attention" else None) for kind in kinds)
+    if len(kinds) > 1:
+        return named, None
+    return (), named[0][1] if named else window
 
 
 def axes_of(model: Any) -> Axes | None:
@@ -189,4 +255,20 @@ def shared_rows(model: Any, pad: int) -> SharedRows | None:
     if why_not(model):
         return None
     exact = hasattr(sys.modules[type(model).__module__], "slice_logits_to_keep")
-    return SharedRows(pad=pad, mask_logits=exact, axes=axes_of(model))
+    kinds, window = windows_of(model.config.get_text_config())
+    blocks: Blocks = "none"
+    if reads_prompts_both_ways(model):
+        blocks = "prompt"
+    elif "token_type_ids" in signature(model.forward).parameters:
+        blocks = "pictures"
+    return SharedRows(pad, exact, axes_of(model), kinds, window, blocks, said_of(model))
+
+
+def reads_prompts_both_ways(model: Any) -> bool:
+    """Whether all tokens of a prompt see each other, which PaliGemma's do where `token_type_ids` are 0."""
+    return model.config.model_type == "paligemma"
+
+
+def said_of(model: Any) -> int:
+    """Value of per-token fields at the tokens of responses: with a 0, PaliGemma's would see what comes after them."""
+    return 1 if reads_prompts_both_ways(model) else 0

@@ -1,0 +1,89 @@
+"""Which layout a model takes, measured on a made-up group before anybody has data: for `vlfeedback doctor --model`."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.ids import instruction_id, response_id
+from vlfeedback.models._checkpoints import open_processor
+from vlfeedback.records import Dropped, Group, Image, Instruction, PreferencePair, Response
+from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
+from vlfeedback.train._logps import unwrapped
+from vlfeedback.train._reference import TOLERANCE
+from vlfeedback.train._run import Scorer, device_here, encoder_of
+from vlfeedback.train._trainer import quiet
+from vlfeedback.train._weights import load_model
+
+if TYPE_CHECKING:
+    from vlfeedback.train import Recipe
+
+REPLIES = ("Yes.", "There is a red disc in the middle of the picture.", "No, nothing of that kind.", "A disc, red.")
+
+
+class _Drawn:
+    """One picture: a red disc."""
+
+    def __init__(self) -> None:
+        from PIL import Image as pillow
+        from PIL import ImageDraw
+
+        picture = pillow.new("RGB", (336, 252), (235, 235, 240))
+        ImageDraw.Draw(picture).ellipse((120, 80, 220, 180), fill=(200, 30, 30))
+        data = BytesIO()
+        picture.save(data, "PNG")
+        self._bytes = data.getvalue()
+        self.image = Image(hashlib.sha256(self._bytes).hexdigest(), "probe:disc.png", 336, 252)
+
+    def open(self, image: Image) -> bytes:
+        """See `Pictures`."""
+        del image
+        return self._bytes
+
+
+def probe(recipe: Recipe) -> CheckedLayout:
+    """Compute a group with a picture in every layout that the model may take, as a run does before its first step.
+
+    Args:
+        recipe: Names the model and the precision.
+    Raises:
+        ModelUnavailable: the model cannot be loaded.
+        ConfigError: its processor and it do not fit together, or its responses see their own future.
+    """
+    drawn = _Drawn()
+    with quiet():
+        processor = open_processor(recipe.model, None)
+        model = load_model(recipe)
+        encoder = encoder_of(processor, model, recipe, drawn)
+        made = list(encoder.encode(_group(drawn.image)))
+        groups = [one for one in made if not isinstance(one, Dropped)]
+        if not groups:
+            raise ConfigError(f"{recipe.model}: a prompt with a picture cannot be encoded: {made}")
+        device = device_here()
+        score = Scorer(model.to(device), recipe, device)
+        limit = TOLERANCE[recipe.dtype]
+        refused = why_not(unwrapped(model))
+        checked = checked_layout(layouts(model, processor), groups, encoder, score, limit, refused=refused)
+        refuse_foresight(checked.layout, groups, encoder, score.tokens, 10 * limit)
+    return checked
+
+
+def fitting(model: str) -> Recipe:
+    """The recipe a model is probed with: bf16 where there is a GPU."""
+    from vlfeedback.train import Recipe
+
+    return Recipe(model=model, dtype="bf16" if torch.cuda.is_available() else "fp32")
+
+
+def _group(image: Image) -> Group:
+    prompt = "What do you see in the middle?"
+    name = instruction_id(prompt, (image,))
+    said = [Response(response_id(name, "probe", None, text), name, "probe", text, "stop") for text in REPLIES]
+    pairs = tuple(
+        PreferencePair(f"probe-{n}", name, said[0].id, one.id, 1.0, "probe") for n, one in enumerate(said[1:])
+    )
+    return Group(Instruction(name, prompt, (image,), "probe"), tuple(said), (), pairs)
