@@ -35,6 +35,7 @@ class Rows:
         lengths: Tokens of each response, shape (R,).
         group_ids: Instruction ids, for messages.
         features_once: Hand the model features computed once per picture; else its pictures repeated for each response.
+        direct: Take log-probabilities from the states before the last layer, slice by slice, not from whole logits.
     """
 
     inputs: Mapping[str, Any]
@@ -49,6 +50,7 @@ class Rows:
     lengths: Tensor
     group_ids: tuple[str, ...]
     features_once: bool = False
+    direct: bool = False
 
     def to(self, device: Any) -> Rows:
         """The same on another device."""
@@ -94,6 +96,7 @@ class UnsharedRows:
         positions: Pass positions counted from the first token that is not padding; off for models that make their own.
         features_once: See `Rows`.
         said: Value of per-token fields at the tokens of responses.
+        direct: See `Rows`.
     """
 
     pad: int
@@ -102,6 +105,7 @@ class UnsharedRows:
     positions: bool = False
     features_once: bool = False
     said: int = 0
+    direct: bool = False
 
     def rows(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -149,6 +153,7 @@ class UnsharedRows:
             lengths=lengths,
             group_ids=tuple(group.group_id for group in groups),
             features_once=self.features_once,
+            direct=self.direct,
         )
 
     def _kept(self, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Tensor, Tensor | None]:

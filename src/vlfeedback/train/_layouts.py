@@ -63,13 +63,23 @@ def layouts(model: Any, processor: Any) -> tuple[Candidate, ...]:
     pad = int(next(token for token in pads if token is not None and token != image))
     exact = hasattr(sys.modules[type(inner).__module__], "slice_logits_to_keep")
     plain = UnsharedRows(pad=pad, mask_logits=exact, said=said_of(inner))
+    direct = _direct(inner, getattr(tokenizer, "eos_token_id", None))
     found = [Candidate("plain", plain)]
     if takes_features(inner):
-        found.insert(0, Candidate("features once", replace(plain, features_once=True)))
+        found.insert(0, Candidate("features once", replace(plain, features_once=True, direct=direct)))
     shared = shared_rows(inner, pad)
     if shared is not None:
-        found.insert(0, Candidate("shared", shared))
+        found.insert(0, Candidate("shared", replace(shared, direct=direct)))
     return tuple(found)
+
+
+def _direct(model: Any, token: int | None) -> bool:
+    from vlfeedback.train._head import ends_with_head
+
+    try:
+        return token is not None and ends_with_head(model, token)
+    except _REFUSALS:
+        return False
 
 
 def checked_layout(

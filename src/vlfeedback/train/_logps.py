@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,35 @@ def grouped_logps(model: Any, rows: Rows) -> Logps:
 def forward_logps(model: Any, rows: Rows) -> Tensor:
     """Log p of every predicted token of a batch by one forward, fp32, in the order of `rows.targets`, shape (N,)."""
     inputs = {**rows.inputs, **_seen(model, rows)}
+    found: list[Tensor] = []
+    handle = None
+    if rows.direct:
+        head = unwrapped(model).get_output_embeddings()
+        handle = head.register_forward_pre_hook(partial(_instead, rows, found))
     try:
         logits = model(**inputs, use_cache=False, return_dict=True).logits
     except ValueError as error:
         if not rows.pictures:
             raise
         raise _disagreement(rows, error) from error
+    finally:
+        if handle is not None:
+            handle.remove()
+    if found:
+        return found[0]
     flat = logits.reshape(-1, logits.shape[-1])
     return token_logps(flat if rows.where is None else flat[rows.where], rows.targets)
+
+
+def _instead(rows: Rows, found: list[Tensor], layer: Any, given: tuple[Tensor]) -> tuple[Tensor]:
+    """Just before the last layer: compute what is wanted of it, and leave it a single token to do."""
+    from vlfeedback.train._head import head_logps
+
+    states = given[0]
+    flat = states.reshape(-1, states.shape[-1])
+    wanted = flat if rows.where is None else flat[rows.where]
+    found.append(head_logps(wanted, layer.weight, layer.bias, rows.targets))
+    return (states[..., :1, :],)
 
 
 def _disagreement(rows: Rows, error: ValueError) -> ConfigError:

@@ -44,6 +44,7 @@ class SharedRows:
         blocks: Whose tokens see later ones too: those of one picture among each other, all of the prompt, or nobody's.
         said: Value of per-token fields at the tokens of responses.
         side: Side of the padding.
+        direct: See `Rows`.
     """
 
     pad: int
@@ -54,6 +55,7 @@ class SharedRows:
     blocks: Blocks = "none"
     said: int = 0
     side: Literal["right", "left"] = "right"
+    direct: bool = False
 
     def rows(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -108,6 +110,7 @@ class SharedRows:
             owner=torch.repeat_interleave(torch.arange(len(lengths)), lengths),
             lengths=lengths,
             group_ids=tuple(group.group_id for group in groups),
+            direct=self.direct,
         )
 
     def _masks(

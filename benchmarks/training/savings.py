@@ -1,0 +1,150 @@
+"""What each saving is worth, each switched off in turn, and how near a step comes to the arithmetic it needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from ours import Prepared
+
+from vlfeedback.train._collate import Batch, Encoded
+from vlfeedback.train._logps import unwrapped
+from vlfeedback.train._weights import vision_tower
+
+EPOCHS = 3
+
+
+def by_pair(group: Encoded) -> list[Encoded]:
+    """Every pair as a group of its own, as pair trainers see it."""
+    return [
+        replace(
+            group, responses=(group.responses[a], group.responses[b]), pairs=((0, 1),), weights=(1.0,), best=0,
+            response_ids=(group.response_ids[a], group.response_ids[b]), pair_ids=(),
+        )
+        for a, b in group.pairs
+    ]  # fmt: skip
+
+
+def everywhere(batch: Batch) -> Batch:
+    """The same batch with logits at every token."""
+    rows = batch.rows
+    count, width = rows.inputs["input_ids"].shape
+    keep = rows.inputs["logits_to_keep"]
+    if keep.dim() == 2:
+        flat = torch.nonzero(keep.flatten())[:, 0]
+        where = flat if rows.where is None else flat[rows.where]
+    else:
+        assert rows.where is not None
+        where = rows.where // len(keep) * width + keep[rows.where % len(keep)]
+    inputs = {**rows.inputs, "logits_to_keep": torch.arange(width)}
+    assert count * width > int(where.max())
+    return replace(batch, rows=replace(rows, inputs=inputs, where=where))
+
+
+def ways(made: Prepared) -> dict[str, tuple[Callable[[Encoded], list[Encoded]], str, bool, float]]:
+    """How groups are cut, their layout, whether logits exist everywhere, and reference forwards per step."""
+    once = 1 / EPOCHS
+
+    def whole(group: Encoded) -> list[Encoded]:
+        return [group]
+
+    return {
+        "all savings": (whole, "shared", False, once),
+        "prompt read for each response": (whole, "features once", False, once),
+        "picture and prompt read for each response": (whole, "plain", False, once),
+        "reference at every step": (whole, "shared", False, 1.0),
+        "logits everywhere": (whole, "shared", True, once),
+        "each pair on its own, prompts shared": (by_pair, "shared", False, once),
+        "none of them": (by_pair, "plain", True, 1.0),
+    }
+
+
+def seconds(made: Prepared, group: Encoded, way: tuple[Any, str, bool, float], repeats: int) -> float:
+    """Forward, backward and the step's share of the reference for one instruction, median."""
+    cut, layout, full, share = way
+    batch = made.batch(cut(group), made.layouts[layout])
+    batch = everywhere(batch) if full else batch
+    taken: list[float] = []
+    for _ in range(repeats):
+        made.model.zero_grad()
+        began = time.perf_counter()
+        reference = made.frozen(batch)
+        referred = time.perf_counter()
+        made.step(batch, reference).backward()
+        taken.append(time.perf_counter() - referred + share * (referred - began))
+    return statistics.median(taken)
+
+
+def operations(made: Prepared, group: Encoded) -> dict[str, float]:
+    """Multiplications and additions of one step with all savings; the formula stands in docs/rooms/train.md."""
+    inner = unwrapped(made.model)
+    language, text = inner.get_decoder(), inner.config.get_text_config()
+    linear = sum(
+        one.weight.numel()
+        for name, one in language.named_modules()
+        if isinstance(one, torch.nn.Linear) and "lora" not in name
+    )
+    adapters = sum(one.numel() for one in made.model.parameters() if one.requires_grad)
+    tower = sum(one.weight.numel() for one in vision_tower(inner).modules() if isinstance(one, torch.nn.Linear))
+    tokens = len(group.prompt) + sum(len(response) - 1 for response in group.responses)
+    predicted = sum(map(len, group.responses))
+    head = text.hidden_size * text.vocab_size
+    attention = 4 * tokens * tokens * text.hidden_size * text.num_hidden_layers
+    forward = 2 * (linear + adapters) * tokens + attention + 2 * head * predicted + 2 * tower * group.image_tokens
+    # Backward: gradients of activations everywhere, of weights only in the adapters; the tower has none.
+    backward = 2 * linear * tokens + 4 * adapters * tokens + 2 * attention + 2 * head * predicted
+    reference = (forward - 2 * adapters * tokens) / EPOCHS
+    return {"forward": forward, "backward": backward, "reference": reference}
+
+
+def peak_rate(
+    shape: Sequence[tuple[int, int, int]] = ((526, 512, 1376), (526, 1376, 512), (2048, 2048, 2048)),
+) -> float:
+    """The best measured rate of fp32 matrix products, operations per second."""
+    best = 0.0
+    for n, k, m in shape:
+        a, b = torch.randn(n, k), torch.randn(k, m)
+        for _ in range(12):
+            began = time.perf_counter()
+            for _ in range(4):
+                a @ b
+            best = max(best, 4 * 2 * n * k * m / (time.perf_counter() - began))
+    return best
+
+
+def main() -> None:
+    """Measure and print as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("world", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    made = Prepared(given.world, instructions=1)
+    group = made.groups[0]
+    listed = ways(made)
+    taken = {name: seconds(made, group, way, given.repeats) for name, way in listed.items()}
+    counted = operations(made, group)
+    rate = peak_rate()
+    bound = sum(counted.values()) / rate
+    print(
+        json.dumps({
+            "seconds": taken,
+            "times_slower": {name: value / taken["all savings"] for name, value in taken.items()},
+            "operations": counted,
+            "peak_rate": rate,
+            "bound_seconds": bound,
+            "share_of_bound": bound / taken["all savings"],
+        })
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
