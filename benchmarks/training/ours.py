@@ -84,7 +84,6 @@ class Prepared:
         self.groups = [one for group in listed for one in self.encoder.encode(group) if isinstance(one, Encoded)]
         self.layouts = {one.name: one.layout for one in layouts(model, self.processor)}
         self.model = make_trainable(model, given).train()
-        self.pictures = {id(group): self.encoder.pictures(group) for group in self.groups}
 
     def batch(self, members: Sequence[Encoded], layout: Any, reference: Any = None) -> Batch:
         """Groups in one forward."""

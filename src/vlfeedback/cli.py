@@ -268,13 +268,13 @@ def import_command(
 
 @app.command(rich_help_panel="Exchange")
 def export(
-    format: Annotated[str, typer.Argument(help="trl.")],
+    format: Annotated[str, typer.Argument(help="trl, or merged: the trained adapter folded into its base.")],
     run_dir: Dir,
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     options: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE", help="Option of the format.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """The pairs of a run folder in another tool's format."""
+    """The pairs of a run folder in another tool's format, or its trained model as one checkpoint."""
     from vlfeedback import config
     from vlfeedback.commands import export as command
 

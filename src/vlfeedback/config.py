@@ -136,6 +136,7 @@ class TrainSettings(_Strict):
         full: Train all weights of the language model instead of adapters.
         options: Further options of the `use` plug-in (for `pocket`: seed, …).
         image: `blind` hides the pictures: a control.
+        report_to: Trackers of `transformers` that get every logged step too (`tensorboard`, `wandb`, …).
     """
 
     use: str = "transformers"
@@ -156,6 +157,7 @@ class TrainSettings(_Strict):
     seed: int = 0
     image: Literal["seen", "blind"] = "seen"
     gradient_checkpointing: bool = False
+    report_to: tuple[str, ...] = ()
     loss: LossTable = LossTable()
     lora: LoraSettings = LoraSettings()
 

@@ -84,14 +84,14 @@ def recipe_of(settings: Settings, weights: str) -> Recipe:
     asked = settings.train
     lora = None if asked.full else Lora(asked.lora.r, asked.lora.alpha, asked.lora.dropout, asked.lora.targets)
     same = ("epochs", "learning_rate", "pairs_per_step", "warmup", "weight_decay", "adam_beta2", "max_length", "dtype")
-    more = ("seed", "image", "gradient_checkpointing", "init", "tokens_per_batch")
+    more = ("seed", "image", "gradient_checkpointing", "init", "tokens_per_batch", "report_to")
     return Recipe(model=weights, lora=lora, **{name: getattr(asked, name) for name in (*same, *more)})
 
 
 def _trained(run: RunFolder, base: Any, control: ControlTable | None, made_from: str) -> Trained:
     settings = run.settings if control is None else with_control(run.settings, control)
     name = f"{base.identity}+{settings.train.name if control is None else control.name}"
-    asked = settings.train.model_dump(mode="json")
+    asked = settings.train.model_dump(mode="json", exclude={"report_to"})  # who watches changes nothing
     key = hash_id("trained", base.identity, made_from, settings.pair.model_dump(mode="json"), asked)
     return Trained(name, f"{name}@{key[:12]}", folder_of(run, control))
 

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.train import LossInput, Preferences
 from vlfeedback.train.sigmoid import dpo_loss
 
-NAMES = ("sigmoid", "anchored", "best_response", "conservative", "robust", "hinge", "ipo", "simpo")
+PAIRWISE = (
+    "sigmoid", "conservative", "robust", "hinge", "ipo", "simpo", "plackett_luce", "reward_anchored", "gap_weighted",
+    "mpo",
+)  # fmt: skip
+NAMES = (*PAIRWISE, "anchored", "best_response")
 CASES = [(name, n) for name in NAMES for n in range(3)]
 
 
@@ -28,6 +32,8 @@ def preferences(case: LossInput) -> Preferences:
         torch.tensor(case.weights, dtype=torch.float64),
         torch.tensor(best, dtype=torch.long),
         torch.tensor([case.best if case.best is not None else pair[0] for pair in case.pairs], dtype=torch.long),
+        torch.tensor(case.gaps, dtype=torch.float64) if case.gaps else None,
+        case.baseline,
     )
 
 
@@ -122,19 +128,21 @@ def test_plug_ins_load_without_torch() -> None:
     [
         ("hinge", {"beta": 0.0}), ("ipo", {"beta": -1.0}), ("simpo", {"beta": 0.0}), ("robust", {"wrong": 0.5}),
         ("simpo", {"margin": -1.0}),
-        ("conservative", {"wrong": -0.1}), ("conservative", {"beta": math.nan}),
+        ("conservative", {"wrong": -0.1}), ("conservative", {"beta": math.nan}), ("mpo", {"quality": -1.0}),
+        ("plackett_luce", {"beta": 0.0}), ("reward_anchored", {"weight": -1.0}), ("gap_weighted", {"rate": 0.0}),
+        ("gap_weighted", {"mode": "sideways"}),
     ],
 )  # fmt: skip
-def test_options_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
+def test_options_out_of_range_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(options))} must be"):
         plug_in(name).load(**options)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "conservative", "robust", "hinge", "ipo", "simpo"])
+@pytest.mark.parametrize("name", PAIRWISE)
 def test_every_pair_objective_prefers_the_chosen_response(name: str) -> None:
     """Where policy and reference are equal, the loss falls as the chosen one rises, and rises with the rejected one."""
     policy = wide(-4.0, -9.0).requires_grad_()
-    case = LossInput((), (), (), (3, 7), ((0, 1),), (1.0,), 0)
+    case = LossInput((), (), (), (3, 7), ((0, 1),), (1.0,), 0, gaps=(1.5,))
     plug_in(name).load()(policy, policy.detach(), torch.tensor(case.lengths), preferences(case)).losses.sum().backward()
     assert policy.grad is not None
     assert policy.grad[0] < 0 < policy.grad[1]
@@ -151,3 +159,28 @@ def test_unbiased_under_wrong_labels() -> None:
     )
     true = plain(policy, reference, torch.tensor((1, 1)), preferences(case)).losses.item()
     assert 0.8 * right + 0.2 * wrong == pytest.approx(true, abs=1e-12)
+
+
+def test_a_long_list_is_the_chain_of_choices_of_plackett_and_luce() -> None:
+    """Five responses in order: the sum over pairs is -log of the product of softmaxes over what is left."""
+    ratio = wide(0.3, -1.2, 2.0, 0.1, -0.4)
+    listed = tuple((a, b) for a in range(5) for b in range(a + 1, 5))
+    case = LossInput((), (), (), (1,) * 5, listed, (1.0,) * 10, 0)
+    out = plug_in("plackett_luce").load(beta=0.7)(ratio, torch.zeros(5).double(), torch.ones(5), preferences(case))
+    expected = -sum(torch.log_softmax(0.7 * ratio[i:], 0)[0].item() for i in range(5))
+    assert out.losses.sum().item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_list_of_extreme_differences_stays_finite() -> None:
+    case = LossInput((), (), (), (1, 1, 1), ((0, 1), (0, 2)), (1.0, 1.0), 0)
+    policy = wide(-1e5, 0.0, 0.0).requires_grad_()
+    out = plug_in("plackett_luce").load(beta=1.0)(policy, torch.zeros(3).double(), torch.ones(3), preferences(case))
+    out.losses.sum().backward()
+    assert out.losses.sum().item() == pytest.approx(1e5 + math.log(2))
+    assert policy.grad is not None and torch.isfinite(policy.grad).all()
+
+
+def test_a_pair_without_a_gap_is_no_pair_for_weights_by_gap() -> None:
+    case = LossInput((), (), (), (1, 1), ((0, 1),), (1.0,), 0, gaps=(math.nan,))
+    with pytest.raises(DataError, match="some have none"):
+        plug_in("gap_weighted").load()(wide(-1.0, -2.0), wide(-1.0, -2.0), torch.ones(2), preferences(case))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -160,7 +161,7 @@ sys.path.insert(0, {tests!r})
 import toy_llava, torch
 from transformers import TrainerCallback
 from vlfeedback.train import Lora, Recipe, train, _trainer
-from vlfeedback.train.sigmoid import load
+from vlfeedback.train.{objective} import load
 torch.set_num_threads(1)
 step = _trainer._Watch.on_step_begin if hasattr(_trainer._Watch, "on_step_begin") else None
 def on_step_begin(self, args, state, control, **kwargs):
@@ -177,25 +178,30 @@ train(groups, recipe, roots=colours, out=__import__("pathlib").Path({out!r}), ob
 """
 
 
-@pytest.mark.parametrize("lora", [None, Lora(r=4, dropout=0.3)])
+@pytest.mark.parametrize(("lora", "objective"), [(None, "sigmoid"), (Lora(r=4, dropout=0.3), "mpo")])
 def test_killed_and_resumed_gives_the_same_bytes(
-    recipe: Make, colours: toy_llava.Colours, tmp_path: Path, lora: Lora | None
+    recipe: Make, colours: toy_llava.Colours, tmp_path: Path, lora: Lora | None, objective: str
 ) -> None:
-    """SIGKILL before step 8 of 20 with several batches a step: weights, optimiser, random state and log are equal."""
+    """SIGKILL before step 8 of 20 with several batches a step: weights, optimiser, random state and log are equal.
+
+    With `mpo` also the running mean of log-ratios that its loss depends on.
+    """
+    load = importlib.import_module(f"vlfeedback.train.{objective}").load
     groups = [*toy_llava.groups(colours, 10), *toy_llava.groups(colours, 2, split="eval", first=10)]
     settings = recipe(epochs=4, lora=lora, tokens_per_batch=300)
-    straight = train(groups, settings, roots=colours, out=tmp_path / "straight", objective=sigmoid())
+    straight = train(groups, settings, roots=colours, out=tmp_path / "straight", objective=load())
     assert straight.steps == 20
     code = KILLED.format(
-        tests=str(Path(__file__).parent), kill=7, model=settings.model, lora=lora, out=str(tmp_path / "killed")
-    )
+        tests=str(Path(__file__).parent), kill=7, model=settings.model, lora=lora, out=str(tmp_path / "killed"),
+        objective=objective,
+    )  # fmt: skip
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == -9, process.stderr[-2000:]
-    resumed = train(groups, settings, roots=colours, out=tmp_path / "killed", objective=sigmoid())
+    resumed = train(groups, settings, roots=colours, out=tmp_path / "killed", objective=load())
     assert resumed.resumed_from == 6
     assert same(tmp_path / "straight", tmp_path / "killed")
     states = [next((tmp_path / name / "state").glob("checkpoint-20")) for name in ("straight", "killed")]
-    for name in ("optimizer.pt", "rng_state.pth", "scheduler.pt"):
+    for name in ("optimizer.pt", "rng_state.pth", "scheduler.pt", "running_mean.json"):
         left, right = ((state / name).read_bytes() for state in states)
         assert left == right, name
     logs = [(tmp_path / name / "train_log.jsonl").read_text() for name in ("straight", "killed")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ from typing import Any
 from rich.console import Console
 
 from vlfeedback import groups, progress, registry
-from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
 from vlfeedback.exchange import Exporter
 from vlfeedback.run_folder import RunFolder
+
+MERGED = "merged"
+"""What `export` calls weights: adapter and base as one checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,8 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
     """Write the pairs of a run folder into a new folder, which appears when it is complete.
 
     Args:
-        format: Name of a format that can be written.
-        run_dir: A run folder with pairs.
+        format: Name of a format that can be written, or `merged` for the trained adapter folded into its base.
+        run_dir: A run folder with pairs; for `merged` one with a checkpoint, or the checkpoint.
         out: The folder to make; it must not exist or be empty.
         options: Options of the format.
     Returns:
@@ -50,18 +55,28 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
         ConfigError: unknown format or option, no such run folder, or `out` is not empty.
         DataError: there is nothing to export, or the disk is full.
     """
+    if format == MERGED:
+        return _merged(run_dir, out, options or {})
     exporter = registry.bind(registry.find("exchange", format), options or {}, f"export {format}")
     if not isinstance(exporter, Exporter):
         raise ConfigError(f"{format!r} can only be imported. `vlfeedback export --help` lists what can be written.")
     run = RunFolder.open(run_dir)
     total = run.need("instructions", "source").rows
+    with _appearing(out) as part:
+        found = progress.track(groups.load(run_dir, rationales=False), "export", total, "instructions")
+        shape = exporter.write(found, run.roots.open, part)
+    return ExportSummary(format, out, shape.rows, shape.left_out)
+
+
+@contextmanager
+def _appearing(out: Path) -> Generator[Path]:
+    """A folder to fill, which gets its name when the block has ended well."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists and is not empty. Give a new --out, or delete it first.")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        found = progress.track(groups.load(run_dir, rationales=False), "export", total, "instructions")
-        shape = exporter.write(found, run.roots.open, part)
+        yield part
         if out.exists():
             out.rmdir()
         part.rename(out)
@@ -69,11 +84,27 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
         raise DataError(f"{out} could not be written ({error}). Free some disk space and run again.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return ExportSummary(format, out, shape.rows, shape.left_out)
+
+
+def _merged(run_dir: Path, out: Path, options: Mapping[str, object]) -> ExportSummary:
+    """The trained adapter of a run folder, or of a checkpoint's own folder, folded into its base."""
+    if options:
+        raise ConfigError(f"export merged has no options, got {', '.join(options)}")
+    if importlib.util.find_spec("peft") is None:
+        raise ModelUnavailable("merging needs peft: pip install 'vlfeedback[train]'")
+    from vlfeedback.train._merge import merge
+
+    trained = run_dir / "checkpoint"
+    with _appearing(out) as part:
+        merge(trained if trained.is_dir() else run_dir, part)
+    return ExportSummary(MERGED, out, {"checkpoint": 1}, {})
 
 
 def show(found: ExportSummary, console: Console) -> None:
     """Print a summary for people."""
+    if found.format == MERGED:
+        console.print(f"merged: adapter and base as one checkpoint in {found.out}", soft_wrap=True, highlight=False)
+        return
     rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items())
     console.print(f"{found.format}: {rows} rows in {found.out}", soft_wrap=True, highlight=False)
     for what, count in found.left_out.items():

@@ -60,6 +60,7 @@ class Recipe:
         gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
         init: Folder of weights or of an adapter to start from; it is the reference as well.
         tokens_per_batch: Padded tokens of one forward; more batches per step make up the rest.
+        report_to: Trackers of `transformers` that get every logged step too (`tensorboard`, `wandb`, …).
     """
 
     model: str
@@ -77,6 +78,7 @@ class Recipe:
     gradient_checkpointing: bool = False
     init: str | None = None
     tokens_per_batch: int = 8192
+    report_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,8 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
         for group in groups
     ]
     stamps = [_stamps(name) for name in (settings.model, settings.init) if name is not None]
-    return hash_id("train", read, asdict(settings), repr(objective), stamps)
+    decisive = {name: value for name, value in asdict(settings).items() if name != "report_to"}
+    return hash_id("train", read, decisive, repr(objective), stamps)
 
 
 def explain_empty(dropped: Iterable[Dropped]) -> DataError:

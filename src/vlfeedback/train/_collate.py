@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from math import nan
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -47,6 +48,7 @@ class Encoded:
         response_ids: K ids.
         pairs: (chosen, rejected) indices into the K responses.
         pair_ids, weights: One of each per pair.
+        gaps: Distance of the two sides' ratings per pair; not a number where a strategy gives none.
         best: Index of the best response, or None.
     """
 
@@ -62,10 +64,11 @@ class Encoded:
     pair_ids: tuple[str, ...]
     weights: tuple[float, ...]
     best: int | None
+    gaps: tuple[float, ...] = ()
 
     def without_pairs(self) -> Encoded:
         """The same group counted for nothing: it fills a batch that would otherwise be empty."""
-        return replace(self, pairs=(), pair_ids=(), weights=(), best=None)
+        return replace(self, pairs=(), pair_ids=(), weights=(), best=None, gaps=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class Batch:
             preferences.weights.to(device),
             preferences.best.to(device),
             preferences.best_of_pair.to(device),
+            preferences.gaps.to(device) if preferences.gaps is not None else None,
+            preferences.baseline,
         )
         wide = self.reference.float() if str(device).startswith("mps") else self.reference
         return replace(self, rows=self.rows.to(device), reference=wide.to(device), preferences=moved)
@@ -163,6 +168,7 @@ class Encoder:
             pair_ids=tuple(pair.id for pair in kept),
             weights=tuple(pair.weight for pair in kept),
             best=index.get(best) if best is not None else None,
+            gaps=tuple(nan if pair.margin is None else float(pair.margin) for pair in kept),
         )
 
     def pictures(self, group: Encoded) -> Mapping[str, Tensor]:
@@ -239,6 +245,7 @@ def collate(
         weights=torch.tensor([weight for group in groups for weight in group.weights], dtype=torch.float64),
         best=torch.tensor(best, dtype=torch.long),
         best_of_pair=torch.tensor(best_of_pair, dtype=torch.long),
+        gaps=torch.tensor([gap for group in groups for gap in group.gaps or [nan] * len(group.pairs)]),
     )
     return Batch(
         rows=layout.arrange(groups, [pictures(group) for group in groups]),

@@ -18,12 +18,17 @@ class Preferences:
         weights: Factor of each pair's loss, shape (P,), ≥ 0.
         best: Index into R of the best response of each group that has one, shape (B,).
         best_of_pair: Index into R of the best response of each pair's group, shape (P,).
+        gaps: Distance of the two sides' ratings, points of the scale, shape (P,); not a number where a pair has none.
+            None where nothing is known of any.
+        baseline: Mean log-ratio to the reference (nats) of both sides of all pairs up to the last optimiser step.
     """
 
     pairs: Tensor
     weights: Tensor
     best: Tensor
     best_of_pair: Tensor
+    gaps: Tensor | None = None
+    baseline: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,16 @@ class LossInput:
         pairs: (chosen, rejected) indices.
         weights: One per pair.
         best: Index of the best response of the only group, or None.
+        gaps: One per pair, or none.
+        baseline: See `Preferences`.
     """
 
-    options: tuple[tuple[str, float], ...]
+    options: tuple[tuple[str, float | str], ...]
     policy: tuple[float, ...]
     reference: tuple[float, ...]
     lengths: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
     weights: tuple[float, ...]
     best: int | None
+    gaps: tuple[float, ...] = ()
+    baseline: float = 0.0

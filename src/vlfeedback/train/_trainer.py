@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 from transformers.utils import logging as hf_logging
 
 from vlfeedback import flow, progress
-from vlfeedback.errors import DataError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._log import TrainLog, falling
 from vlfeedback.train._logps import grouped_logps
+from vlfeedback.train._metrics import RunningMean, means_of, pair_sums
 from vlfeedback.train._plan import Plan
-from vlfeedback.train._preferences import Objective, PairLosses
+from vlfeedback.train._preferences import Objective
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 _LOGGED = 500
 # Logged rows whose mean decides on a warning.
 _RECENT = 5
+# The running mean of log-ratios beside the optimiser's state.
+_LEVEL = "running_mean.json"
 # Checkpoints of a run: a kill loses at most a tenth of it.
 _SAVED = 10
 
@@ -64,7 +70,7 @@ def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_steps=max(1, math.ceil(plan.steps / _SAVED)),
         save_total_limit=1,
-        report_to=[],
+        report_to=trackers(recipe.report_to),
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
@@ -73,6 +79,21 @@ def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
     # One process, one device: DataParallel would cut our batches apart.
     made._n_gpu = min(made.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]
     return made
+
+
+def trackers(names: Sequence[str]) -> list[str]:
+    """The trackers that were asked for.
+
+    Raises:
+        ConfigError: one is not installed here.
+    """
+    there = get_available_reporting_integrations()
+    lacking = [name for name in names if name not in there]
+    if lacking:
+        raise ConfigError(
+            f"[train] report_to: {', '.join(lacking)} cannot be used here; installed are {', '.join(there) or 'none'}"
+        )
+    return list(names)
 
 
 def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
@@ -160,6 +181,7 @@ class GroupedDPOTrainer(Trainer):
         self._epoch_ends, self._log = epoch_ends, log
         self._recent: deque[Mapping[str, float]] = deque(maxlen=_RECENT)
         self._sums: dict[str, torch.Tensor] = {}
+        self._level = RunningMean()
         self.warned: list[str] = []
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
@@ -211,7 +233,18 @@ class GroupedDPOTrainer(Trainer):
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
         self._pairs += len(inputs.pair_ids)
+        ratios = sums["logratios/chosen"] + sums["logratios/rejected"]
+        self._level.add(float(ratios), 2 * float(sums["pairs"]), step=self.state.global_step)
         return loss
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        (Path(output_dir) / _LEVEL).write_text(json.dumps(self._level.to_json(self.state.global_step)))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and (kept := Path(checkpoint) / _LEVEL).exists():
+            self._level = RunningMean(**json.loads(kept.read_text()))
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -227,7 +260,7 @@ class GroupedDPOTrainer(Trainer):
                 for name, value in {**sums, "loss": loss.detach() * batch.total}.items():
                     totals[name] = totals.get(name, torch.zeros_like(value)) + value
                 count += batch.total
-        means = _means({name: value for name, value in totals.items() if name != "loss"})
+        means = means_of({name: value for name, value in totals.items() if name != "loss"})
         if count:
             means["loss"] = float(totals["loss"]) / count
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
@@ -240,7 +273,7 @@ class GroupedDPOTrainer(Trainer):
         if not any(name == "loss" or name.startswith("eval_") for name in logs):
             return  # the base class's own speed figures, which count batches as samples
         training = "loss" in logs
-        row = {**_means(self._sums), **logs} if training else dict(logs)
+        row = {**means_of(self._sums), **logs} if training else dict(logs)
         if training:
             self._sums = {}
         step = self.state.global_step
@@ -266,7 +299,8 @@ class GroupedDPOTrainer(Trainer):
     def _losses(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with precision(self._recipe, self.args.device):
             logps = grouped_logps(model, batch.rows)
-        out = self._objective(logps.total, batch.reference, logps.lengths, batch.preferences)
+        preferences = replace(batch.preferences, baseline=self._level.mean(self.state.global_step))
+        out = self._objective(logps.total, batch.reference, logps.lengths, preferences)
         # No item in a batch that only fills up: the sum of nothing would carry no graph to differentiate.
         loss = out.losses.sum() / batch.total if out.losses.numel() else logps.total.sum() * 0.0
         return loss.float(), pair_sums(out, logps.total.detach(), batch)
@@ -279,27 +313,6 @@ class GroupedDPOTrainer(Trainer):
                 return number + (step - begun) / (end - begun)
             begun = end
         return float(len(self._epoch_ends))
-
-
-def pair_sums(out: PairLosses, policy: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-    """Sums over pairs of what is watched during training, under the field's names, and the number of pairs."""
-    chosen, rejected = batch.preferences.pairs.unbind(1)
-    ratio = policy - batch.reference
-    lengths = batch.rows.lengths
-    values = {
-        "rewards/chosen": out.chosen_rewards,
-        "rewards/rejected": out.rejected_rewards,
-        "rewards/margins": out.chosen_rewards - out.rejected_rewards,
-        "rewards/accuracies": (out.chosen_rewards > out.rejected_rewards).to(policy.dtype),
-        "logps/chosen": policy[chosen],
-        "logps/rejected": policy[rejected],
-        "logratios/chosen": ratio[chosen],
-        "logratios/rejected": ratio[rejected],
-        "lengths/chosen": lengths[chosen].to(policy.dtype),
-        "lengths/rejected": lengths[rejected].to(policy.dtype),
-        "pairs": torch.ones_like(out.chosen_rewards),
-    }
-    return {name: value.detach().sum() for name, value in values.items()}
 
 
 @contextmanager
@@ -330,14 +343,6 @@ class _Watch(TrainerCallback):
         control.should_evaluate = state.global_step in self._epoch_ends
         if flow.interrupted():
             control.should_save = control.should_training_stop = True
-
-
-def _means(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    pairs = float(sums["pairs"]) if "pairs" in sums else 0.0
-    if not pairs:
-        return {}
-    means = {name: float(value) / pairs for name, value in sums.items() if name != "pairs"}
-    return {**means, "pairs": pairs}
 
 
 def _only(items: Any) -> Any:

@@ -1,0 +1,243 @@
+"""Training speed, memory and exactness beside TRL's DPOTrainer: the same model, data, adapters and machine, in turn.
+
+    python benchmarks/train_vs_trl.py [--env FOLDER] [--only WORD]
+
+A LLaVA-shaped random model (hidden 512, six layers, 256 image tokens, LoRA r 64, fp32 on a processor), four responses
+and six pairs per instruction. TRL lives in an environment of its own, made here from the package index under the same
+pins. TRL's time is that of `DPOTrainer.train()` alone, without loading; ours is a whole call of `train`: loading,
+reading pictures, checks, reference, three epochs with optimiser and logging, saving, divided by instructions × epochs,
+so that an epoch carries a third of the reference and of all the rest. TRL trains without gradient checkpointing
+(which is faster) and with either six pairs or one pair in a forward: the faster of the two is compared with. Writes
+`benchmarks/results/train_vs_trl.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SIDES = HERE / "training"
+sys.path.insert(0, str(SIDES))
+from world import Shape, write_world  # noqa: E402
+
+TRL = "1.16.0"
+RESULT = HERE / "results" / "train_vs_trl"
+EPOCHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison; `theirs` are instructions that TRL is timed on, `least` the wanted ratio or None."""
+
+    name: str
+    shape: Shape
+    theirs: int
+    least: float | None
+
+
+CASES = (
+    Case("P 290, R 60, vocabulary 32,000", Shape(32_000, 290, 60, 24), 2, 15.0),
+    Case("P 290, R 60, vocabulary 2,000", Shape(2_000, 290, 60, 24), 3, 5.0),
+    Case("P 600, R 100, vocabulary 32,000", Shape(32_000, 600, 100, 12), 1, None),
+    Case("P 1100, R 100, vocabulary 32,000", Shape(32_000, 1100, 100, 8), 1, None),
+    Case("P 1100, R 300, vocabulary 32,000", Shape(32_000, 1100, 300, 6), 1, None),
+)
+
+
+def environment(folder: Path) -> Path:
+    """TRL's interpreter; its environment is made if it is not there."""
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        print(f"installing trl {TRL} into {folder}", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        pins = HERE.parent / "constraints.txt"
+        packages = [f"trl=={TRL}", "torch", "transformers", "peft", "pillow", "safetensors"]
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-c", str(pins), *packages], check=True)
+        (folder / ".ready").touch()
+    return python
+
+
+def said(command: Sequence[str]) -> dict[str, Any]:
+    """Run one side; the last line it prints is JSON."""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, env=offline, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+class Bench:
+    """Both sides on one world."""
+
+    def __init__(self, folder: Path, case: Case, trl: Path) -> None:
+        self.case, self._trl = case, trl
+        self.world = folder / case.name.replace(",", "").replace(" ", "_")
+        self._out = folder / f"{self.world.name}_out"
+        write_world(self.world, case.shape)
+
+    def ours(self, *options: str) -> dict[str, Any]:
+        """This project's side."""
+        with tempfile.TemporaryDirectory() as fresh:
+            return said([sys.executable, str(SIDES / "ours.py"), str(self.world), fresh, *options])
+
+    def theirs(self, *options: str) -> dict[str, Any]:
+        """TRL's side."""
+        return said([str(self._trl), str(SIDES / "theirs.py"), str(self.world), str(self._out), *options])
+
+    def speed(self) -> dict[str, Any]:
+        """Seconds per instruction of both, ours before and after TRL's: machines drift."""
+        first = self.ours("--epochs", str(EPOCHS))
+        together = self.theirs("--instructions", str(self.case.theirs), "--batch", "6")
+        single = self.theirs("--instructions", str(self.case.theirs), "--batch", "1")
+        again = self.ours("--epochs", str(EPOCHS))
+        mine = (first["seconds_per_instruction"] + again["seconds_per_instruction"]) / 2
+        best = min(one["seconds_per_instruction"] for one in (together, single))
+        return {
+            "case": self.case.name, **asdict(self.case.shape), "wanted": self.case.least, "layout": first["layout"],
+            "ours_seconds": mine, "ours_runs": [first, again], "trl_six_pairs_at_once": together,
+            "trl_pair_by_pair": single, "times_faster": best / mine,
+        }  # fmt: skip
+
+    def memory(self, speed: dict[str, Any]) -> dict[str, Any]:
+        """Peak memory above the loaded model, both sides."""
+        loaded = self.ours("--load-only")["loaded_bytes"]
+        mine = max(run["peak_bytes"] for run in speed["ours_runs"]) - loaded
+        theirs = {
+            name: speed[name]["peak_bytes"] - speed[name]["loaded_bytes"]
+            for name in ("trl_six_pairs_at_once", "trl_pair_by_pair")
+        }
+        return {
+            "ours_bytes": mine, "trl_bytes": theirs,
+            "share_of_six_pairs_at_once": mine / theirs["trl_six_pairs_at_once"],
+            "share_of_pair_by_pair": mine / theirs["trl_pair_by_pair"],
+        }  # fmt: skip
+
+    def exactness(self) -> dict[str, Any]:
+        """Loss and gradient of all six pairs of one instruction with the same adapters, both sides."""
+        import torch
+        from safetensors.torch import load_file
+
+        adapter = self.world / "adapter.safetensors"
+        with tempfile.TemporaryDirectory() as fresh:
+            mine = said([sys.executable, str(SIDES / "ours.py"), str(self.world), fresh, "--adapter", str(adapter)])
+            found = load_file(Path(fresh) / "gradient.safetensors")
+        other = self.theirs("--instructions", "1", "--batch", "6", "--adapter", str(adapter))
+        truth = load_file(self._out / "gradient.safetensors")
+        if found.keys() != truth.keys():
+            raise SystemExit("the two sides train different adapters")
+        ours, theirs = (torch.cat([one[name].flatten() for name in sorted(one)]) for one in (found, truth))
+        return {
+            "loss": mine["loss"], "trl_loss": other["loss"], "rows": mine["rows"], "trl_rows": other["rows"],
+            "relative_gradient_error": float((ours - theirs).norm() / theirs.norm()),
+        }  # fmt: skip
+
+    def extremes(self, speed: dict[str, Any]) -> dict[str, Any]:
+        """TRL given the best and the worst response only, one pair of six, beside all six of ours."""
+        other = self.theirs("--instructions", "6", "--batch", "1", "--pairs", "extremes")
+        seconds = other["seconds_per_instruction"]
+        return {"trl_seconds": seconds, "wanted": 2.0, "times_faster": seconds / speed["ours_seconds"]}
+
+    def savings(self) -> dict[str, Any]:
+        """Each saving switched off in turn, in one process."""
+        return said([sys.executable, str(SIDES / "savings.py"), str(self.world)])
+
+
+def machine() -> dict[str, Any]:
+    """What this ran on."""
+    import torch
+    import transformers
+
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(), "python": platform.python_version(), "torch": torch.__version__,
+        "transformers": transformers.__version__, "trl": TRL,
+    }  # fmt: skip
+
+
+def page(result: dict[str, Any]) -> str:
+    """The tables for people."""
+    lines = [
+        "# Training beside TRL",
+        "",
+        f"`{result['command']}`, {result['machine']['cores']} cores, torch {result['machine']['torch']}, "
+        f"transformers {result['machine']['transformers']}, trl {TRL}; raw numbers in `train_vs_trl.json`.",
+        "",
+        "Seconds per instruction (four responses, six pairs):",
+        "",
+        "| case | ours | TRL, six pairs at once | TRL, pair by pair | times faster | wanted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in result["speed"]:
+        wanted = f"≥ {one['wanted']:g}" if one["wanted"] else ""
+        lines.append(
+            f"| {one['case']} | {one['ours_seconds']:.2f} | "
+            f"{one['trl_six_pairs_at_once']['seconds_per_instruction']:.1f} | "
+            f"{one['trl_pair_by_pair']['seconds_per_instruction']:.1f} | **{one['times_faster']:.1f}** | {wanted} |"
+        )
+    memory, exact, extremes, savings = (result[name] for name in ("memory", "exactness", "extremes", "savings"))
+    lines += [
+        "",
+        f"TRL with the best and the worst response only: {extremes['trl_seconds']:.2f} s for its one pair, "
+        f"{extremes['times_faster']:.1f} times what our six take (wanted ≥ 2).",
+        "",
+        f"Peak memory above the loaded model: {memory['ours_bytes'] / 1e9:.2f} GB; "
+        f"{memory['share_of_six_pairs_at_once']:.2f} of TRL with six pairs at once (wanted ≤ 0.33), "
+        f"{memory['share_of_pair_by_pair']:.2f} of TRL pair by pair (wanted ≤ 1).",
+        "",
+        f"The same adapters and six pairs: loss {exact['loss']:.7f}, TRL {exact['trl_loss']:.7f}; "
+        f"relative error of the gradient {exact['relative_gradient_error']:.1e}.",
+        "",
+        "One step with each saving switched off, seconds and times slower:",
+        "",
+        "| | seconds | times |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {savings['seconds'][name]:.2f} | {times:.2f} |"
+            for name, times in savings["times_slower"].items()
+        ),
+        "",
+        f"The arithmetic of a step at the best rate of matrix products measured here "
+        f"({savings['peak_rate'] / 1e9:.0f} GFLOP/s) takes {savings['bound_seconds']:.2f} s: "
+        f"{savings['share_of_bound']:.0%} of the step (wanted ≥ 80 %; formula in docs/rooms/train.md).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run everything, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--env", type=Path, default=HERE.parent / "build" / "trl", help="TRL's environment")
+    parser.add_argument("--only", default="", help="cases with this word in their name; writes nothing")
+    given = parser.parse_args()
+    trl = environment(given.env)
+    with tempfile.TemporaryDirectory() as folder:
+        benches = [Bench(Path(folder), case, trl) for case in CASES if given.only in case.name]
+        speed: list[dict[str, Any]] = []
+        for bench in benches:
+            speed.append(bench.speed())
+            print(f"{bench.case.name}: {speed[-1]['times_faster']:.1f} times faster", flush=True)
+        result = {
+            "command": "python benchmarks/train_vs_trl.py", "machine": machine(), "speed": speed,
+            "memory": benches[0].memory(speed[0]), "exactness": benches[0].exactness(),
+            "extremes": benches[0].extremes(speed[0]), "savings": benches[0].savings(),
+        }  # fmt: skip
+    print(page(result))
+    if not given.only:
+        RESULT.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        RESULT.with_suffix(".md").write_text(page(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

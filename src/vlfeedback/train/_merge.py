@@ -1,0 +1,50 @@
+"""An adapter folded into its base: weights that `from_pretrained` and servers load without peft."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from vlfeedback import progress
+from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.models._checkpoints import open_processor
+from vlfeedback.train._weights import is_adapter, save
+
+
+def merge(checkpoint: Path, out: Path) -> None:
+    """Write base plus adapter as one checkpoint, with processor and model card, in the base's precision.
+
+    The sum is made in fp32: in bf16 an adapter's small changes would be rounded twice.
+
+    Args:
+        checkpoint: A folder that training wrote.
+        out: An empty folder.
+    Raises:
+        ConfigError: the folder is no adapter.
+        ModelUnavailable: its base is not there.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    if not is_adapter(str(checkpoint)):
+        raise ConfigError(f"{checkpoint} holds no adapter (adapter_config.json). Full weights can be used as they are.")
+    named = json.loads((checkpoint / "adapter_config.json").read_text(encoding="utf-8"))
+    base = str(named["base_model_name_or_path"])
+    try:
+        with progress.quiet_transformers():
+            config: Any = AutoConfig.from_pretrained(base)
+            kept = getattr(config, "dtype", None) or torch.float32
+            model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+            adapted: Any = PeftModel.from_pretrained(model, str(checkpoint))
+            model = adapted.merge_and_unload().to(kept)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"cannot load {base!r}, the base of {checkpoint}: {error}") from error
+    save(model, open_processor(str(checkpoint), None), out)
+    for name in ("README.md", "generation_config.json"):
+        if (checkpoint / name).exists() and not (out / name).exists():
+            shutil.copyfile(checkpoint / name, out / name)
