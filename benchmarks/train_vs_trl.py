@@ -1,6 +1,6 @@
 """Training speed, memory and exactness beside TRL's DPOTrainer: the same model, data, adapters and machine, in turn.
 
-    python benchmarks/train_vs_trl.py [--env FOLDER] [--only WORD]
+    python benchmarks/train_vs_trl.py [--env FOLDER] [--only WORD] [--check WORD]
 
 A LLaVA-shaped random model (hidden 512, six layers, 256 image tokens, LoRA r 64, fp32 on a processor), four responses
 and six pairs per instruction. TRL lives in an environment of its own, made here from the package index under the same
@@ -139,6 +139,7 @@ class Bench:
         ours, theirs = (torch.cat([one[name].flatten() for name in sorted(one)]) for one in (found, truth))
         return {
             "loss": mine["loss"], "trl_loss": other["loss"], "rows": mine["rows"], "trl_rows": other["rows"],
+            "losses": mine["losses"], "trl_losses": other["losses"],
             "relative_gradient_error": float((ours - theirs).norm() / theirs.norm()),
         }  # fmt: skip
 
@@ -215,12 +216,42 @@ def page(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def judged(result: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+    """What was wanted: the number in words, and whether it holds."""
+    memory, savings = result["memory"], result["savings"]
+    found = {
+        one["case"]: (f"{one['times_faster']:.1f} times faster, wanted {one['wanted']:g}",
+                      one["times_faster"] >= one["wanted"])
+        for one in result["speed"] if one["wanted"]
+    }  # fmt: skip
+    shares = (memory["share_of_six_pairs_at_once"], memory["share_of_pair_by_pair"])
+    found["memory"] = (f"{shares[0]:.2f} and {shares[1]:.2f} of TRL's peak", shares[0] <= 1 / 3 and shares[1] <= 1)
+    error = result["exactness"]["relative_gradient_error"]
+    found["exactness"] = (f"relative gradient error {error:.1e}", error <= 1e-4)
+    times = result["extremes"]["times_faster"]
+    found["extremes"] = (f"{times:.1f} times faster than TRL's one pair", times >= 2)
+    found["bound"] = (f"{savings['share_of_bound']:.0%} of the arithmetic bound", savings["share_of_bound"] >= 0.8)
+    return found
+
+
+def check(word: str) -> None:
+    """Say what the last run found, and end with 1 where it is not what was wanted."""
+    found = judged(json.loads(RESULT.with_suffix(".json").read_text(encoding="utf-8")))
+    chosen = {name: one for name, one in found.items() if word in name}
+    for name, (words, _) in chosen.items():
+        print(f"{name}: {words}")
+    sys.exit(0 if chosen and all(good for _, good in chosen.values()) else 1)
+
+
 def main() -> None:
     """Run everything, print and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--env", type=Path, default=HERE.parent / "build" / "trl", help="TRL's environment")
     parser.add_argument("--only", default="", help="cases with this word in their name; writes nothing")
+    parser.add_argument("--check", metavar="WORD", help="what the last run found of this, and whether it was wanted")
     given = parser.parse_args()
+    if given.check is not None:
+        check(given.check)
     trl = environment(given.env)
     with tempfile.TemporaryDirectory() as folder:
         benches = [Bench(Path(folder), case, trl) for case in CASES if given.only in case.name]

@@ -18,7 +18,7 @@ from vlfeedback import ids
 from vlfeedback.images import Roots
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Group, Instruction, PreferencePair, Response
-from vlfeedback.train import Lora, Recipe, train
+from vlfeedback.train import Lora, Recipe, hinge, ipo, mpo, robust, sigmoid, train
 from vlfeedback.train._collate import Batch, Encoded, collate
 from vlfeedback.train._layouts import layouts
 from vlfeedback.train._logps import grouped_logps
@@ -112,7 +112,22 @@ def gradient(world: Path, adapter: Path, out: Path) -> dict[str, Any]:
     loss = made.step(batch, made.frozen(batch))
     loss.backward()
     save_file({name: one.grad for name, one in named.items() if one.grad is not None}, out / "gradient.safetensors")
-    return {"loss": loss.item(), "rows": len(batch.rows.copies)}
+    return {"loss": loss.item(), "rows": len(batch.rows.copies), "losses": losses(made, batch)}
+
+
+def losses(made: Prepared, batch: Batch) -> dict[str, float]:
+    """The objectives that TRL has too, on one batch."""
+    with torch.no_grad():
+        policy = grouped_logps(made.model, batch.rows)
+    reference = made.frozen(batch)
+    objectives = {
+        "sigmoid": sigmoid.load(), "hinge": hinge.load(), "ipo": ipo.load(), "robust": robust.load(wrong=0.1),
+        "mpo": mpo.load(),
+    }  # fmt: skip
+    return {
+        name: one(policy.total, reference, policy.lengths, batch.preferences).losses.mean().item()
+        for name, one in objectives.items()
+    }
 
 
 def main() -> None:

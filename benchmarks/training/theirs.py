@@ -53,8 +53,29 @@ def trainer(world: Path, out: Path, dataset: Dataset, batch: int) -> DPOTrainer:
     )
 
 
+LOSSES: dict[str, tuple[list[str], list[float]]] = {
+    "sigmoid": (["sigmoid"], [1.0]),
+    "hinge": (["hinge"], [1.0]),
+    "ipo": (["ipo"], [1.0]),
+    "robust": (["robust"], [1.0]),
+    "mpo": (["sigmoid", "bco_pair", "sft"], [0.8, 0.2, 1.0]),
+}
+"""Losses that both sides have, as TRL spells them; the share of wrong labels is 0.1."""
+
+
+def losses(made: DPOTrainer, batch: Any) -> dict[str, float]:
+    """Every one of `LOSSES` on one batch."""
+    made.label_smoothing = 0.1
+    found: dict[str, float] = {}
+    for name, (made.loss_types, made.loss_weights) in LOSSES.items():
+        with torch.no_grad():
+            found[name] = made.compute_loss(made.model, batch).item()
+    made.loss_types, made.loss_weights = LOSSES["sigmoid"]
+    return found
+
+
 def gradient(made: DPOTrainer, adapter: Path, out: Path) -> dict[str, Any]:
-    """Loss and gradient of all rows in one batch, with the adapters of a file."""
+    """Losses and gradient of all rows in one batch, with the adapters of a file."""
     from safetensors.torch import load_file, save_file
 
     given = load_file(adapter)
@@ -67,7 +88,8 @@ def gradient(made: DPOTrainer, adapter: Path, out: Path) -> dict[str, Any]:
     loss = made.compute_loss(made.model, batch)
     loss.backward()
     save_file({name: one.grad for name, one in made.model.named_parameters() if one.grad is not None}, out)
-    return {"trl": trl.__version__, "loss": loss.item(), "rows": int(batch["input_ids"].shape[0])}
+    rows = int(batch["input_ids"].shape[0])
+    return {"trl": trl.__version__, "loss": loss.item(), "rows": rows, "losses": losses(made, batch)}
 
 
 def main() -> None:

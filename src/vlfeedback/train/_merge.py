@@ -1,6 +1,6 @@
 """An adapter folded into its base: weights that `from_pretrained` and servers load without peft."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

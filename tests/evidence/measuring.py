@@ -1,0 +1,150 @@
+"""What pages of evidence share: items, checks, a fresh clone, the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one item gave."""
+
+    number: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to show."""
+
+    name: str
+    command: str
+    target: str
+    check: Callable[[Path, str], Found]
+
+
+def sh(command: str, folder: Path, limit: float = 1800) -> subprocess.CompletedProcess[str]:
+    """Run a shell command in the clone."""
+    environment = {**os.environ, "COLUMNS": "120", "VLFEEDBACK_CACHE": str(folder / ".cache"), "MAKEFLAGS": ""}
+    environment.pop("MAKELEVEL", None)  # a make below make says where it enters and leaves
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit
+    )
+
+
+def seconds_at_most(limit: float) -> Callable[[Path, str], Found]:
+    """The command ends well within so many seconds."""
+
+    def check(folder: Path, command: str) -> Found:
+        began = time.monotonic()
+        done = sh(command, folder)
+        took = time.monotonic() - began
+        return Found(f"{took:.0f} s, exit {done.returncode}", done.returncode == 0 and took <= limit)
+
+    return check
+
+
+def ends_well(folder: Path, command: str) -> Found:
+    """The command ends with 0; the number is its last line."""
+    done = sh(command, folder)
+    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    return Found(last[:90], done.returncode == 0)
+
+
+def tests_pass(folder: Path, command: str) -> Found:
+    """pytest ends with 0 and ran something; a skipped test is a miss."""
+    done = sh(command, folder)
+    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    ran = re.search(r"(\d+) passed", last)
+    return Found(last[:90], done.returncode == 0 and ran is not None and "skipped" not in last)
+
+
+def no_calls(folder: Path, command: str) -> Found:
+    """A JSON object on stdout with calls_made = 0."""
+    done = sh(command, folder)
+    made = json.loads(done.stdout)["calls_made"] if done.returncode == 0 else -1
+    return Found(f"{made} calls made", made == 0)
+
+
+def python(arguments: str) -> str:
+    return f".venv/bin/python -m pytest -q {arguments}"
+
+
+def clone(folder: Path) -> Path:
+    """A fresh clone of the last commit."""
+    place = folder / "vlfeedback"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(place)], check=True)
+    return place
+
+
+def machine() -> str:
+    """What it was measured on."""
+    return f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}, {platform.system()}"
+
+
+def revision(place: Path) -> str:
+    """The commit that was cloned; work may have gone on in the checkout meanwhile."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def write(name: str, title: str, rows: list[tuple[Item, Found]], commit: str) -> None:
+    """The table as a page."""
+    lines = [
+        f"# Evidence: {title}",
+        "",
+        f"Measured by `make evidence-{name}` at commit {commit} on {machine()}.",
+        "",
+        "| item | command | number | target | result |",
+        "|---|---|---|---|---|",
+    ]
+    for item, found in rows:
+        result = "pass" if found.passed else "**miss**"
+        lines.append(f"| {item.name} | `{item.command}` | {found.number} | {item.target} | {result} |")
+    page = ROOT / "docs" / "evidence" / f"{name}.md"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(name: str, title: str, items: Sequence[Item], arguments: list[str]) -> int:
+    """Run the items in a fresh clone and write docs/evidence/NAME.md.
+
+    Args:
+        name: Of the page, as in `make evidence-NAME`.
+        title: What the page is evidence of.
+        items: What is to be shown.
+        arguments: `--only WORD` runs the items whose name has the word, and writes nothing.
+    """
+    word = arguments[1] if len(arguments) == 2 and arguments[0] == "--only" else ""
+    chosen = [item for item in items if word in item.name]
+    rows: list[tuple[Item, Found]] = []
+    with tempfile.TemporaryDirectory(prefix="evidence-") as folder:
+        place = clone(Path(folder))
+        commit = revision(place)
+        if word or name != "house":  # making the environment is the house's first item
+            subprocess.run(shlex.split("make .venv/.ready"), cwd=place, check=True)
+        for item in chosen:
+            try:
+                found = item.check(place, item.command)
+            except (subprocess.TimeoutExpired, json.JSONDecodeError, KeyError) as error:
+                found = Found(type(error).__name__, False)
+            rows.append((item, found))
+            mark = "pass" if found.passed else "MISS"
+            print(f"{mark}  {item.name:32} {found.number:40} target {item.target:22} {item.command}", flush=True)
+        shutil.rmtree(place / ".venv", ignore_errors=True)
+    if not word:
+        write(name, title, rows, commit)
+    return 0 if all(found.passed for _, found in rows) else 1

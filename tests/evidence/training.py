@@ -1,0 +1,42 @@
+"""Evidence of training: `make evidence-training`. All is measured in this run, in a fresh clone; a skip is a miss.
+
+What is wanted and not there has a line too, and is a miss.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from measuring import Item, ends_well, main, python, tests_pass
+
+BENCH = ".venv/bin/python benchmarks/train_vs_trl.py"
+ALL = "-m 'slow or not slow'"
+
+ITEMS = (
+    Item("families, every cell", python(f"tests/train/test_families.py {ALL}"), "≤ 5e-6 a token", tests_pass),
+    Item("packed rows, plain rows", python("tests/train/test_logps.py"), "values and gradients", tests_pass),
+    Item("head in slices", python("tests/train/test_head.py"), "values, gradients, bytes", tests_pass),
+    Item("reference cache", python("tests/train/test_reference.py"), "pass", tests_pass),
+    Item("objectives", python("tests/train/test_objectives.py"), "worked arithmetic", tests_pass),
+    Item("trainer, SIGKILL and resume", python("tests/train/test_stage.py"), "equal bytes", tests_pass),
+    Item("metrics", python("tests/train/test_metrics.py"), "worked by hand", tests_pass),
+    Item("nothing silent", python("tests/train/test_collate.py tests/train/test_tokens.py"), "pass", tests_pass),
+    Item("day-one command", python("tests/train/test_command.py"), "pass", tests_pass),
+    Item("doctor --model", python("tests/commands/test_doctor.py"), "pass", tests_pass),
+    Item("merged export", python("tests/train/test_merge.py"), "answers as both", tests_pass),
+    Item("losses and gradient of TRL", python("-m peers tests/train"), "1e-5, 1e-4", tests_pass),
+    Item("beside TRL", BENCH, "runs", ends_well),
+    Item("speed at 32,000 words", f"{BENCH} --check 32,000", "≥ 15 times", ends_well),
+    Item("speed at 2,000 words", f"{BENCH} --check 2,000", "≥ 5 times", ends_well),
+    Item("memory", f"{BENCH} --check memory", "≤ 1/3, ≤ 1", ends_well),
+    Item("gradient", f"{BENCH} --check exactness", "≤ 1e-4", ends_well),
+    Item("TRL on one pair of six", f"{BENCH} --check extremes", "≥ 2 times", ends_well),
+    Item("share of the arithmetic", f"{BENCH} --check bound", "≥ 80 %", ends_well),
+    Item("mutants", "make mutants", "all caught", ends_well),
+    Item("two processes", python("tests/train/test_two_processes.py"), "1e-5 relative", tests_pass),
+    Item("image-conditional branch", python("tests/train/test_image_branch.py"), "worked arithmetic", tests_pass),
+    Item("on a GPU", python("-m gpu tests/train"), "≥ 8 times", tests_pass),
+)
+
+if __name__ == "__main__":
+    sys.exit(main("training", "training is exact and fast", ITEMS, sys.argv[1:]))
