@@ -12,6 +12,7 @@ import typer
 
 from vlfeedback import __version__
 from vlfeedback.errors import Stopped, VLFeedbackError
+from vlfeedback.locks import follower
 
 app = typer.Typer(
     name="vlfeedback",
@@ -31,10 +32,14 @@ Dir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 
 
 def _tell(text: str) -> None:
+    if follower():
+        return
     print(text, file=sys.stderr, flush=True)
 
 
 def _emit(found: Any, as_json: bool, show: Callable[[Any, Any], None]) -> None:
+    if follower():
+        return
     if as_json:
         print(json.dumps(found if isinstance(found, dict) else found.to_json(), default=str, ensure_ascii=False))
         return

@@ -15,6 +15,7 @@ from vlfeedback.config import ControlTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError
 from vlfeedback.evaluate import Benchmark, Item
 from vlfeedback.ids import hash_id
+from vlfeedback.locks import follower
 from vlfeedback.models import Model
 from vlfeedback.pipeline import Outcome, paired
 from vlfeedback.records import Answer, Dropped, Group, ItemScore, Score
@@ -108,10 +109,8 @@ def train(run: RunFolder, reach: Access) -> list[Outcome]:
     base = policy(run, reach)
     listed = list(groups.load(run.path, rationales=False))
     result = _fit(run, reach, run.settings, listed, folder_of(run, None), base.weights)
-    writer = tables.Writer(run.dropped("train"), Dropped, room="train")
-    for record in result.dropped:
-        writer.add(record)
-    writer.close(inputs=_made_from(run))
+    if not follower():
+        tables.write(run.dropped("train"), Dropped, result.dropped, room="train", inputs=_made_from(run))
     outcomes = [Outcome("train", result.trained, len(result.dropped))]
     for control in run.settings.control:
         settings = with_control(run.settings, control)

@@ -28,3 +28,13 @@ def claim(path: Path, what: str) -> int:
             "`vlfeedback status`, `view` and `report` may run meanwhile."
         ) from error
     return descriptor
+
+
+def launched() -> int:
+    """How many processes a launcher (torchrun, accelerate launch) has started for this command; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def follower() -> bool:
+    """Whether another process of the same launch writes the files and talks to the user."""
+    return launched() > 1 and os.environ.get("RANK", "0") != "0"

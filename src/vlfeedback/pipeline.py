@@ -19,6 +19,7 @@ from vlfeedback import source as source_room
 from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
+from vlfeedback.locks import follower, launched
 from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response, Sampling
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import Access, access
@@ -84,12 +85,18 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
         raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
     if first != last:  # a run without a policy or a benchmark ends with the data; the room alone says what is missing
         wanted = tuple(name for name in wanted if name not in _unset(run))
+    if launched() > 1 and wanted != ("train",):
+        raise ConfigError(
+            f"{launched()} processes were started: only the training is shared. Make the data first (`vlfeedback run … "
+            f"--to pair`, or `vlfeedback import`), then start `vlfeedback train {run.path}` with the launcher."
+        )
     if {"source", "decode", "annotate"} & set(wanted):
         preflight.check(run.settings)
         preflight.require_models(run.settings, training="train" in wanted)
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
-        stack.enter_context(run.writing())
+        if not follower():
+            stack.enter_context(run.writing())
         stack.enter_context(flow.draining_on_interrupt())
         reach = stack.enter_context(access(run, allow_plugins=allow_plugins))
         for step in _steps(wanted):

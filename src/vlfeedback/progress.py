@@ -12,6 +12,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vlfeedback.locks import follower
+
 T = TypeVar("T")
 
 KNOWN_AFTER = 0.02
@@ -33,6 +35,9 @@ def bar(label: str, total: int | None, unit: str = "") -> Generator[Callable[...
         `advance(steps=1, note="")`, cheap enough to call for every record.
     """
     console = Console(file=sys.stderr)
+    if follower():
+        yield lambda *_, **__: None
+        return
     if not console.is_terminal:
         yield _plain(label, total, unit)
         return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from vlfeedback import prices, registry
@@ -13,6 +15,7 @@ from vlfeedback.decode import PoolModel
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
+from vlfeedback.locks import follower
 from vlfeedback.models import Model
 from vlfeedback.models._ledgered import Counters, LedgerBook, Ledgered, Purse
 from vlfeedback.records import Request, Usage
@@ -100,7 +103,10 @@ def access(run: RunFolder, *, allow_plugins: bool = False) -> Generator[Access]:
         LedgerError: it is damaged or the disk is full.
     """
     table = prices.read(run.settings.prices.path)
-    with Ledger.open(run.ledger_path) as ledger:
+    with ExitStack() as stack:
+        # One process of a launch writes the ledger; the others only train, and get one that nobody reads.
+        path = Path(stack.enter_context(TemporaryDirectory())) / "unused" if follower() else run.ledger_path
+        ledger = stack.enter_context(Ledger.open(path))
         purse = Purse(run.settings.annotate.budget, ledger.spent())
         yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins)
 

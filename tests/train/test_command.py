@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,34 @@ def test_what_is_missing_is_named(
     assert command(monkeypatch, "train", *arguments) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line in two processes of torchrun."""
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vlfeedback",
+         *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+
+
+def test_two_processes_train_a_run_folder_and_speak_once(
+    data: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    assert command(monkeypatch, "import", "trl", data, "--images", tmp_path / "pictures", "--out", run) == 0
+    changes = [f"train.model={model_path}", "train.dtype=fp32", "train.epochs=1"]
+    done = launched("train", run, *(word for change in changes for word in ("--set", change)), "--json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert [room["room"] for room in told["rooms"]] == ["train"] and told["rooms"][0]["kept"] > 0
+    assert (run / "checkpoint" / "adapter_model.safetensors").exists()
+    assert list((run / "checkpoint" / "state").glob("checkpoint-*/rng_state_1.pth"))
+    assert tables.info(run / "dropped" / "train.parquet").rows == told["rooms"][0]["dropped"]
+
+
+def test_two_processes_read_no_data(data: Path, model_path: Path, tmp_path: Path) -> None:
+    refused = launched("train", "--data", data, "--model", model_path, "--out", tmp_path / "run")
+    assert refused.returncode != 0 and not (tmp_path / "run").exists()
+    assert refused.stderr.count("error: 2 processes were started, and the data can only be read by one") == 1

@@ -9,6 +9,7 @@ from typing import Any
 from vlfeedback.commands.import_ import import_data
 from vlfeedback.commands.run import Opened, open_run
 from vlfeedback.errors import ConfigError
+from vlfeedback.locks import launched
 from vlfeedback.run_folder import RunFolder
 
 
@@ -36,6 +37,11 @@ def open_data(
         ConfigError: no model or no folder is named, or the format holds ratings and no pairs.
         DataError: nothing in the data can be used.
     """
+    if launched() > 1:
+        raise ConfigError(
+            f"{launched()} processes were started, and the data can only be read by one: `vlfeedback import {format} "
+            f"{data} --out DIR` first, then start `vlfeedback train DIR --set train.model=NAME` with the launcher."
+        )
     if not model or out is None:
         raise ConfigError("--data wants --model (a folder or hub name) and --out (the folder to make).")
     import_data(format, data, images=images, out=out)

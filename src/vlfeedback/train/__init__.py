@@ -143,7 +143,11 @@ def train(
     listed = list(groups)
     pairs = sum(len(group.pairs) for group in listed)
     key = run_key(listed, settings, objective)
+    from vlfeedback.train._world import world
+
+    here = world()
     done = _finished(out, key)
+    here.wait()  # all have looked before the first one begins to write
     if done is not None:
         return done
     from vlfeedback.train._run import run
@@ -164,7 +168,9 @@ def train(
         warnings=outcome.warnings,
         seconds=time.monotonic() - began,
     )
-    _write_result(out, key, settings, objective, result)
+    if here.first:
+        _write_result(out, key, settings, objective, result)
+    here.wait()  # a process that ends earlier takes the others with it
     return result
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -69,12 +69,14 @@ def means_of(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
 
 
 def _correlation(sums: Mapping[str, torch.Tensor], pairs: float) -> dict[str, float]:
-    """Pearson's correlation over the pairs; nothing where one of the two does not vary."""
+    """Pearson's correlation over the pairs; nothing where one of the two does not vary beyond rounding."""
     if f"{_TERM}m" not in sums:
         return {}
     m, d, mm, dd, md = (float(sums[_TERM + name]) / pairs for name in ("m", "d", "mm", "dd", "md"))
-    spread = (mm - m * m) * (dd - d * d)
-    return {"rewards/length_correlation": (md - m * d) / math.sqrt(spread)} if spread > 1e-18 else {}
+    of_margins, of_lengths = mm - m * m, dd - d * d
+    if min(of_margins, of_lengths) < 1e-10:
+        return {}
+    return {"rewards/length_correlation": (md - m * d) / math.sqrt(of_margins * of_lengths)}
 
 
 class RunningMean:
@@ -83,10 +85,13 @@ class RunningMean:
     Args:
         total: Sum up to the last whole step, nats.
         count: How many log-ratios that were.
+        added: Sums over all processes that train together.
     """
 
-    def __init__(self, total: float = 0.0, count: float = 0.0) -> None:
-        self._total, self._count = total, count
+    def __init__(
+        self, total: float = 0.0, count: float = 0.0, added: Callable[[Sequence[float]], list[float]] = list
+    ) -> None:
+        self._total, self._count, self._added = total, count, added
         self._open_total, self._open_count, self._step = 0.0, 0.0, -1
 
     def add(self, total: float, count: float, *, step: int) -> None:
@@ -107,5 +112,6 @@ class RunningMean:
 
     def _close(self, step: int) -> None:
         if step != self._step:
-            self._total, self._count = self._total + self._open_total, self._count + self._open_count
+            total, count = self._added([self._open_total, self._open_count])
+            self._total, self._count = self._total + total, self._count + count
             self._open_total, self._open_count, self._step = 0.0, 0.0, step

@@ -1,7 +1,7 @@
 """Which groups make up which optimiser step and which batch: fixed for the whole run before it starts.
 
 The plan covers all epochs as one list of batches, so that resuming is skipping, and it gives every step the same number
-of batches, which is what gradient accumulation and, one day, several processes need.
+of batches, which is what gradient accumulation and several processes need.
 """
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -52,6 +52,7 @@ def plan_run(
     budget: int,
     epochs: int,
     seed: int,
+    processes: int = 1,
 ) -> Plan:
     """Shuffle groups into steps of about equal weight and split each step into batches within a token budget.
 
@@ -63,6 +64,7 @@ def plan_run(
         budget: Most padded tokens (rows · longest row) per batch; a single group may exceed it.
         epochs: Passes over the groups, each in an order of its own.
         seed: Decides the orders.
+        processes: That share the batches of every step: their number is a multiple of it.
     """
     steps_of_epoch: list[int] = []
     steps: list[list[list[int]]] = []
@@ -79,7 +81,7 @@ def plan_run(
         chunks = [chunk for chunk in chunks if chunk]
         steps_of_epoch.append(len(chunks))
         steps += [pack(chunk, rows, widths, budget) for chunk in chunks]
-    accumulation = max(len(batches) for batches in steps)
+    accumulation = -(-max(len(batches) for batches in steps) // processes) * processes
     even = [_split_to(batches, rows, widths, accumulation) for batches in steps]
     return Plan(tuple(tuple(batch) for batches in even for batch in batches), accumulation, tuple(steps_of_epoch))
 

@@ -46,8 +46,12 @@ class ReferenceFile:
     def __init__(self, path: Path, origin: str) -> None:
         self.path, self._origin = path, origin
         self._known: dict[str, float] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+        self.reload()
+
+    def reload(self) -> None:
+        """Take in what has been written to the file, by whomever."""
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
                 self._read(line)
 
     def key(self, group: Encoded, response: int) -> str:
@@ -84,15 +88,32 @@ class ReferenceFile:
             totals: One number per response, group by group.
         """
         keys = [self.key(group, r) for group in groups for r in range(len(group.responses))]
+        new = dict(zip(keys, totals, strict=True))
+        self._append(new)
+        self._known |= new
+
+    def _append(self, new: Mapping[str, float]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         torn = self.path.exists() and self.path.stat().st_size > 0 and self.path.read_bytes()[-1:] != b"\n"
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" if torn else "")
-            for key, total in zip(keys, totals, strict=True):
+            for key, total in new.items():
                 file.write(json.dumps({"key": key, "logp": total}) + "\n")
-                self._known[key] = total
             file.flush()
             os.fsync(file.fileno())
+
+    def part(self, number: int) -> ReferenceFile:
+        """A file beside this one, for another process that computes at the same time."""
+        return ReferenceFile(self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}"), self._origin)
+
+    def gather(self) -> None:
+        """Append what other processes have written beside this file, also those of a run that was killed."""
+        for path in sorted(self.path.parent.glob(f"{self.path.stem}.[0-9]*{self.path.suffix}")):
+            before = set(self._known)
+            for line in path.read_text(encoding="utf-8").splitlines():
+                self._read(line)
+            self._append({key: value for key, value in self._known.items() if key not in before})
+            path.unlink()
 
     def _read(self, line: str) -> None:
         try:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import torch
 from transformers import set_seed
 
 from vlfeedback import flow
-from vlfeedback.errors import ConfigError, NotBuiltYet
+from vlfeedback.errors import ConfigError
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
@@ -29,10 +28,11 @@ from vlfeedback.train._logps import forward_logps, grouped_logps, unwrapped
 from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
-from vlfeedback.train._reference import TOLERANCE, ReferenceFile, check_start
+from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, check_start
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
 from vlfeedback.train._weights import load_model, make_trainable, origin, save
+from vlfeedback.train._world import World, world
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
@@ -77,12 +77,10 @@ def run(
         key: Names the run; a state of another key is removed.
         stored: File of reference log-probabilities.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise NotBuiltYet(
-            "training runs on one process in this version: start it without torchrun or accelerate launch"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    state = _state(out, key)
+    here = world()
+    if here.first:
+        _clear(out, key)
+    here.wait()
     with quiet():
         processor = open_processor(recipe.model, None)
         model = load_model(recipe)
@@ -98,22 +96,25 @@ def run(
         refuse_foresight(layout, encoded, encoder, logps.tokens, 10 * TOLERANCE[recipe.dtype])
         known = reference(
             [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
-            layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch,
+            layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
         )  # fmt: skip
 
         def arrange(members: Sequence[Encoded], total: float = 1.0) -> Batch:
             return collate(members, layout=layout, pictures=encoder.pictures, reference=known, total=total)
 
         policy = _policy(model, recipe)
-        _check_start(Scorer(policy, recipe, device), encoded, known, arrange, recipe, out, stored, checked)
-        plan = _plan(encoded, layout, recipe)
-        batches = PlannedBatches(plan, encoded, objective, arrange)
+        start = _check_start(Scorer(policy, recipe, device), encoded, known, arrange, recipe, stored)
+        plan = _plan(encoded, layout, recipe, here)
+        batches = PlannedBatches(plan, encoded, objective, arrange, here)
         held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
-        trainer, resumed = _train(policy, recipe, plan, batches, held_out, objective, out, state)
-        save(policy, processor, out)
+        if here.first:
+            _write_check(out, start, checked)
+        trainer, resumed = _train(policy, recipe, plan, batches, held_out, objective, out, here)
     metrics = _last(trainer.state.log_history)
     trained = sum(len(group.pairs) for group in encoded)
-    write_card(out, recipe, objective, groups=len(encoded), pairs=trained, steps=plan.steps)
+    if here.first:
+        save(policy, processor, out)
+        write_card(out, recipe, objective, groups=len(encoded), pairs=trained, steps=plan.steps)
     return Outcome(
         trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)
     )
@@ -168,8 +169,11 @@ def reference(
     encoder: Encoder,
     score: Callable[[Batch], list[float]],
     budget: int,
+    here: World,
 ) -> dict[tuple[str, str], float]:
     """Reference log-probabilities of all responses; what the file has is not computed again.
+
+    Several processes share the missing ones; each writes a file of its own, and the first one joins them.
 
     Args:
         groups: Everything that will be trained or evaluated on.
@@ -178,8 +182,14 @@ def reference(
         encoder: Has the pictures.
         score: Log p of a batch under the frozen model.
         budget: Padded tokens per batch.
+        here: The processes that train together.
     """
-    missing = file.missing(groups)
+    if here.first:
+        file.gather()  # what a killed run of several processes left
+    here.wait()
+    file.reload()
+    missing = file.missing(groups)[here.rank :: here.size]
+    own = file if here.first else file.part(here.rank)
     widths = [layout.cost(group) for group in groups]
     rows = [layout.rows(group) for group in groups]
     order = sorted(missing, key=lambda i: (widths[i], i))
@@ -187,8 +197,13 @@ def reference(
         for batch in pack(order, rows, widths, budget):
             flow.stop_if_interrupted()
             members = [groups[i] for i in batch]
-            file.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
+            own.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
             advance(len(batch))
+    here.wait()
+    if here.first:
+        file.gather()
+    here.wait()
+    file.reload()
     return file.values(groups)
 
 
@@ -230,15 +245,15 @@ def device_here() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _state(out: Path, key: str) -> Path:
-    """Folder of checkpoints for resuming; those of another run are removed."""
+def _clear(out: Path, key: str) -> None:
+    """Make the checkpoint's folder; what another run has left for resuming is removed."""
+    out.mkdir(parents=True, exist_ok=True)
     note, state = out / "train.json", out / "state"
     same = note.exists() and json.loads(note.read_text(encoding="utf-8"))["key"] == key
     if not same:
         shutil.rmtree(state, ignore_errors=True)
         (out / "train_log.jsonl").unlink(missing_ok=True)
         note.write_text(json.dumps({"key": key}), encoding="utf-8")
-    return state
 
 
 def _check_start(
@@ -247,17 +262,18 @@ def _check_start(
     known: Mapping[tuple[str, str], float],
     arrange: Callable[[Sequence[Encoded]], Batch],
     recipe: Recipe,
-    out: Path,
     stored: Path,
-    checked: CheckedLayout,
-) -> None:
+) -> SelfCheck:
     spread = groups[:: max(1, len(groups) // _CHECKED)][:_CHECKED]
-    found = check_start(spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=stored)
-    told = {**asdict(found), **checked.to_json()}
+    return check_start(spread, known, score, arrange, tolerance=TOLERANCE[recipe.dtype], path=stored)
+
+
+def _write_check(out: Path, start: SelfCheck, checked: CheckedLayout) -> None:
+    told = {**asdict(start), **checked.to_json()}
     (out / "selfcheck.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
-def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe) -> Plan:
+def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe, here: World) -> Plan:
     if recipe.epochs < 1 or recipe.pairs_per_step < 1 or recipe.tokens_per_batch < 1:
         raise ConfigError("[train] epochs, pairs_per_step and tokens_per_batch must be at least 1")
     return plan_run(
@@ -268,6 +284,7 @@ def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe) -> Plan:
         budget=recipe.tokens_per_batch,
         epochs=recipe.epochs,
         seed=recipe.seed,
+        processes=here.size,
     )
 
 
@@ -295,22 +312,25 @@ def _train(
     held_out: Sequence[Batch],
     objective: Objective,
     out: Path,
-    state: Path,
+    here: World,
 ) -> tuple[GroupedDPOTrainer, int]:
     """Train from the newest whole checkpoint, or from the start."""
+    state = out / "state"
     newest = max(_whole(state), key=lambda pair: pair[0], default=(0, None))
+    log = TrainLog(out / "train_log.jsonl", after=newest[0]) if here.first else None
     with bar("training", plan.steps, "steps") as advance:
         advance(newest[0])
         trainer = GroupedDPOTrainer(
             policy,
-            arguments(recipe, plan, state),
+            arguments(recipe, plan, state, here),
             batches,
             held_out=held_out,
             objective=objective,
             recipe=recipe,
             epoch_ends=plan.epoch_ends(),
-            log=TrainLog(out / "train_log.jsonl", after=newest[0]),
+            log=log,
             advance=advance,
+            here=here,
         )
         trainer.train(resume_from_checkpoint=str(newest[1]) if newest[1] is not None else None)
         if trainer.state.global_step < plan.steps:

@@ -30,6 +30,7 @@ from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._metrics import RunningMean, means_of, pair_sums
 from vlfeedback.train._plan import Plan
 from vlfeedback.train._preferences import Objective
+from vlfeedback.train._world import World
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
@@ -44,19 +45,20 @@ _LEVEL = "running_mean.json"
 _SAVED = 10
 
 
-def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
+def arguments(recipe: Recipe, plan: Plan, state: Path, here: World) -> TrainingArguments:
     """The recipe as settings of `transformers.Trainer`; one of its epochs is the whole plan.
 
     Args:
         recipe: What the caller asked for.
         plan: Batches of the whole run.
         state: Folder of the checkpoints for resuming.
+        here: The processes that share the batches of a step.
     """
     made = TrainingArguments(
         output_dir=str(state),
         num_train_epochs=1,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=plan.accumulation,
+        gradient_accumulation_steps=plan.accumulation // here.size,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(recipe.warmup * plan.steps),
@@ -66,11 +68,12 @@ def arguments(recipe: Recipe, plan: Plan, state: Path) -> TrainingArguments:
         optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
         # Mixed precision is an autocast around our own forward, the same for policy and reference.
         bf16=False,
+        use_cpu=here.size > 1 and not torch.cuda.is_available(),
         logging_steps=max(1, plan.steps // _LOGGED),
         logging_nan_inf_filter=False,
         save_steps=max(1, math.ceil(plan.steps / _SAVED)),
         save_total_limit=1,
-        report_to=trackers(recipe.report_to),
+        report_to=trackers(recipe.report_to) if here.first else [],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
@@ -109,13 +112,14 @@ def items_of(group: Encoded, objective: Objective) -> int:
 
 
 class PlannedBatches(Dataset[Batch]):
-    """All batches of a run in order, each knowing the item count of its whole step.
+    """This process's batches of a run in order, each knowing the item count of its whole step.
 
     Args:
         plan: Which groups are in which batch.
         groups: The groups of the run.
         objective: Says what is counted.
         arrange: Lays groups out as a batch whose losses are divided by the given count.
+        here: The processes that share the batches of a step, by turns.
     """
 
     def __init__(
@@ -124,16 +128,18 @@ class PlannedBatches(Dataset[Batch]):
         groups: Sequence[Encoded],
         objective: Objective,
         arrange: Callable[[Sequence[Encoded], float], Batch],
+        here: World,
     ) -> None:
-        self._plan, self._groups, self._arrange = plan, groups, arrange
+        self._plan, self._groups, self._arrange, self._here = plan, groups, arrange, here
         self._totals = [sum(items_of(groups[i], objective) for i in plan.step(n)) for n in range(plan.steps)]
 
     def __len__(self) -> int:
-        return len(self._plan.batches)
+        return len(self._plan.batches) // self._here.size
 
     def __getitem__(self, index: int) -> Batch:
-        number = index // self._plan.accumulation
-        members = [self._groups[i] for i in self._plan.batches[index]]
+        number, turn = divmod(index, self._plan.accumulation // self._here.size)
+        place = number * self._plan.accumulation + turn * self._here.size + self._here.rank
+        members = [self._groups[i] for i in self._plan.batches[place]]
         if not members:
             members = [self._groups[self._plan.step(number)[0]].without_pairs()]
         return self._arrange(members, float(self._totals[number]))
@@ -153,8 +159,9 @@ class GroupedDPOTrainer(Trainer):
         objective: What is minimised.
         recipe: For precision.
         epoch_ends: Steps after which an epoch ends.
-        log: Where logged steps go.
+        log: Where logged steps go; None in all processes but the first.
         advance: Moves the progress bar: `advance(steps, note)`.
+        here: The processes that train together.
     """
 
     def __init__(
@@ -167,10 +174,11 @@ class GroupedDPOTrainer(Trainer):
         objective: Objective,
         recipe: Recipe,
         epoch_ends: Sequence[int],
-        log: TrainLog,
+        log: TrainLog | None,
         advance: Callable[..., None],
+        here: World,
     ) -> None:
-        self._began, self._pairs = time.monotonic(), 0
+        self._began, self._pairs, self._here = time.monotonic(), 0, here
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -181,7 +189,7 @@ class GroupedDPOTrainer(Trainer):
         self._epoch_ends, self._log = epoch_ends, log
         self._recent: deque[Mapping[str, float]] = deque(maxlen=_RECENT)
         self._sums: dict[str, torch.Tensor] = {}
-        self._level = RunningMean()
+        self._level = RunningMean(added=self._added)
         self.warned: list[str] = []
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
@@ -235,16 +243,21 @@ class GroupedDPOTrainer(Trainer):
         self._pairs += len(inputs.pair_ids)
         ratios = sums["logratios/chosen"] + sums["logratios/rejected"]
         self._level.add(float(ratios), 2 * float(sums["pairs"]), step=self.state.global_step)
-        return loss
+        return loss * self._here.size  # gradients are averaged over processes, and the items are those of all
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        (Path(output_dir) / _LEVEL).write_text(json.dumps(self._level.to_json(self.state.global_step)))
+        told = json.dumps(self._level.to_json(self.state.global_step))
+        if self._here.first:
+            (Path(output_dir) / _LEVEL).write_text(told)
+
+    def _added(self, values: Sequence[float]) -> list[float]:
+        return self._here.added(values, self.args.device)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None and (kept := Path(checkpoint) / _LEVEL).exists():
-            self._level = RunningMean(**json.loads(kept.read_text()))
+            self._level = RunningMean(**json.loads(kept.read_text()), added=self._added)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
@@ -273,16 +286,23 @@ class GroupedDPOTrainer(Trainer):
         if not any(name == "loss" or name.startswith("eval_") for name in logs):
             return  # the base class's own speed figures, which count batches as samples
         training = "loss" in logs
-        row = {**means_of(self._sums), **logs} if training else dict(logs)
+        row = {**means_of(self._summed()), **logs} if training else dict(logs)
         if training:
             self._sums = {}
         step = self.state.global_step
-        self._log.write({"step": step, "epoch": self._epoch(step), **row})
+        if self._log is not None:
+            self._log.write({"step": step, "epoch": self._epoch(step), **row})
         self.state.log_history.append({**row, "step": step})
         if training and not self.warned:
             self._recent.append(row)
             self._warn(step)
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, row)
+
+    def _summed(self) -> dict[str, torch.Tensor]:
+        """The sums of all processes."""
+        names = sorted(self._sums)
+        values = self._added([float(self._sums[name]) for name in names])
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in zip(names, values, strict=True)}
 
     def _warn(self, step: int) -> None:
         """Say once that both sides fall, by the mean of the latest rows: single steps are noisy."""
@@ -291,7 +311,8 @@ class GroupedDPOTrainer(Trainer):
         warning = falling({n: sum(row[n] for row in self._recent) / _RECENT for n in names}) if full else None
         if warning is not None:
             self.warned.append(f"step {step}: {warning}")
-            print(self.warned[-1], file=sys.stderr, flush=True)
+            if self._here.first:
+                print(self.warned[-1], file=sys.stderr, flush=True)
 
     def _note(self) -> str:
         return f"{self._pairs / max(time.monotonic() - self._began, 1e-9):,.0f} pairs/s"

@@ -1,0 +1,71 @@
+"""Several processes that train together (torchrun, accelerate launch): who computes what, and sums over all of them."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlfeedback.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among its fellows.
+
+    Attributes:
+        rank: Its number, from 0; the first one writes what all of them share.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            import torch.distributed as distributed
+
+            distributed.barrier()
+
+    def added(self, values: Sequence[float], device: torch.device | None = None) -> list[float]:
+        """Sums over all processes, value by value; all must call it with as many values."""
+        if self.size == 1:
+            return list(values)
+        import torch
+        import torch.distributed as distributed
+
+        wide = torch.float32 if device is not None and device.type == "mps" else torch.float64
+        summed = torch.tensor(list(values), dtype=wide, device=device)
+        distributed.all_reduce(summed)
+        return summed.tolist()
+
+
+def world() -> World:
+    """The processes that the launcher has started, connected.
+
+    Raises:
+        ConfigError: they cannot be connected.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return World()
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes != size:
+        raise ConfigError(f"the launcher started {size} processes, and {state.num_processes} are connected")
+    return World(state.process_index, size)

@@ -1,0 +1,105 @@
+"""Two processes on this machine (gloo) train as one does: gradient, reference, log and weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vlfeedback.train._log import read_log
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import toy_llava, torch
+from vlfeedback.train import Lora, Recipe, _trainer, train
+from vlfeedback.train.{objective} import load
+
+torch.set_num_threads(1)
+out = Path(sys.argv[1])
+plain = _trainer._Watch.on_pre_optimizer_step
+
+def keep(self, args, state, control, **kwargs):
+    if state.global_step == 0 and args.process_index == 0:
+        found = {{name: one.grad.clone() for name, one in kwargs["model"].named_parameters() if one.grad is not None}}
+        out.mkdir(parents=True, exist_ok=True)
+        torch.save({{name.removeprefix("module."): one for name, one in found.items()}}, out / "gradient.pt")
+    plain(self, args, state, control, **kwargs)
+
+_trainer._Watch.on_pre_optimizer_step = keep
+colours = toy_llava.Colours()
+groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
+recipe = Recipe(
+    {model!r}, epochs=2, learning_rate=1e-3, pairs_per_step={per_step}, dtype="fp32", lora={lora}, tokens_per_batch=250,
+    weight_decay=0.0,
+)
+result = train(groups, recipe, roots=colours, out=out / "checkpoint", objective=load())
+sys.stdout.write(f"trained {{result.trained}} {{result.steps}}\\n")
+sys.stdout.flush()
+"""
+
+
+def trained(
+    out: Path, model: Path, processes: int, *, lora: str, objective: str = "sigmoid", per_step: int = 12
+) -> str:
+    tests = str(Path(__file__).parent)
+    script = out.with_suffix(".py")
+    script.write_text(SCRIPT.format(tests=tests, model=str(model), lora=lora, objective=objective, per_step=per_step))
+    launch = [sys.executable]
+    if processes > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [*launch, str(script), str(out)], capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def relative(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    left, right = (torch.cat([values[name].flatten() for name in sorted(values)]) for values in (one, other))
+    return float((left - right).norm() / right.norm())
+
+
+@pytest.mark.parametrize(("lora", "objective"), [("None", "mpo"), ("Lora(r=4, dropout=0.0)", "sigmoid")])
+def test_two_processes_make_the_gradient_of_one(tmp_path: Path, model_path: Path, lora: str, objective: str) -> None:
+    """Groups with 6, 5, 1 and 0 pairs: the pooled pairs' gradient to 1e-5, and what comes of it in four steps."""
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    said = trained(alone, model_path, 1, lora=lora, objective=objective)
+    assert trained(both, model_path, 2, lora=lora, objective=objective) == said * 2
+    assert (both / "checkpoint" / "state" / "checkpoint-4" / "rng_state_1.pth").exists(), "they were one world"
+    found = [torch.load(place / "gradient.pt") for place in (both, alone)]
+    assert relative(*found) < 1e-5
+    name = "adapter_model.safetensors" if lora != "None" else "model.safetensors"
+    assert relative(*(load_file(place / "checkpoint" / name) for place in (both, alone))) < 1e-3
+    logs: list[list[dict[str, Any]]] = [read_log(place / "checkpoint" / "train_log.jsonl") for place in (both, alone)]
+    assert [row["step"] for row in logs[0]] == [row["step"] for row in logs[1]]
+    for two, one in zip(*logs, strict=True):
+        assert two.keys() == one.keys()
+        if "loss" in one:
+            assert two["loss"] == pytest.approx(one["loss"], abs=2e-4)
+            assert two["pairs"] == one["pairs"]
+            assert two["rewards/margins"] == pytest.approx(one["rewards/margins"], abs=2e-3)
+
+
+def test_two_processes_share_the_reference_and_leave_one_file(tmp_path: Path, model_path: Path) -> None:
+    for count, name in ((1, "alone"), (2, "both")):
+        trained(tmp_path / name, model_path, count, lora="Lora(r=2, dropout=0.0)")
+    kept = [
+        {row["key"]: row["logp"] for row in map(json.loads, (place / "reference.jsonl").read_text().splitlines())}
+        for place in (tmp_path / "both" / "checkpoint", tmp_path / "alone" / "checkpoint")
+    ]
+    assert kept[0].keys() == kept[1].keys() and len(kept[0]) > 20
+    assert max(abs(kept[0][key] - kept[1][key]) for key in kept[0]) < 1e-4
+    assert not list((tmp_path / "both" / "checkpoint").glob("reference.*.jsonl"))
+    lines = (tmp_path / "both" / "checkpoint" / "reference.jsonl").read_text().splitlines()
+    assert len(lines) == len(kept[0]), "nothing was computed twice"
