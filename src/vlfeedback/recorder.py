@@ -105,4 +105,5 @@ def _serve(path: Path, calls: IO[bytes], answers: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+    with contextlib.suppress(BrokenPipeError):  # the import was killed: nobody waits to hear what was kept
+        _serve(Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

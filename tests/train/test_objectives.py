@@ -15,7 +15,7 @@ from vlfeedback.train.sigmoid import dpo_loss
 
 PAIRWISE = (
     "sigmoid", "conservative", "robust", "hinge", "ipo", "simpo", "plackett_luce", "reward_anchored", "gap_weighted",
-    "mpo",
+    "mpo", "mdpo",
 )  # fmt: skip
 NAMES = (*PAIRWISE, "anchored", "best_response")
 CASES = [(name, n) for name in NAMES for n in range(3)]
@@ -34,6 +34,7 @@ def preferences(case: LossInput) -> Preferences:
         torch.tensor([case.best if case.best is not None else pair[0] for pair in case.pairs], dtype=torch.long),
         torch.tensor(case.gaps, dtype=torch.float64) if case.gaps else None,
         case.baseline,
+        torch.tensor(case.damaged, dtype=torch.long) if case.damaged else None,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import accumulate
 from math import nan
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,6 +52,7 @@ class Encoded:
         pair_ids, weights: One of each per pair.
         gaps: Distance of the two sides' ratings per pair; not a number where a strategy gives none.
         best: Index of the best response, or None.
+        twin_of: Id of the group whose best response this is, with damaged pictures; empty for groups of the run.
     """
 
     group_id: str
@@ -65,6 +68,7 @@ class Encoded:
     weights: tuple[float, ...]
     best: int | None
     gaps: tuple[float, ...] = ()
+    twin_of: str = ""
 
     def without_pairs(self) -> Encoded:
         """The same group counted for nothing: it fills a batch that would otherwise be empty."""
@@ -103,6 +107,7 @@ class Batch:
             preferences.best_of_pair.to(device),
             preferences.gaps.to(device) if preferences.gaps is not None else None,
             preferences.baseline,
+            preferences.damaged_of_pair.to(device) if preferences.damaged_of_pair is not None else None,
         )
         wide = self.reference.float() if str(device).startswith("mps") else self.reference
         return replace(self, rows=self.rows.to(device), reference=wide.to(device), preferences=moved)
@@ -175,6 +180,19 @@ class Encoder:
         """Picture fields of a group: from memory, or made again."""
         return self._wording.pictures(group.question, group.images)
 
+    def twin(self, group: Encoded) -> Encoded | None:
+        """The group's best response to damaged pictures of the same sizes; None without a picture or without pairs."""
+        if not (group.images and group.pairs) or group.best is None:
+            return None
+        return replace(
+            group.without_pairs(),
+            group_id=f"{group.group_id}#damaged",
+            images=tuple(self._wording.read.damaged(image) for image in group.images),
+            responses=(group.responses[group.best],),
+            response_ids=(group.response_ids[group.best],),
+            twin_of=group.group_id,
+        )
+
     def _prompt(self, group: Group) -> Prompt | Dropped:
         """The prompt with its pictures, or why there is none; the record id is filled in by the caller."""
         instruction = group.instruction
@@ -190,24 +208,62 @@ class Encoder:
         return prompt
 
 
-def reader(pictures: Pictures, *, mean: tuple[int, int, int] | None) -> Callable[[Image, str], bytes]:
+class Reader:
     """How the bytes of a picture are read.
 
     Args:
         pictures: Where they lie.
         mean: Shows an even picture of this colour (0 to 255) and the same size instead: the image-blind control.
     """
-    from PIL import Image as pillow
 
-    def read(image: Image, recipe: str) -> bytes:
-        found = prepare(pictures.open(image), recipe)
-        if mean is None:
+    def __init__(self, pictures: Pictures, *, mean: tuple[int, int, int] | None) -> None:
+        self._pictures, self._mean = pictures, mean
+        self._originals: dict[str, Image] = {}
+
+    def damaged(self, image: Image) -> Image:
+        """A name for a picture of which a fifth of the area is shown, enlarged to the whole size; the same every time.
+
+        The size stays, because it decides how many tokens stand for the picture.
+        """
+        name = hashlib.sha256(f"damaged {image.sha256}".encode()).hexdigest()
+        self._originals[name] = image
+        return replace(image, sha256=name, uri=f"damaged:{image.uri}")
+
+    def __call__(self, image: Image, recipe: str) -> bytes:
+        """Bytes of a picture under a preparation recipe."""
+        from PIL import Image as pillow
+
+        original = self._originals.get(image.sha256)
+        found = prepare(self._pictures.open(original or image), recipe)
+        if self._mean is not None:
+            return _png(pillow.new("RGB", (found.width, found.height), self._mean))
+        if original is None:
             return found.bytes
-        even = BytesIO()
-        pillow.new("RGB", (found.width, found.height), mean).save(even, "PNG")
-        return even.getvalue()
+        whole = pillow.open(BytesIO(found.bytes)).convert("RGB")
+        return _png(whole.crop(_part(whole.size, image.sha256)).resize(whole.size))
 
-    return read
+
+DAMAGED_SHARE = 0.2
+"""Share of the area that a damaged picture shows."""
+
+
+def _part(size: tuple[int, int], name: str) -> tuple[int, int, int, int]:
+    """A box of `DAMAGED_SHARE` of the area, its place decided by a name of hexadecimal digits."""
+    width, height = (max(1, round(edge * DAMAGED_SHARE**0.5)) for edge in size)
+    left = int(name[:8], 16) % (size[0] - width + 1)
+    top = int(name[8:16], 16) % (size[1] - height + 1)
+    return left, top, left + width, top + height
+
+
+def _png(picture: Any) -> bytes:
+    data = BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()
+
+
+def reader(pictures: Pictures, *, mean: tuple[int, int, int] | None) -> Reader:
+    """See `Reader`."""
+    return Reader(pictures, mean=mean)
 
 
 def collate(
@@ -234,6 +290,8 @@ def collate(
     best_of_pair: list[int] = []
     known: list[float] = []
     start = 0
+    twins = {group.twin_of: place for group, place in zip(groups, _starts(groups), strict=True) if group.twin_of}
+    damaged = [twins.get(group.group_id, -1) for group in groups for _ in group.pairs]
     for group in groups:
         pairs += [(start + chosen, start + rejected) for chosen, rejected in group.pairs]
         best += [start + group.best] if group.best is not None else []
@@ -246,6 +304,7 @@ def collate(
         best=torch.tensor(best, dtype=torch.long),
         best_of_pair=torch.tensor(best_of_pair, dtype=torch.long),
         gaps=torch.tensor([gap for group in groups for gap in group.gaps or [nan] * len(group.pairs)]),
+        damaged_of_pair=torch.tensor(damaged, dtype=torch.long) if twins else None,
     )
     return Batch(
         rows=layout.arrange(groups, [pictures(group) for group in groups]),
@@ -254,6 +313,11 @@ def collate(
         total=total,
         pair_ids=tuple(i for group in groups for i in group.pair_ids),
     )
+
+
+def _starts(groups: Sequence[Encoded]) -> list[int]:
+    """Index of each group's first response in the batch."""
+    return [0, *accumulate(len(group.responses) for group in groups)][:-1]
 
 
 def _select(

@@ -21,6 +21,8 @@ class Preferences:
         gaps: Distance of the two sides' ratings, points of the scale, shape (P,); not a number where a pair has none.
             None where nothing is known of any.
         baseline: Mean log-ratio to the reference (nats) of both sides of all pairs up to the last optimiser step.
+        damaged_of_pair: Index into R of the group's best response to a damaged picture, -1 where it has no picture,
+            shape (P,). None where the objective does not ask for it (`damages`) or no group has a picture.
     """
 
     pairs: Tensor
@@ -29,6 +31,7 @@ class Preferences:
     best_of_pair: Tensor
     gaps: Tensor | None = None
     baseline: float = 0.0
+    damaged_of_pair: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Objective(Protocol):
     Attributes:
         per: What the sum of the losses of one optimiser step is divided by: the step's number of pairs, or of tokens in
             best responses. The count is that of the whole step, over accumulation, never of one micro-batch.
+        damages: Where an objective has it and it is true, each group's best response is forwarded once more with a
+            damaged picture (`Preferences.damaged_of_pair`).
     """
 
     @property
@@ -83,6 +88,7 @@ class LossInput:
         best: Index of the best response of the only group, or None.
         gaps: One per pair, or none.
         baseline: See `Preferences`.
+        damaged: One index per pair, or none: `Preferences.damaged_of_pair`.
     """
 
     options: tuple[tuple[str, float | str], ...]
@@ -94,3 +100,4 @@ class LossInput:
     best: int | None
     gaps: tuple[float, ...] = ()
     baseline: float = 0.0
+    damaged: tuple[int, ...] = ()

@@ -94,17 +94,23 @@ def run(
         checked = checked_layout(candidates, encoded, encoder, logps, TOLERANCE[recipe.dtype], refused=refused)
         layout = checked.layout
         refuse_foresight(layout, encoded, encoder, logps.tokens, 10 * TOLERANCE[recipe.dtype])
+        damages = bool(getattr(objective, "damages", False))
+        twins = {one.twin_of: one for group in [*encoded, *evaluated] if damages and (one := encoder.twin(group))}
         known = reference(
-            [*encoded, *evaluated], ReferenceFile(stored, origin(recipe, model, processor)),
+            [*encoded, *evaluated, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
             layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
         )  # fmt: skip
 
         def arrange(members: Sequence[Encoded], total: float = 1.0) -> Batch:
-            return collate(members, layout=layout, pictures=encoder.pictures, reference=known, total=total)
+            shown = [*members, *(twins[one.group_id] for one in members if one.pairs and one.group_id in twins)]
+            return collate(shown, layout=layout, pictures=encoder.pictures, reference=known, total=total)
+
+        def plainly(members: Sequence[Encoded]) -> Batch:
+            return collate(members, layout=layout, pictures=encoder.pictures, reference=known)
 
         policy = _policy(model, recipe)
-        start = _check_start(Scorer(policy, recipe, device), encoded, known, arrange, recipe, stored)
-        plan = _plan(encoded, layout, recipe, here)
+        start = _check_start(Scorer(policy, recipe, device), encoded, known, plainly, recipe, stored)
+        plan = _plan(encoded, layout, recipe, here, twins)
         batches = PlannedBatches(plan, encoded, objective, arrange, here)
         held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
         if here.first:
@@ -273,12 +279,12 @@ def _write_check(out: Path, start: SelfCheck, checked: CheckedLayout) -> None:
     (out / "selfcheck.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
-def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe, here: World) -> Plan:
+def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe, here: World, twins: Mapping[str, Encoded]) -> Plan:
     if recipe.epochs < 1 or recipe.pairs_per_step < 1 or recipe.tokens_per_batch < 1:
         raise ConfigError("[train] epochs, pairs_per_step and tokens_per_batch must be at least 1")
     return plan_run(
         [max(1, len(group.pairs)) for group in groups],
-        [layout.rows(group) for group in groups],
+        [layout.rows(group) + (group.group_id in twins) for group in groups],
         [layout.cost(group) for group in groups],
         per_step=recipe.pairs_per_step,
         budget=recipe.tokens_per_batch,

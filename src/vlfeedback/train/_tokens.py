@@ -9,9 +9,9 @@ local models, so that training and speaking agree on every token up to the first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -43,6 +43,14 @@ class Prompt:
     image_tokens: int
 
 
+class Reads(Protocol):
+    """How the bytes of a picture are read, and what a damaged one is called; `_collate.Reader` is one."""
+
+    def __call__(self, image: Image, recipe: str) -> bytes: ...
+
+    def damaged(self, image: Image) -> Image: ...
+
+
 class Wording:
     """Token ids of prompts and responses for one processor.
 
@@ -59,11 +67,11 @@ class Wording:
     def __init__(
         self,
         processor: Any,
-        read: Callable[[Image, str], bytes],
+        read: Reads,
         stops: frozenset[int] = frozenset(),
         image_token_id: int | None = None,
     ) -> None:
-        self._processor, self._tokenizer = processor, processor.tokenizer
+        self._processor, self._tokenizer, self.read = processor, processor.tokenizer, read
         self._prompts = Encoder(processor, read)
         own = getattr(processor, "image_token_id", None)
         self._image_token_id = own if isinstance(own, int) else image_token_id
