@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlfeedback import config, pipeline
+from vlfeedback import config, pipeline, preflight
 from vlfeedback.commands.plan import plan
 from vlfeedback.commands.status import next_step, status
 from vlfeedback.errors import ConfigError, ModelUnavailable
@@ -79,3 +79,10 @@ def test_what_to_do_next_names_the_training_that_is_missing(tmp_path: Path) -> N
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "train.json").write_text("{}")
     assert next_step(tmp_path).startswith(f"the checkpoint is {tmp_path / 'checkpoint'}")
+
+
+def test_several_processes_may_only_train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    preflight.one_process(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="2 processes were started: only the training is shared"):
+        preflight.one_process(tmp_path)

@@ -19,7 +19,7 @@ from vlfeedback import source as source_room
 from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
-from vlfeedback.locks import follower, launched
+from vlfeedback.locks import follower
 from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response, Sampling
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import Access, access
@@ -85,11 +85,8 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
         raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
     if first != last:  # a run without a policy or a benchmark ends with the data; the room alone says what is missing
         wanted = tuple(name for name in wanted if name not in _unset(run))
-    if launched() > 1 and wanted != ("train",):
-        raise ConfigError(
-            f"{launched()} processes were started: only the training is shared. Make the data first (`vlfeedback run … "
-            f"--to pair`, or `vlfeedback import`), then start `vlfeedback train {run.path}` with the launcher."
-        )
+    if wanted != ("train",):
+        preflight.one_process(run.path)
     if {"source", "decode", "annotate"} & set(wanted):
         preflight.check(run.settings)
         preflight.require_models(run.settings, training="train" in wanted)

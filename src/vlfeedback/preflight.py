@@ -9,6 +9,7 @@ from pathlib import Path
 from vlfeedback.config import PluginTable, Settings
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import RUN_ROOT
+from vlfeedback.locks import launched
 
 PATH_LIKE = ("/", "./", "../", "~")
 """How a model's name begins where it is a folder and no name of a hub."""
@@ -71,3 +72,16 @@ def require_models(settings: Settings, *, training: bool) -> None:
 def _model(table: PluginTable) -> str:
     name = table.options.get("model", "")
     return name if table.use == "transformers" and isinstance(name, str) else ""
+
+
+def one_process(folder: Path) -> None:
+    """Refuse several processes of a launcher where each of them would buy calls or write tables.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if launched() > 1:
+        raise ConfigError(
+            f"{launched()} processes were started: only the training is shared. Make the data first (`vlfeedback run … "
+            f"--to pair`, or `vlfeedback import`), then start `vlfeedback train {folder}` with the launcher."
+        )

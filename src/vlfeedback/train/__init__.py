@@ -157,17 +157,9 @@ def train(
     if pairs != outcome.trained + len(outcome.dropped):
         raise BooksError(f"train: {pairs} pairs read, {outcome.trained} trained, {len(outcome.dropped)} dropped")
     result = TrainResult(
-        checkpoint=out,
-        pairs=pairs,
-        trained=outcome.trained,
-        dropped=outcome.dropped,
-        groups=outcome.groups,
-        steps=outcome.steps,
-        resumed_from=outcome.resumed_from,
-        metrics=outcome.metrics,
-        warnings=outcome.warnings,
-        seconds=time.monotonic() - began,
-    )
+        out, pairs, outcome.trained, outcome.dropped, outcome.groups, outcome.steps, outcome.resumed_from,
+        outcome.metrics, outcome.warnings, time.monotonic() - began,
+    )  # fmt: skip
     if here.first:
         _write_result(out, key, settings, objective, result)
     here.wait()  # a process that ends earlier takes the others with it

@@ -12,10 +12,8 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.ids import instruction_id, response_id
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Dropped, Group, Image, Instruction, PreferencePair, Response
-from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
-from vlfeedback.train._logps import unwrapped
-from vlfeedback.train._reference import TOLERANCE
-from vlfeedback.train._run import Scorer, device_here, encoder_of
+from vlfeedback.train._layouts import CheckedLayout
+from vlfeedback.train._run import Scorer, chosen_layout, device_here, encoder_of
 from vlfeedback.train._trainer import quiet
 from vlfeedback.train._weights import load_model
 
@@ -64,12 +62,7 @@ def probe(recipe: Recipe) -> CheckedLayout:
         if not groups:
             raise ConfigError(f"{recipe.model}: a prompt with a picture cannot be encoded: {made}")
         device = device_here()
-        score = Scorer(model.to(device), recipe, device)
-        limit = TOLERANCE[recipe.dtype]
-        refused = why_not(unwrapped(model))
-        checked = checked_layout(layouts(model, processor), groups, encoder, score, limit, refused=refused)
-        refuse_foresight(checked.layout, groups, encoder, score.tokens, 10 * limit)
-    return checked
+        return chosen_layout(model, processor, groups, encoder, Scorer(model.to(device), recipe, device), recipe)
 
 
 def fitting(model: str) -> Recipe:

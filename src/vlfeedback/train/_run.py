@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,27 +87,19 @@ def run(
         model = load_model(recipe)
         encoder = encoder_of(processor, model, recipe, roots)
         encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
-        device = device_here()
-        model.to(device)
+        model.to(device := device_here())
         logps = Scorer(model, recipe, device)
-        refused = why_not(unwrapped(model))
-        candidates = layouts(model, processor)
-        checked = checked_layout(candidates, encoded, encoder, logps, TOLERANCE[recipe.dtype], refused=refused)
-        layout = checked.layout
-        refuse_foresight(layout, encoded, encoder, logps.tokens, 10 * TOLERANCE[recipe.dtype])
-        damages = bool(getattr(objective, "damages", False))
-        twins = {one.twin_of: one for group in [*encoded, *evaluated] if damages and (one := encoder.twin(group))}
+        layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
+        twins = _twins([*encoded, *evaluated], encoder, objective)
         known = reference(
             [*encoded, *evaluated, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
             layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
         )  # fmt: skip
+        plainly = partial(collate, layout=layout, pictures=encoder.pictures, reference=known)
 
-        def arrange(members: Sequence[Encoded], total: float = 1.0) -> Batch:
-            shown = [*members, *(twins[one.group_id] for one in members if one.pairs and one.group_id in twins)]
-            return collate(shown, layout=layout, pictures=encoder.pictures, reference=known, total=total)
-
-        def plainly(members: Sequence[Encoded]) -> Batch:
-            return collate(members, layout=layout, pictures=encoder.pictures, reference=known)
+        def arrange(members: Sequence[Encoded], total: float) -> Batch:
+            extra = [twins[one.group_id] for one in members if one.pairs and one.group_id in twins]
+            return plainly([*members, *extra], total=total)
 
         policy = _policy(model, recipe)
         start = _check_start(Scorer(policy, recipe, device), encoded, known, plainly, recipe, stored)
@@ -124,6 +117,27 @@ def run(
     return Outcome(
         trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)
     )
+
+
+def chosen_layout(
+    model: Any, processor: Any, groups: Sequence[Encoded], encoder: Encoder, score: Scorer, recipe: Recipe
+) -> CheckedLayout:
+    """The fastest layout that agrees with the plainest, on some groups of a run.
+
+    Raises:
+        ConfigError: the model's responses see their own future.
+    """
+    limit, refused = TOLERANCE[recipe.dtype], why_not(unwrapped(model))
+    checked = checked_layout(layouts(model, processor), groups, encoder, score, limit, refused=refused)
+    refuse_foresight(checked.layout, groups, encoder, score.tokens, 10 * limit)
+    return checked
+
+
+def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) -> dict[str, Encoded]:
+    """Best responses to damaged pictures by group id, for an objective that asks for them."""
+    if not getattr(objective, "damages", False):
+        return {}
+    return {one.twin_of: one for group in groups if (one := encoder.twin(group)) is not None}
 
 
 def _policy(model: Any, recipe: Recipe) -> Any:
@@ -232,6 +246,7 @@ class Scorer:
 
 
 def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Encoder:
+    """What turns groups into token ids for a model and its processor, pictures shown or hidden as the recipe says."""
     stops = getattr(model.generation_config, "eos_token_id", None)
     listed = stops if isinstance(stops, list) else [stops]
     mean = getattr(getattr(processor, "image_processor", None), "image_mean", None) or (0.5, 0.5, 0.5)
@@ -246,6 +261,7 @@ def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> E
 
 
 def device_here() -> torch.device:
+    """The device of this process: its GPU, Apple's, or the processor."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -64,6 +64,6 @@ def load(*, beta: float = 0.1, picture: float = 1.0, anchor: float = 1.0) -> Mdp
         picture: Factor of the image-conditional term, ≥ 0.
         anchor: Factor of the reward anchor, ≥ 0.
     Source:
-        Wang et al. 2024, eq. 4 to 6 (arXiv:2406.11839), on the best response of the group.
+        Wang et al. 2024, conditional and anchored terms (arXiv:2406.11839), on the best response of the group.
     """
     return Mdpo(positive("beta", beta), not_negative("picture", picture), not_negative("anchor", anchor))

@@ -64,7 +64,7 @@ def load(*, beta: float = 0.1, preference: float = 0.8, quality: float = 0.2, sf
         quality: Factor of the BCO term, ≥ 0.
         sft: Factor of the likelihood term, ≥ 0.
     Source:
-        Wang et al. 2024, eq. 3 to 6 (arXiv:2411.10442), weights as published; BCO after Jung et al. 2024
+        Wang et al. 2024 (arXiv:2411.10442), weights as published; BCO after Jung et al. 2024
         (arXiv:2404.04656).
     """
     return Mpo(

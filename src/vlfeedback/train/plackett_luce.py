@@ -63,6 +63,7 @@ def load(*, beta: float = 0.1) -> PlackettLuce:
     Args:
         beta: Strength of the pull to the reference, > 0.
     Source:
-        Rafailov et al. 2023, eq. 20 (arXiv:2305.18290), with ties left out of each other's denominators.
+        Rafailov et al. 2023, the Plackett-Luce form in the appendix (arXiv:2305.18290), with ties left out of each
+        other's denominators.
     """
     return PlackettLuce(positive("beta", beta))

@@ -50,6 +50,6 @@ def load(*, beta: float = 0.1, weight: float = 1.0) -> RewardAnchored:
         beta: Strength of the pull to the reference, > 0.
         weight: Factor of the anchor, ≥ 0.
     Source:
-        Wang et al. 2024, eq. 6 (arXiv:2406.11839), with a margin of 0.
+        Wang et al. 2024, the anchored term (arXiv:2406.11839), with a margin of 0.
     """
     return RewardAnchored(positive("beta", beta), not_negative("weight", weight))
