@@ -132,6 +132,9 @@ class TrainSettings(_Strict):
     Attributes:
         use: Where the model is loaded from: `transformers` (a folder or hub name) or `pocket`.
         model: The policy before training, which is the reference as well.
+        data: Run folders to train on instead of this one's own pairs.
+        where: Which groups, as a condition in SQL: `category = 'red_team' AND pairs > 2`; empty for all.
+        init: Adapter or weights to start from; they are the reference then.
         name: Suffix of the aligned model's identity.
         full: Train all weights of the language model instead of adapters.
         options: Further options of the `use` plug-in (for `pocket`: seed, …).
@@ -143,6 +146,8 @@ class TrainSettings(_Strict):
     model: str = ""
     name: str = "dpo"
     options: dict[str, Any] = {}
+    data: tuple[str, ...] = ()
+    where: str = ""
     init: str | None = None
     full: bool = False
     epochs: int = Field(default=3, ge=1)
@@ -308,6 +313,17 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
     if isinstance(evaluate, dict):
         for one in cast("dict[str, Any]", evaluate).values():
             _anchor_path(one, anchored)
+    if isinstance(train := data.get("train"), dict):
+        _anchor_training(cast("dict[str, Any]", train), folder, anchored)
+
+
+def _anchor_training(table: dict[str, Any], folder: Path, anchored: Any) -> None:
+    """Run folders are paths; `model` and `init` may be names of a hub, and are paths where such a folder is there."""
+    if isinstance(table.get("data"), list):
+        table["data"] = [anchored(one) for one in table["data"]]
+    for key in ("model", "init"):
+        if isinstance(name := table.get(key), str) and name and (folder / Path(name).expanduser()).exists():
+            table[key] = anchored(name)
 
 
 def _anchor_path(table: Any, anchored: Any) -> None:

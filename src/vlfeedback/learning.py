@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from vlfeedback import config, flow, groups, progress, registry, tables
+from vlfeedback import config, flow, progress, registry, tables, training_data
 from vlfeedback import evaluate as evaluate_room
 from vlfeedback import train as train_room
 from vlfeedback.config import ControlTable, PluginTable, Settings
@@ -17,11 +18,12 @@ from vlfeedback.evaluate import Benchmark, Item
 from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
-from vlfeedback.pipeline import Outcome, paired
-from vlfeedback.records import Answer, Dropped, Group, ItemScore, Score
+from vlfeedback.pipeline import Outcome
+from vlfeedback.records import Answer, Dropped, ItemScore, Score
 from vlfeedback.run_folder import RunFolder, inputs_digest
 from vlfeedback.run_models import LOCAL_IN_FLIGHT, Access, close, is_local
 from vlfeedback.train import Lora, Recipe, TrainResult
+from vlfeedback.training_data import TrainingData
 
 
 class Trained(NamedTuple):
@@ -89,47 +91,55 @@ def recipe_of(settings: Settings, weights: str) -> Recipe:
     return Recipe(model=weights, lora=lora, **{name: getattr(asked, name) for name in (*same, *more)})
 
 
-def _trained(run: RunFolder, base: Any, control: ControlTable | None, made_from: str) -> Trained:
+def _trained(run: RunFolder, base: Any, control: ControlTable | None) -> Trained:
     settings = run.settings if control is None else with_control(run.settings, control)
     name = f"{base.identity}+{settings.train.name if control is None else control.name}"
-    asked = settings.train.model_dump(mode="json", exclude={"report_to"})  # who watches changes nothing
+    # Who watches changes nothing, and the digest says what is read, wherever it lies.
+    silent = {"report_to", "data"} if settings.train.where else {"report_to", "data", "where"}
+    asked = settings.train.model_dump(mode="json", exclude=silent)
+    made_from = training_data.digest(replace(run, settings=settings))
     key = hash_id("trained", base.identity, made_from, settings.pair.model_dump(mode="json"), asked)
     return Trained(name, f"{name}@{key[:12]}", folder_of(run, control))
 
 
-def _made_from(run: RunFolder) -> str:
-    """Digest of everything that pairs and groups are made from."""
-    names = ("instructions", "responses", "annotations", "pairs")
-    return hash_id("groups", [found.digest if (found := run.info(name)) else None for name in names])
-
-
 def train(run: RunFolder, reach: Access) -> list[Outcome]:
     """Room 5: groups → checkpoint, and a checkpoint for every [[control]]."""
-    run.need("pairs", "pair")
+    training_data.folders(run)  # what is not there is said before any weights are loaded
     base = policy(run, reach)
-    listed = list(groups.load(run.path, rationales=False))
-    result = _fit(run, reach, run.settings, listed, folder_of(run, None), base.weights)
+    own = training_data.load(run)
+    result = _fit(run, reach, run.settings, own, folder_of(run, None), base.weights)
+    dropped = [*result.dropped, *own.filtered]
     if not follower():
-        tables.write(run.dropped("train"), Dropped, result.dropped, room="train", inputs=_made_from(run))
-    outcomes = [Outcome("train", result.trained, len(result.dropped))]
+        tables.write(run.dropped("train"), Dropped, dropped, room="train", inputs=training_data.digest(run))
+    outcomes = [Outcome("train", result.trained, len(dropped))]
     for control in run.settings.control:
         settings = with_control(run.settings, control)
-        rows = listed if settings.pair == run.settings.pair else paired(run, settings.pair, reach.allow_plugins)
-        done = _fit(run, reach, settings, rows, folder_of(run, control), base.weights)
-        outcomes.append(Outcome(f"train {control.name}", done.trained, len(done.dropped)))
+        data = own if _same_data(settings, run.settings) else _data_of(run, settings, reach)
+        done = _fit(run, reach, settings, data, folder_of(run, control), base.weights)
+        outcomes.append(Outcome(f"train {control.name}", done.trained, len(done.dropped) + len(data.filtered)))
     return outcomes
 
 
+def _same_data(one: Settings, other: Settings) -> bool:
+    return (one.pair, one.train.data, one.train.where) == (other.pair, other.train.data, other.train.where)
+
+
+def _data_of(run: RunFolder, settings: Settings, reach: Access) -> TrainingData:
+    """What a control trains on, paired by its own strategy where it has one."""
+    pairing = None if settings.pair == run.settings.pair else settings.pair
+    return training_data.load(replace(run, settings=settings), pairing, allow_plugins=reach.allow_plugins)
+
+
 def _fit(
-    run: RunFolder, reach: Access, settings: Settings, listed: Iterable[Group], folder: Path, weights: str
+    run: RunFolder, reach: Access, settings: Settings, data: TrainingData, folder: Path, weights: str
 ) -> TrainResult:
     loss = settings.train.loss
     plugin = registry.find("train", loss.use, allow_plugins=reach.allow_plugins)
     objective = registry.bind(plugin, loss.options, "[train.loss]")
     return train_room.train(
-        listed,
+        data.groups,
         recipe_of(settings, weights),
-        roots=run.roots,
+        roots=data.pictures,
         out=folder,
         objective=objective,
         reference=run.path / "checkpoint" / "reference.jsonl",  # found by content: what sees the same is not run again
@@ -181,9 +191,8 @@ def _benchmarks(run: RunFolder, reach: Access) -> list[Benchmark]:
 def _asked(run: RunFolder, reach: Access) -> Iterable[Asked]:
     base = policy(run, reach)
     yield Asked(base.identity, reach.ledgered(base))
-    made_from = _made_from(run)
     for control in (None, *run.settings.control):
-        one = _trained(run, base, control, made_from)
+        one = _trained(run, base, control)
         if not (one.folder / "train.json").exists():
             raise ConfigError(f"{one.folder} has no finished checkpoint: run `vlfeedback train {run.path}` first.")
         yield Asked(one.name, reach.ledgered(_load_trained(run, base, one)))

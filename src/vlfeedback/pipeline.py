@@ -112,6 +112,8 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
 def _unset(run: RunFolder) -> set[str]:
     """Rooms that the settings say nothing about."""
     missing: set[str] = set()
+    if run.settings.train.data and not run.settings.source:  # trained on what other runs have collected
+        missing |= {"source", "decode", "annotate", "pair"}
     if not run.settings.train.model:
         missing |= {"train", "evaluate"}
     if not run.settings.evaluate:

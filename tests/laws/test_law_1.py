@@ -16,7 +16,19 @@ LAYERS = (
     ("config", "images", "ledger", "locks", "tables", "groups", "flow", "stats", "prices", "registry", "progress"),
     ("models", "pocket"),
     ("source", "decode", "annotate", "pair", "train", "evaluate", "report", "exchange"),
-    ("preflight", "recorder", "run_folder", "run_models", "learning", "pipeline", "commands", "scale", "view", "api"),
+    (
+        "preflight",
+        "recorder",
+        "run_folder",
+        "run_models",
+        "training_data",
+        "learning",
+        "pipeline",
+        "commands",
+        "scale",
+        "view",
+        "api",
+    ),
     ("cli", "__main__"),
 )
 ROOMS = LAYERS[3]

@@ -178,6 +178,15 @@ train(groups, recipe, roots=colours, out=__import__("pathlib").Path({out!r}), ob
 """
 
 
+def test_a_run_of_one_step_trains(recipe: Make, colours: toy_llava.Colours, tmp_path: Path) -> None:
+    """The first step of a warm-up has rate 0."""
+    settings = recipe(pairs_per_step=1000, warmup=0.1)
+    result = train(toy_llava.groups(colours, 3), settings, roots=colours, out=tmp_path, objective=sigmoid())
+    assert result.steps == 1
+    before = weights(Path(settings.model))
+    assert any(not torch.equal(value, before[name]) for name, value in weights(tmp_path).items())
+
+
 @pytest.mark.parametrize(("lora", "objective"), [(None, "sigmoid"), (Lora(r=4, dropout=0.3), "mpo")])
 def test_killed_and_resumed_gives_the_same_bytes(
     recipe: Make, colours: toy_llava.Colours, tmp_path: Path, lora: Lora | None, objective: str

@@ -61,7 +61,8 @@ def arguments(recipe: Recipe, plan: Plan, state: Path, here: World) -> TrainingA
         gradient_accumulation_steps=plan.accumulation // here.size,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(recipe.warmup * plan.steps),
+        # The first step of a warm-up has rate 0: a run of one step would train nothing.
+        warmup_steps=min(math.ceil(recipe.warmup * plan.steps), plan.steps - 1),
         weight_decay=recipe.weight_decay,
         adam_beta2=recipe.adam_beta2,
         max_grad_norm=1.0,

@@ -1,0 +1,192 @@
+"""What a training reads: the groups of one or several run folders, joined by id and filtered."""
+
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vlfeedback import groups
+from vlfeedback.config import PairTable
+from vlfeedback.errors import ConfigError, ImageError
+from vlfeedback.ids import hash_id
+from vlfeedback.images import Roots
+from vlfeedback.pipeline import paired
+from vlfeedback.records import Dropped, Group, Image
+from vlfeedback.run_folder import RunFolder
+
+FIELDS = ("source", "category", "conduct", "prompt", "split", "pictures", "responses", "pairs", "run")
+"""What `where` can ask of a group; `run` is the name of the folder it comes from."""
+
+COUNTED = frozenset({"pictures", "responses", "pairs"})
+"""Those of them that are numbers."""
+
+_MADE_OF = ("instructions", "responses", "annotations", "pairs")
+
+
+class TrainingData(NamedTuple):
+    """What is trained on.
+
+    Attributes:
+        groups: Of all folders, one per instruction, those that `where` keeps.
+        filtered: Pairs of the others.
+        pictures: Where the bytes come from.
+    """
+
+    groups: list[Group]
+    filtered: list[Dropped]
+    pictures: Pictures
+
+
+class Pictures:
+    """Pictures of several runs, each looked up under the roots of the run that speaks of it.
+
+    The same name can lie under other roots in another run: `run:` always does.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[Image, list[Roots]] = {}
+
+    def add(self, images: Iterable[Image], roots: Roots) -> None:
+        """Pictures that a run's records name."""
+        for image in images:
+            places = self._places.setdefault(image, [])
+            if roots not in places:
+                places.append(roots)
+
+    def open(self, image: Image) -> bytes:
+        """The bytes of a picture, from the first run that has it.
+
+        Raises:
+            ImageError: no run has it; the reason is the first one's.
+        """
+        problem: ImageError | None = None
+        for roots in self._places.get(image, ()):
+            try:
+                return roots.open(image)
+            except ImageError as error:
+                problem = problem or error
+        raise problem or ImageError("missing_image", f"{image.uri} is a picture of none of the runs")
+
+
+def folders(run: RunFolder) -> list[RunFolder]:
+    """The run folders that a run trains on: those of `[train] data`, or itself.
+
+    Raises:
+        ConfigError: one is no run folder.
+        StaleInput: one has no pairs yet.
+    """
+    found = [RunFolder.open(Path(place)) for place in run.settings.train.data] or [run]
+    for one in found:
+        one.need("pairs", "pair")
+    return found
+
+
+def digest(run: RunFolder) -> str:
+    """Digest of everything that pairs and groups are made from."""
+    if not run.settings.train.data:
+        return hash_id("groups", _digests(run))
+    return hash_id("groups of runs", [_digests(one) for one in folders(run)])
+
+
+def _digests(run: RunFolder) -> list[str | None]:
+    return [found.digest if (found := run.info(name)) else None for name in _MADE_OF]
+
+
+def load(run: RunFolder, pairing: PairTable | None = None, *, allow_plugins: bool = False) -> TrainingData:
+    """Groups to train on.
+
+    An instruction that several runs have becomes one group with the responses, ratings and pairs of all. A picture that
+    any run holds out is held out here too.
+
+    Args:
+        run: Whose [train] says which folders and which groups.
+        pairing: Pair the annotations of each folder anew by this strategy; None takes the pairs that are there.
+        allow_plugins: For the strategy.
+    Raises:
+        ConfigError: `where` cannot be read or nothing fits it, or a folder has no ratings to pair anew.
+    """
+    pictures = Pictures()
+    joined: dict[str, Group] = {}
+    came_from: dict[str, str] = {}
+    for one in folders(run):
+        roots = one.roots
+        if pairing is not None and one.info("annotations") is None:
+            raise ConfigError(f"{one.path} holds pairs and no ratings: they cannot be paired by {pairing.use!r}.")
+        found: Iterable[Group] = (
+            groups.load(one.path, rationales=False) if pairing is None else paired(one, pairing, allow_plugins)
+        )
+        for group in found:
+            pictures.add(group.instruction.images, roots)
+            name = group.instruction.id
+            joined[name] = _together(joined[name], group) if name in joined else group
+            came_from.setdefault(name, one.path.resolve().name)
+    listed = list(_held_out_together(list(joined.values())))
+    kept = _kept(listed, came_from, run.settings.train.where)
+    filtered = [
+        Dropped("train", pair.id, "filtered", "where")
+        for g in listed
+        if g.instruction.id not in kept
+        for pair in g.pairs
+    ]
+    return TrainingData([group for group in listed if group.instruction.id in kept], filtered, pictures)
+
+
+def _together(first: Group, second: Group) -> Group:
+    """One instruction's group out of two runs'; what both have is taken once."""
+    responses = {one.id: one for one in (*first.responses, *second.responses)}
+    pairs = {one.id: one for one in (*first.pairs, *second.pairs)}
+    ratings = dict.fromkeys((*first.ratings, *second.ratings))
+    return replace(first, responses=tuple(responses.values()), ratings=tuple(ratings), pairs=tuple(pairs.values()))
+
+
+def _held_out_together(listed: Sequence[Group]) -> Iterator[Group]:
+    """Runs may hold out different shares: what one holds out by its picture, none trains on."""
+    held: set[str] = set()
+    for group in listed:
+        if group.instruction.split == "eval":
+            held.update(image.sha256 for image in group.instruction.images)
+    for group in listed:
+        if any(image.sha256 in held for image in group.instruction.images):
+            yield replace(group, instruction=replace(group.instruction, split="eval"))
+        else:
+            yield group
+
+
+def _kept(listed: Sequence[Group], came_from: dict[str, str], where: str) -> set[str]:
+    """Ids of the instructions that fit.
+
+    Raises:
+        ConfigError: the words are no condition, name an unknown field, or fit nothing.
+    """
+    if not where:
+        return {group.instruction.id for group in listed}
+    import polars as pl
+
+    rows = [_row(group, came_from[group.instruction.id]) for group in listed]
+    types = {name: pl.Int64() if name in COUNTED else pl.String() for name in ("id", *FIELDS)}
+    frame = pl.DataFrame(rows, schema=types)
+    try:
+        ids = set(frame.filter(pl.sql_expr(where))["id"].to_list())
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"[train] where = {where!r}: {reason}. It is a condition as in SQL over {', '.join(FIELDS)}, such as "
+            "\"category = 'red_team' AND pairs > 2\"."
+        ) from error
+    if not ids:
+        seen = sorted({str(row["category"]) for row in rows})[:10]
+        raise ConfigError(f"[train] where = {where!r} fits none of {len(rows):,} groups; categories here: {seen}.")
+    return ids
+
+
+def _row(group: Group, run: str) -> dict[str, Any]:
+    asked = group.instruction
+    return {
+        "id": asked.id, "source": asked.source, "category": asked.category, "conduct": asked.conduct,
+        "prompt": asked.prompt, "split": asked.split, "pictures": len(asked.images),
+        "responses": len(group.responses), "pairs": len(group.pairs), "run": run,
+    }  # fmt: skip

@@ -1,0 +1,183 @@
+"""Several run folders as one training set: joined by id, filtered, each picture from its own run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from in_process import command
+from PIL import Image
+
+from vlfeedback import tables, training_data
+from vlfeedback.commands.import_ import import_data
+from vlfeedback.config import PairTable, Settings, TrainSettings
+from vlfeedback.errors import ConfigError, ImageError, StaleInput
+from vlfeedback.records import Dropped, Instruction
+from vlfeedback.run_folder import RunFolder
+
+Row = dict[str, object]
+
+
+def rows(numbers: range, category: str, good: str = "a red circle") -> list[Row]:
+    """A pair on each of some pictures."""
+    return [
+        {"prompt": "what is there ?", "chosen": good, "rejected": "no", "images": [f"{n}.png"], "category": category}
+        for n in numbers
+    ]
+
+
+def imported(folder: Path, name: str, pairs: list[Row], shade: int = 9) -> Path:
+    """A run folder made of a preference file with pictures of its own."""
+    pictures = folder / f"{name}-pictures"
+    pictures.mkdir()
+    for number in range(8):
+        Image.new("RGB", (24, 24), (30 * number, shade, 200)).save(pictures / f"{number}.png")
+    data = folder / f"{name}.jsonl"
+    data.write_text("\n".join(map(json.dumps, pairs)))
+    import_data("trl", data, images=pictures, out=folder / name)
+    return folder / name
+
+
+def second(folder: Path, *data: Path, where: str = "") -> RunFolder:
+    """A run that trains on the pairs of others."""
+    train = TrainSettings(model="m", data=tuple(map(str, data)), where=where)
+    return RunFolder.create(folder / "second", Settings(train=train))
+
+
+def test_groups_of_several_runs_are_joined_by_instruction(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    two = imported(tmp_path, "two", rows(range(2, 6), "helpful", good="yes"))
+    joined = training_data.load(second(tmp_path, one, two)).groups
+    assert len(joined) == 6
+    sizes = sorted((len(group.responses), len(group.pairs)) for group in joined)
+    assert sizes == [(2, 1)] * 4 + [(3, 2)] * 2, "two pictures are in both runs, and 'no' is one response"
+    assert len({pair.id for group in joined for pair in group.pairs}) == 8
+
+
+def test_the_same_run_twice_is_one_run(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    alone, doubled = (training_data.load(second(tmp_path, *data)).groups for data in ((one,), (one, one)))
+    assert doubled == alone
+
+
+def test_pictures_come_from_the_run_that_names_them(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(3), "helpful"), shade=9)
+    two = imported(tmp_path, "two", rows(range(3), "helpful"), shade=77)
+    data = training_data.load(second(tmp_path, one, two))
+    named = [image for group in data.groups for image in group.instruction.images]
+    assert len({image.uri for image in named}) == 3, "both runs call their pictures alike"
+    assert len({data.pictures.open(image) for image in named}) == 6
+    with pytest.raises(ImageError, match="none of the runs"):
+        data.pictures.open(replace(named[0], uri="images:other.png"))
+    (tmp_path / "two-pictures" / "0.png").unlink()
+    gone = [image for image in named if image.uri.endswith(":0.png")]
+    with pytest.raises(ImageError):
+        [data.pictures.open(image) for image in gone]
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("category = 'red_team'", 2),
+        ("category == 'red_team' OR category = 'helpful'", 6),
+        ("pairs > 1", 0),
+        ("run = 'two' AND pictures = 1", 2),
+        ("category LIKE 'red%'", 2),
+        ("prompt LIKE 'what%' AND split = 'train'", 6),
+    ],
+)
+def test_where_keeps_groups_and_counts_the_pairs_of_the_others(tmp_path: Path, where: str, kept: int) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    two = imported(tmp_path, "two", rows(range(2), "red_team"), shade=77)
+    run = second(tmp_path, one, two, where=where)
+    if not kept:
+        with pytest.raises(ConfigError, match="fits none of 6 groups"):
+            training_data.load(run)
+        return
+    found = training_data.load(run)
+    assert len(found.groups) == kept
+    assert len(found.filtered) == 6 - kept
+    assert {(one.room, one.reason) for one in found.filtered} <= {("train", "filtered")}
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("categry = 'x'", "categry"),
+        ("category ==", "where"),
+        ("pairs + 1", "where"),
+        ("category = 'nothing'", "helpful"),
+        ("__import__('os')", "where"),
+    ],
+)
+def test_a_condition_that_cannot_be_read_says_so(tmp_path: Path, where: str, words: str) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    with pytest.raises(ConfigError, match=words):
+        training_data.load(second(tmp_path, one, where=where))
+
+
+def test_what_one_run_holds_out_by_its_picture_none_trains_on(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(3), "helpful"))
+    two = imported(tmp_path, "two", [{**row, "prompt": "and now ?"} for row in rows(range(3), "helpful")])
+    table = one / "instructions.parquet"
+    listed = list(tables.read(table, Instruction))
+    held = [replace(asked, split="eval" if number == 0 else "train") for number, asked in enumerate(listed)]
+    tables.write(table, Instruction, held, room="source")
+    groups = training_data.load(second(tmp_path, one, two)).groups
+    sides = {(group.instruction.images[0].sha256, group.instruction.split) for group in groups}
+    assert len(groups) == 6
+    assert len(sides) == 3, "a picture is on one side"
+    assert sum(side == "eval" for _, side in sides) == 1
+
+
+def test_the_digest_follows_the_pairs_and_not_the_place(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    before = training_data.digest(second(tmp_path, one))
+    moved = tmp_path / "moved"
+    one.rename(moved)
+    assert training_data.digest(second(tmp_path, moved)) == before
+    other = imported(tmp_path, "other", rows(range(5), "helpful"))
+    assert training_data.digest(second(tmp_path, other)) != before
+
+
+def test_a_folder_without_pairs_is_named(tmp_path: Path) -> None:
+    empty = RunFolder.create(tmp_path / "empty", Settings()).path
+    with pytest.raises(StaleInput, match="vlfeedback pair"):
+        training_data.load(second(tmp_path, empty))
+    with pytest.raises(ConfigError, match="is no run folder"):
+        training_data.load(second(tmp_path, tmp_path / "nowhere"))
+
+
+def test_second_stage_training_is_one_settings_file(
+    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = imported(tmp_path, "helpful", rows(range(4), "helpful"))
+    imported(tmp_path, "safety", rows(range(4), "red_team") + rows(range(4, 6), "helpful"), shade=77)
+    common = ["--set", "train.dtype=fp32", "--set", "train.epochs=1", "--set", "train.lora.r=4"]
+    assert command(monkeypatch, "train", one, "--set", f"train.model={model_path}", *common) == 0
+    (tmp_path / "stage2.toml").write_text(
+        f'[train]\nmodel = "{model_path}"\ndata = ["helpful", "safety"]\nwhere = "category = \'red_team\'"\n'
+        'init = "helpful/checkpoint"\ndtype = "fp32"\nepochs = 1\n'
+    )
+    capsys.readouterr()
+    out = tmp_path / "aligned"
+    assert command(monkeypatch, "run", tmp_path / "stage2.toml", "--out", out, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert next((room["room"], room["kept"], room["dropped"]) for room in told["rooms"]) == ("train", 4, 6)
+    assert [room["room"] for room in told["rooms"]] == ["train", "report"]
+    gone = list(tables.read(out / "dropped" / "train.parquet", Dropped))
+    assert [one.reason for one in gone] == ["filtered"] * 6
+    check = json.loads((out / "checkpoint" / "selfcheck.json").read_text())
+    assert check["layout"] == "shared"
+    first = (one / "checkpoint" / "adapter_model.safetensors").read_bytes()
+    assert (out / "checkpoint" / "adapter_model.safetensors").read_bytes() != first
+    assert (out / "report.html").exists()
+
+
+def test_pairs_without_ratings_cannot_be_paired_anew(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(3), "helpful"))
+    run = second(tmp_path, one)
+    with pytest.raises(ConfigError, match="pairs and no ratings"):
+        training_data.load(run, PairTable(use="shuffled"))
