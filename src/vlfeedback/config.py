@@ -140,6 +140,7 @@ class TrainSettings(_Strict):
         options: Further options of the `use` plug-in (for `pocket`: seed, …).
         image: `blind` hides the pictures: a control.
         report_to: Trackers of `transformers` that get every logged step too (`tensorboard`, `wandb`, …).
+        quantization: `nf4` keeps the frozen weights of the language model in 4 bits (QLoRA).
     """
 
     use: str = "transformers"
@@ -163,6 +164,7 @@ class TrainSettings(_Strict):
     image: Literal["seen", "blind"] = "seen"
     gradient_checkpointing: bool = False
     report_to: tuple[str, ...] = ()
+    quantization: Literal["none", "nf4"] = "none"
     loss: LossTable = LossTable()
     lora: LoraSettings = LoraSettings()
 

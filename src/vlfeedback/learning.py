@@ -87,7 +87,7 @@ def recipe_of(settings: Settings, weights: str) -> Recipe:
     asked = settings.train
     lora = None if asked.full else Lora(asked.lora.r, asked.lora.alpha, asked.lora.dropout, asked.lora.targets)
     same = ("epochs", "learning_rate", "pairs_per_step", "warmup", "weight_decay", "adam_beta2", "max_length", "dtype")
-    more = ("seed", "image", "gradient_checkpointing", "init", "tokens_per_batch", "report_to")
+    more = ("seed", "image", "gradient_checkpointing", "init", "tokens_per_batch", "report_to", "quantization")
     return Recipe(model=weights, lora=lora, **{name: getattr(asked, name) for name in (*same, *more)})
 
 
@@ -95,8 +95,10 @@ def _trained(run: RunFolder, base: Any, control: ControlTable | None) -> Trained
     settings = run.settings if control is None else with_control(run.settings, control)
     name = f"{base.identity}+{settings.train.name if control is None else control.name}"
     # Who watches changes nothing, and the digest says what is read, wherever it lies.
-    silent = {"report_to", "data"} if settings.train.where else {"report_to", "data", "where"}
-    asked = settings.train.model_dump(mode="json", exclude=silent)
+    asked = settings.train.model_dump(mode="json", exclude={"report_to", "data"})
+    for name, default in (("where", ""), ("quantization", "none")):
+        if asked[name] == default:
+            del asked[name]
     made_from = training_data.digest(replace(run, settings=settings))
     key = hash_id("trained", base.identity, made_from, settings.pair.model_dump(mode="json"), asked)
     return Trained(name, f"{name}@{key[:12]}", folder_of(run, control))

@@ -28,7 +28,7 @@ CHAT = (
 )
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
+def write_model(folder: Path, seed: int = 0, width: int = 32) -> Path:
     """Write weights and processor: CLIP tower with 9 patches, text model of 2 layers, about 40k parameters."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -60,8 +60,8 @@ def write_model(folder: Path, seed: int = 0) -> Path:
             patch_size=8,
         ),
         text_config=LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=256, bos_token_id=2, eos_token_id=3, pad_token_id=0,
+            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, bos_token_id=2, eos_token_id=3, pad_token_id=0,
         ),
         image_token_id=4, vision_feature_layer=-1, vision_feature_select_strategy="default",
     )  # fmt: skip

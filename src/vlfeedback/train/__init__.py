@@ -61,6 +61,7 @@ class Recipe:
         init: Folder of weights or of an adapter to start from; it is the reference as well.
         tokens_per_batch: Padded tokens of one forward; more batches per step make up the rest.
         report_to: Trackers of `transformers` that get every logged step too (`tensorboard`, `wandb`, …).
+        quantization: `nf4` keeps the language model's frozen linears in 4 bits (QLoRA); needs bitsandbytes and `lora`.
     """
 
     model: str
@@ -79,6 +80,7 @@ class Recipe:
     init: str | None = None
     tokens_per_batch: int = 8192
     report_to: tuple[str, ...] = ()
+    quantization: Literal["none", "nf4"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,8 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
         for group in groups
     ]
     stamps = [_stamps(name) for name in (settings.model, settings.init) if name is not None]
-    decisive = {name: value for name, value in asdict(settings).items() if name != "report_to"}
+    silent = {"report_to"} if settings.quantization != "none" else {"report_to", "quantization"}
+    decisive = {name: value for name, value in asdict(settings).items() if name not in silent}
     return hash_id("train", read, decisive, repr(objective), stamps)
 
 

@@ -13,9 +13,9 @@ from vlfeedback.ids import instruction_id, response_id
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Dropped, Group, Image, Instruction, PreferencePair, Response
 from vlfeedback.train._layouts import CheckedLayout
-from vlfeedback.train._run import Scorer, chosen_layout, device_here, encoder_of
+from vlfeedback.train._run import Scorer, chosen_layout, encoder_of
 from vlfeedback.train._trainer import quiet
-from vlfeedback.train._weights import load_model
+from vlfeedback.train._weights import device_here, load_model
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe

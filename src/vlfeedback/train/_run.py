@@ -32,7 +32,7 @@ from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, check_start
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
-from vlfeedback.train._weights import load_model, make_trainable, origin, save
+from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save
 from vlfeedback.train._world import World, world
 
 if TYPE_CHECKING:
@@ -258,13 +258,6 @@ def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> E
         getattr(model.config, "image_token_id", None),
     )
     return Encoder(wording, recipe.max_length)
-
-
-def device_here() -> torch.device:
-    """The device of this process: its GPU, Apple's, or the processor."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _clear(out: Path, key: str) -> None:

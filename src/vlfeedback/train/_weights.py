@@ -16,6 +16,8 @@ from vlfeedback.models._checkpoints import fingerprint
 from vlfeedback.train._tokens import template
 
 if TYPE_CHECKING:
+    import torch
+
     from vlfeedback.train import Lora, Recipe
 
 
@@ -35,13 +37,23 @@ def load_model(recipe: Recipe) -> Any:
     if adapter and recipe.lora is None:
         raise ConfigError(f"init {recipe.init} is an adapter and can only be trained on with [train.lora]")
     start = recipe.init if recipe.init is not None and not adapter else recipe.model
+    if recipe.quantization != "none" and recipe.lora is None:
+        raise ConfigError(
+            "[train] quantization keeps frozen weights small: it needs adapters, so leave full = true out"
+        )
     # Full fine-tuning keeps fp32 weights: at a rate of 1e-5 most updates would be lost in bf16.
     dtype = torch.bfloat16 if recipe.dtype == "bf16" and recipe.lora is not None else torch.float32
+    packed = in_four_bits(start, dtype) if recipe.quantization == "nf4" else {}
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype)
+        model: Any = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype, **packed)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"cannot load {start!r}: {error}") from error
     model.config.use_cache = False
+    for module in model.modules():
+        # bitsandbytes packs 4-bit weights for inference on a processor; gradients do not pass through packed ones,
+        # and a reference pass comes before every training.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if adapter:
@@ -96,6 +108,51 @@ def lora_targets(model: Any, lora: Lora) -> str:
     return rf"{re.escape(prefix)}\.(?:.*\.)?(?:{'|'.join(map(re.escape, chosen))})"
 
 
+def in_four_bits(name: str, dtype: Any) -> dict[str, Any]:
+    """Options of `from_pretrained` that keep the language model's linear layers as 4-bit NormalFloat.
+
+    The vision tower, the projector and the last layer stay whole: they are small, and what they make is looked at by
+    everything after them.
+
+    Raises:
+        ConfigError: bitsandbytes is not installed.
+        ModelUnavailable: the model's settings cannot be read.
+    Source:
+        Dettmers et al. 2023 (arXiv:2305.14314): NF4 with doubly quantised scales.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise ConfigError("[train] quantization = 'nf4' needs bitsandbytes: pip install 'vlfeedback[qlora]'")
+    try:
+        settings: Any = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(f"cannot load {name!r}: {error}") from error
+    with torch.device("meta"):
+        shape: Any = AutoModelForImageTextToText.from_config(settings)
+    inside = {id(module) for module in shape.get_decoder().modules()}
+    linears = [(n, m) for n, m in shape.named_modules() if isinstance(m, torch.nn.Linear)]
+    packed = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=[n for n, m in linears if id(m) not in inside],
+    )
+    return {"quantization_config": packed, "device_map": {"": device_here()}}
+
+
+def device_here() -> torch.device:
+    """The device of this process: its GPU, Apple's, or the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
 def vision_tower(model: Any) -> Any:
     """The module that looks at pictures.
 
@@ -128,7 +185,8 @@ def origin(recipe: Recipe, model: Any, processor: Any) -> str:
     text = json.dumps(pictures.to_dict() if pictures is not None else {}, sort_keys=True, default=str)
     weights = [_named(name, model) for name in (recipe.model, recipe.init) if name is not None]
     full = recipe.lora is None
-    return hash_id("origin", weights, recipe.dtype, full, recipe.image, text, template(processor))
+    packed = [] if recipe.quantization == "none" else [recipe.quantization]
+    return hash_id("origin", weights, recipe.dtype, full, recipe.image, text, template(processor), *packed)
 
 
 def _named(name: str, model: Any) -> str:
