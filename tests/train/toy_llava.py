@@ -61,7 +61,8 @@ def write_model(folder: Path, seed: int = 0, width: int = 32) -> Path:
         ),
         text_config=LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, bos_token_id=2, eos_token_id=3, pad_token_id=0,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256, bos_token_id=2, eos_token_id=3,
+            pad_token_id=0,
         ),
         image_token_id=4, vision_feature_layer=-1, vision_feature_select_strategy="default",
     )  # fmt: skip
