@@ -54,8 +54,9 @@ def forward_logps(model: Any, rows: Rows) -> Tensor:
     inputs = {**rows.inputs, **_seen(model, rows)}
     found: list[Tensor] = []
     handle = None
-    if rows.direct:
-        head = unwrapped(model).get_output_embeddings()
+    head = unwrapped(model).get_output_embeddings() if rows.direct else None
+    # ZeRO-3 (`ds_id`) gives a layer its weight for the length of its own forward, and no gradient to it afterwards.
+    if head is not None and not hasattr(head.weight, "ds_id"):
         handle = head.register_forward_pre_hook(partial(_instead, rows, found))
     try:
         logits = model(**inputs, use_cache=False, return_dict=True).logits

@@ -33,7 +33,7 @@ from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, che
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
 from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save
-from vlfeedback.train._world import World, world
+from vlfeedback.train._world import World, name_layers, world
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
@@ -85,6 +85,7 @@ def run(
     with quiet():
         processor = open_processor(recipe.model, None)
         model = load_model(recipe)
+        name_layers(unwrapped(model))
         encoder = encoder_of(processor, model, recipe, roots)
         encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
         model.to(device := device_here())
@@ -111,8 +112,9 @@ def run(
         trainer, resumed = _train(policy, recipe, plan, batches, held_out, objective, out, here)
     metrics = _last(trainer.state.log_history)
     trained = sum(len(group.pairs) for group in encoded)
+    weights = trainer.gathered()
     if here.first:
-        save(policy, processor, out)
+        save(policy, processor, out, weights)
         write_card(out, recipe, objective, groups=len(encoded), pairs=trained, steps=plan.steps)
     return Outcome(
         trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)

@@ -215,11 +215,17 @@ class GroupedDPOTrainer(Trainer):
         vision-language models, and what is not found is skipped: the run would go on from the base weights.
         """
         target: Any = self.model if model is None else model
-        if hasattr(target, "peft_config"):
+        if hasattr(target, "peft_config") or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         saved: Any = type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype)
         target.load_state_dict(saved.state_dict())
+
+    def gathered(self) -> dict[str, torch.Tensor] | None:
+        """Whole weights by name where each process holds a part of them (FSDP, ZeRO-3), else None; all must call it."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            return None
+        return self.accelerator.get_state_dict(self.model_wrapped)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not estimated: the base class would look for fields that a batch of groups does not have."""

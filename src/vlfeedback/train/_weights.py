@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,10 +166,14 @@ def vision_tower(model: Any) -> Any:
     return tower
 
 
-def save(model: Any, processor: Any, out: Path) -> None:
-    """Write adapter or full weights, and the processor beside them, so that `from_pretrained` loads the folder."""
+def save(model: Any, processor: Any, out: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write adapter or full weights, and the processor beside them, so that `from_pretrained` loads the folder.
+
+    Args:
+        weights: By name, where the model's own are spread over processes.
+    """
     with progress.quiet_transformers():
-        model.save_pretrained(str(out))
+        model.save_pretrained(str(out), **({} if weights is None else {"state_dict": weights}))
     parts = (processor,) if hasattr(processor, "save_pretrained") else (processor.tokenizer, processor.image_processor)
     for part in parts:
         part.save_pretrained(str(out))

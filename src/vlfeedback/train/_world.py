@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlfeedback.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+# Where accelerate looks for the names of layers that are spread one by one.
+_LAYERS = "FSDP_TRANSFORMER_CLS_TO_WRAP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,16 @@ def world() -> World:
     if state.num_processes != size:
         raise ConfigError(f"the launcher started {size} processes, and {state.num_processes} are connected")
     return World(state.process_index, size)
+
+
+def name_layers(model: Any) -> None:
+    """Tell FSDP which layers to spread one by one: those that this model really has.
+
+    A vision-language model lists the layers of every tower that its family could have, and accelerate refuses to go on
+    where one of them is missing. What the user names in the launcher's settings stays.
+    """
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if not asked or os.environ.get(_LAYERS):
+        return
+    there = {type(module).__name__ for module in model.modules()}
+    os.environ[_LAYERS] = ",".join(sorted(there & set(getattr(model, "_no_split_modules", None) or ())))

@@ -1,0 +1,56 @@
+"""One process of a training whose weights are spread over two processors; run by `test_sharded.py`.
+
+accelerate spreads weights only where it sees GPUs. FSDP2 and DeepSpeed themselves work on processors with gloo, so here
+the two places where accelerate looks are told otherwise; everything after that is the code that runs on GPUs.
+"""
+
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import toy_llava
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+
+from vlfeedback.train import Lora, Recipe, train
+from vlfeedback.train.sigmoid import load
+
+
+def pretend_gpus() -> None:
+    """Let accelerate take two processors for two GPUs."""
+    connect, decide = PartialState.__init__, AcceleratorState.__init__
+
+    def connected(self: PartialState, cpu: bool = False, **options: Any) -> None:
+        connect(self, cpu=True, **options)
+        if type(self) is PartialState:
+            self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+    def decided(self: AcceleratorState, mixed_precision: str | None = None, cpu: bool = False, **options: Any) -> None:
+        decide(self, mixed_precision, False, **options)
+
+    PartialState.__init__ = connected
+    AcceleratorState.__init__ = decided
+
+
+def main(out: Path, model: str, kind: str, spread: str) -> None:
+    torch.set_num_threads(1)
+    if spread == "spread":
+        pretend_gpus()
+    colours = toy_llava.Colours()
+    groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
+    recipe = Recipe(
+        model, epochs=2, learning_rate=1e-3, pairs_per_step=12, dtype="fp32", tokens_per_batch=250, weight_decay=0.0,
+        lora=Lora(r=4, dropout=0.0) if kind == "lora" else None,
+    )  # fmt: skip
+    result = train(groups, recipe, roots=colours, out=out, objective=load())
+    sys.stdout.write(f"trained {result.trained} {result.steps} {result.resumed_from}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4])
