@@ -30,7 +30,7 @@ def test_all_weights_cannot_be_trained_in_four_bits(recipe: Callable[..., Recipe
 def test_a_missing_bitsandbytes_says_what_to_install(
     recipe: Callable[..., Recipe], colours: toy_llava.Colours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr("transformers.utils.import_utils.is_bitsandbytes_available", lambda: False)
     settings = recipe(quantization="nf4", lora=Lora(r=4))
     with pytest.raises(ConfigError, match=r"pip install 'vlfeedback\[qlora\]'"):
         train(toy_llava.groups(colours, 2), settings, roots=colours, out=tmp_path, objective=sigmoid())

@@ -12,9 +12,10 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.ids import instruction_id, response_id
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Dropped, Group, Image, Instruction, PreferencePair, Response
+from vlfeedback.train._arguments import quiet
 from vlfeedback.train._layouts import CheckedLayout
-from vlfeedback.train._run import Scorer, chosen_layout, encoder_of
-from vlfeedback.train._trainer import quiet
+from vlfeedback.train._run import chosen_layout, encoder_of
+from vlfeedback.train._scoring import Scorer
 from vlfeedback.train._weights import device_here, load_model
 
 if TYPE_CHECKING:

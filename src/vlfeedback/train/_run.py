@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import set_seed
 
 from vlfeedback import flow
@@ -21,17 +20,18 @@ from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
+from vlfeedback.train._arguments import arguments, quiet
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._layout import Layout
 from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
-from vlfeedback.train._log import TrainLog
-from vlfeedback.train._logps import forward_logps, grouped_logps, unwrapped
+from vlfeedback.train._logps import unwrapped
 from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, check_start
+from vlfeedback.train._scoring import Scorer, reference
 from vlfeedback.train._tokens import Wording
-from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, arguments, items_of, precision, quiet
+from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, items_of, newest
 from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save
 from vlfeedback.train._world import World, name_layers, world
 
@@ -57,6 +57,28 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run before its first step: everything is encoded, the reference is known, the trainer is set up.
+
+    Attributes:
+        trainer: Has policy and batches.
+        checked: How responses lie in one forward, and what was compared for that.
+        dropped: Pairs that are not trained on.
+        groups: Groups that are.
+        trained: Their pairs.
+        plan: Batches and steps.
+    """
+
+    trainer: GroupedDPOTrainer
+    processor: Any
+    checked: CheckedLayout
+    dropped: tuple[Dropped, ...]
+    groups: int
+    trained: int
+    plan: Plan
+
+
 def run(
     groups: Sequence[Group],
     recipe: Recipe,
@@ -67,7 +89,7 @@ def run(
     key: str,
     stored: Path,
 ) -> Outcome:
-    """Encode, compute the reference, train, save.
+    """Prepare, train from the newest whole checkpoint or from the start, save.
 
     Args:
         groups: Both splits.
@@ -78,47 +100,75 @@ def run(
         key: Names the run; a state of another key is removed.
         stored: File of reference log-probabilities.
     """
+    with quiet():
+        ready = prepare(groups, recipe, roots=roots, out=out, objective=objective, key=key, stored=stored)
+        trainer, plan = ready.trainer, ready.plan
+        before = newest(out / "state")
+        trainer.train(resume_from_checkpoint=True)
+        if trainer.state.global_step < plan.steps:
+            flow.stop_if_interrupted()
+    weights = trainer.gathered()
+    if world().first:
+        save(trainer.model, ready.processor, out, weights)
+        write_card(out, recipe, objective, groups=ready.groups, pairs=ready.trained, steps=plan.steps)
+    warnings = (*ready.checked.warnings, *trainer.warned)
+    metrics = _last(trainer.state.log_history)
+    resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
+    return Outcome(ready.trained, ready.dropped, ready.groups, plan.steps, resumed, metrics, warnings)
+
+
+def prepare(
+    groups: Sequence[Group],
+    recipe: Recipe,
+    *,
+    roots: Pictures,
+    out: Path,
+    objective: Objective,
+    key: str,
+    stored: Path,
+) -> Prepared:
+    """Encode, choose a layout, compute the reference, compare the policy with it; see `run`."""
     here = world()
     if here.first:
         _clear(out, key)
     here.wait()
-    with quiet():
-        processor = open_processor(recipe.model, None)
-        model = load_model(recipe)
-        name_layers(unwrapped(model))
-        encoder = encoder_of(processor, model, recipe, roots)
-        encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
-        model.to(device := device_here())
-        logps = Scorer(model, recipe, device)
-        layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
-        twins = _twins([*encoded, *evaluated], encoder, objective)
-        known = reference(
-            [*encoded, *evaluated, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
-            layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
-        )  # fmt: skip
-        plainly = partial(collate, layout=layout, pictures=encoder.pictures, reference=known)
+    processor = open_processor(recipe.model, None)
+    model = load_model(recipe)
+    name_layers(unwrapped(model))
+    encoder = encoder_of(processor, model, recipe, roots)
+    encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
+    model.to(device := device_here())
+    logps = Scorer(model, recipe, device)
+    layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
+    twins = _twins([*encoded, *evaluated], encoder, objective)
+    known = reference(
+        [*encoded, *evaluated, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
+        layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
+    )  # fmt: skip
+    plainly = partial(collate, layout=layout, pictures=encoder.pictures, reference=known)
 
-        def arrange(members: Sequence[Encoded], total: float) -> Batch:
-            extra = [twins[one.group_id] for one in members if one.pairs and one.group_id in twins]
-            return plainly([*members, *extra], total=total)
+    def arrange(members: Sequence[Encoded], total: float) -> Batch:
+        extra = [twins[one.group_id] for one in members if one.pairs and one.group_id in twins]
+        return plainly([*members, *extra], total=total)
 
-        policy = _policy(model, recipe)
-        start = _check_start(Scorer(policy, recipe, device), encoded, known, plainly, recipe, stored)
-        plan = _plan(encoded, layout, recipe, here, twins)
-        batches = PlannedBatches(plan, encoded, objective, arrange, here)
-        held_out = _held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch)
-        if here.first:
-            _write_check(out, start, checked)
-        trainer, resumed = _train(policy, recipe, plan, batches, held_out, objective, out, here)
-    metrics = _last(trainer.state.log_history)
-    trained = sum(len(group.pairs) for group in encoded)
-    weights = trainer.gathered()
+    policy = _policy(model, recipe)
+    start = _check_start(Scorer(policy, recipe, device), encoded, known, plainly, recipe, stored)
     if here.first:
-        save(policy, processor, out, weights)
-        write_card(out, recipe, objective, groups=len(encoded), pairs=trained, steps=plan.steps)
-    return Outcome(
-        trained, tuple(dropped), len(encoded), plan.steps, resumed, metrics, (*checked.warnings, *trainer.warned)
+        _write_check(out, start, checked)
+    plan = _plan(encoded, layout, recipe, here, twins)
+    trainer = GroupedDPOTrainer(
+        policy,
+        arguments(recipe, plan, out / "state", here),
+        PlannedBatches(plan, encoded, objective, arrange, here),
+        held_out=_held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch),
+        objective=objective,
+        recipe=recipe,
+        epoch_ends=plan.epoch_ends(),
+        log=out / "train_log.jsonl" if here.first else None,
+        here=here,
     )
+    trained = sum(len(group.pairs) for group in encoded)
+    return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan)
 
 
 def chosen_layout(
@@ -181,70 +231,6 @@ def encode_all(groups: Sequence[Group], encoder: Encoder, objective: Objective) 
                     encoded.append(item)
             advance()
     return encoded, dropped
-
-
-def reference(
-    groups: Sequence[Encoded],
-    file: ReferenceFile,
-    *,
-    layout: Layout,
-    encoder: Encoder,
-    score: Callable[[Batch], list[float]],
-    budget: int,
-    here: World,
-) -> dict[tuple[str, str], float]:
-    """Reference log-probabilities of all responses; what the file has is not computed again.
-
-    Several processes share the missing ones; each writes a file of its own, and the first one joins them.
-
-    Args:
-        groups: Everything that will be trained or evaluated on.
-        file: What is known already; new numbers are appended batch by batch.
-        layout: How responses lie in one forward.
-        encoder: Has the pictures.
-        score: Log p of a batch under the frozen model.
-        budget: Padded tokens per batch.
-        here: The processes that train together.
-    """
-    if here.first:
-        file.gather()  # what a killed run of several processes left
-    here.wait()
-    file.reload()
-    missing = file.missing(groups)[here.rank :: here.size]
-    own = file if here.first else file.part(here.rank)
-    widths = [layout.cost(group) for group in groups]
-    rows = [layout.rows(group) for group in groups]
-    order = sorted(missing, key=lambda i: (widths[i], i))
-    with bar("reference log-probabilities", len(missing), "groups") as advance:
-        for batch in pack(order, rows, widths, budget):
-            flow.stop_if_interrupted()
-            members = [groups[i] for i in batch]
-            own.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
-            advance(len(batch))
-    here.wait()
-    if here.first:
-        file.gather()
-    here.wait()
-    file.reload()
-    return file.values(groups)
-
-
-class Scorer:
-    """Log p of a batch, dropout off, no gradient."""
-
-    def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
-        self._model, self._recipe, self._device = model, recipe, device
-
-    def __call__(self, batch: Batch) -> list[float]:
-        self._model.eval()
-        with torch.no_grad(), precision(self._recipe, self._device):
-            return grouped_logps(self._model, batch.rows.to(self._device)).total.tolist()
-
-    def tokens(self, batch: Batch) -> list[float]:
-        """The same of every token."""
-        self._model.eval()
-        with torch.no_grad(), precision(self._recipe, self._device):
-            return forward_logps(self._model, batch.rows.to(self._device)).tolist()
 
 
 def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> Encoder:
@@ -319,47 +305,6 @@ def _held_out(
         members = [groups[i] for i in batch]
         made.append(arrange(members, float(sum(items_of(group, objective) for group in members))))
     return made
-
-
-def _train(
-    policy: Any,
-    recipe: Recipe,
-    plan: Plan,
-    batches: PlannedBatches,
-    held_out: Sequence[Batch],
-    objective: Objective,
-    out: Path,
-    here: World,
-) -> tuple[GroupedDPOTrainer, int]:
-    """Train from the newest whole checkpoint, or from the start."""
-    state = out / "state"
-    newest = max(_whole(state), key=lambda pair: pair[0], default=(0, None))
-    log = TrainLog(out / "train_log.jsonl", after=newest[0]) if here.first else None
-    with bar("training", plan.steps, "steps") as advance:
-        advance(newest[0])
-        trainer = GroupedDPOTrainer(
-            policy,
-            arguments(recipe, plan, state, here),
-            batches,
-            held_out=held_out,
-            objective=objective,
-            recipe=recipe,
-            epoch_ends=plan.epoch_ends(),
-            log=log,
-            advance=advance,
-            here=here,
-        )
-        trainer.train(resume_from_checkpoint=str(newest[1]) if newest[1] is not None else None)
-        if trainer.state.global_step < plan.steps:
-            flow.stop_if_interrupted()
-    return trainer, newest[0]
-
-
-def _whole(state: Path) -> Iterator[tuple[int, Path]]:
-    """Checkpoints whose last file was written; a kill during saving leaves others, which are not used."""
-    for folder in state.glob("checkpoint-*"):
-        if (folder / "trainer_state.json").exists():
-            yield int(folder.name.rpartition("-")[2]), folder
 
 
 def _last(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -5,12 +5,10 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.integrations.integration_utils import get_available_reporting_integrations
-from transformers.utils import logging as hf_logging
 
 from vlfeedback import flow, progress
-from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.errors import DataError
+from vlfeedback.train._arguments import precision, quiet
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._log import TrainLog, falling
 from vlfeedback.train._logps import grouped_logps
@@ -35,74 +32,10 @@ from vlfeedback.train._world import World
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
 
-# Log rows of a run: enough for a curve, few enough for a page.
-_LOGGED = 500
 # Logged rows whose mean decides on a warning.
 _RECENT = 5
 # The running mean of log-ratios beside the optimiser's state.
 _LEVEL = "running_mean.json"
-# Checkpoints of a run: a kill loses at most a tenth of it.
-_SAVED = 10
-
-
-def arguments(recipe: Recipe, plan: Plan, state: Path, here: World) -> TrainingArguments:
-    """The recipe as settings of `transformers.Trainer`; one of its epochs is the whole plan.
-
-    Args:
-        recipe: What the caller asked for.
-        plan: Batches of the whole run.
-        state: Folder of the checkpoints for resuming.
-        here: The processes that share the batches of a step.
-    """
-    made = TrainingArguments(
-        output_dir=str(state),
-        num_train_epochs=1,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=plan.accumulation // here.size,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        # The first step of a warm-up has rate 0: a run of one step would train nothing.
-        warmup_steps=min(math.ceil(recipe.warmup * plan.steps), plan.steps - 1),
-        weight_decay=recipe.weight_decay,
-        adam_beta2=recipe.adam_beta2,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
-        # Mixed precision is an autocast around our own forward, the same for policy and reference.
-        bf16=False,
-        use_cpu=here.size > 1 and not torch.cuda.is_available(),
-        logging_steps=max(1, plan.steps // _LOGGED),
-        logging_nan_inf_filter=False,
-        save_steps=max(1, math.ceil(plan.steps / _SAVED)),
-        save_total_limit=1,
-        report_to=trackers(recipe.report_to) if here.first else [],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        seed=recipe.seed,
-    )
-    # One process, one device: DataParallel would cut our batches apart.
-    made._n_gpu = min(made.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]
-    return made
-
-
-def trackers(names: Sequence[str]) -> list[str]:
-    """The trackers that were asked for.
-
-    Raises:
-        ConfigError: one is not installed here.
-    """
-    there = get_available_reporting_integrations()
-    lacking = [name for name in names if name not in there]
-    if lacking:
-        raise ConfigError(
-            f"[train] report_to: {', '.join(lacking)} cannot be used here; installed are {', '.join(there) or 'none'}"
-        )
-    return list(names)
-
-
-def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """The autocast of every forward of a run."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.dtype == "bf16")
 
 
 def items_of(group: Encoded, objective: Objective) -> int:
@@ -134,6 +67,11 @@ class PlannedBatches(Dataset[Batch]):
         self._plan, self._groups, self._arrange, self._here = plan, groups, arrange, here
         self._totals = [sum(items_of(groups[i], objective) for i in plan.step(n)) for n in range(plan.steps)]
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the run."""
+        return self._plan.steps
+
     def __len__(self) -> int:
         return len(self._plan.batches) // self._here.size
 
@@ -160,8 +98,7 @@ class GroupedDPOTrainer(Trainer):
         objective: What is minimised.
         recipe: For precision.
         epoch_ends: Steps after which an epoch ends.
-        log: Where logged steps go; None in all processes but the first.
-        advance: Moves the progress bar: `advance(steps, note)`.
+        log: File of the logged steps; None in all processes but the first.
         here: The processes that train together.
     """
 
@@ -175,23 +112,42 @@ class GroupedDPOTrainer(Trainer):
         objective: Objective,
         recipe: Recipe,
         epoch_ends: Sequence[int],
-        log: TrainLog | None,
-        advance: Callable[..., None],
+        log: Path | None,
         here: World,
     ) -> None:
         self._began, self._pairs, self._here = time.monotonic(), 0, here
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        self.add_callback(_Watch(epoch_ends if held_out else (), self._note, advance))
+        self._watch = _Watch(epoch_ends if held_out else (), self._note)
+        self.add_callback(self._watch)
         # With both set, the base class leaves the loss as it is: it is already divided by the step's items.
         self.model_accepts_loss_kwargs = True
         self._held_out, self._objective, self._recipe = held_out, objective, recipe
-        self._epoch_ends, self._log = epoch_ends, log
+        self._epoch_ends, self._log_file = epoch_ends, log
+        self._log: TrainLog | None = None
+        self._steps = batches.steps
         self._recent: deque[Mapping[str, float]] = deque(maxlen=_RECENT)
         self._sums: dict[str, torch.Tensor] = {}
         self._level = RunningMean(added=self._added)
         self.warned: list[str] = []
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *given: Any, **options: Any) -> Any:
+        """Train with one progress bar; see the base class.
+
+        Args:
+            resume_from_checkpoint: A folder of `state/` to go on from, or True for the newest whole one, if any.
+        """
+        folder = (
+            newest(Path(str(self.args.output_dir))) if resume_from_checkpoint is True else resume_from_checkpoint or None
+        )
+        done = int(Path(folder).name.rpartition("-")[2]) if folder is not None else 0
+        self._log = TrainLog(self._log_file, after=done) if self._log_file is not None else None
+        self._began = time.monotonic()
+        with quiet(), progress.bar("training", self._steps, "steps") as advance:
+            advance(done)
+            self._watch.advance = advance
+            return super().train(None if folder is None else str(folder), *given, **options)
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         """The plan in its order: shuffling is the plan's."""
@@ -225,7 +181,8 @@ class GroupedDPOTrainer(Trainer):
         """Whole weights by name where each process holds a part of them (FSDP, ZeRO-3), else None; all must call it."""
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             return None
-        return self.accelerator.get_state_dict(self.model_wrapped)
+        whole: Any = self.accelerator.get_state_dict(self.model_wrapped)
+        return whole
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not estimated: the base class would look for fields that a batch of groups does not have."""
@@ -343,23 +300,14 @@ class GroupedDPOTrainer(Trainer):
         return float(len(self._epoch_ends))
 
 
-@contextmanager
-def quiet() -> Generator[None]:
-    """Silence the loggers and bars of transformers for the length of a block: the run has one bar of its own."""
-    level = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    try:
-        with progress.quiet_transformers():
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-
-
 class _Watch(TrainerCallback):
     """Stops on broken gradients and, saved, on Ctrl-C; asks for evaluation after each epoch; moves the bar."""
 
-    def __init__(self, epoch_ends: Sequence[int], note: Callable[[], str], advance: Callable[..., None]) -> None:
-        self._epoch_ends, self._note, self._advance = frozenset(epoch_ends), note, advance
+    advance: Callable[..., None] = staticmethod(lambda *_: None)
+    """Moves the progress bar: `advance(steps, note)`."""
+
+    def __init__(self, epoch_ends: Sequence[int], note: Callable[[], str]) -> None:
+        self._epoch_ends, self._note = frozenset(epoch_ends), note
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         grads = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
@@ -367,10 +315,16 @@ class _Watch(TrainerCallback):
             raise DataError(f"a gradient of step {state.global_step + 1} is not finite: lower the learning rate")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._advance(1, self._note())
+        self.advance(1, self._note())
         control.should_evaluate = state.global_step in self._epoch_ends
         if flow.interrupted():
             control.should_save = control.should_training_stop = True
+
+
+def newest(state: Path) -> Path | None:
+    """The last checkpoint whose last file was written; a kill during saving leaves others, which are not used."""
+    whole = [folder for folder in state.glob("checkpoint-*") if (folder / "trainer_state.json").exists()]
+    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
 def _only(items: Any) -> Any:

@@ -1,6 +1,6 @@
 """Weights in and out: loading, what is trained and what is frozen, saving, and what a set of weights is called."""
 
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def in_four_bits(name: str, dtype: Any) -> dict[str, Any]:
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
+    from transformers.utils.import_utils import is_bitsandbytes_available
 
     if not is_bitsandbytes_available():
         raise ConfigError("[train] quantization = 'nf4' needs bitsandbytes: pip install 'vlfeedback[qlora]'")

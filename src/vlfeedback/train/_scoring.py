@@ -1,0 +1,87 @@
+"""Log-probabilities without gradient: of the frozen model for all responses of a run, and of single batches."""
+
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vlfeedback import flow
+from vlfeedback.progress import bar
+from vlfeedback.train._arguments import precision
+from vlfeedback.train._collate import Batch, Encoded, Encoder, collate
+from vlfeedback.train._layout import Layout
+from vlfeedback.train._logps import forward_logps, grouped_logps
+from vlfeedback.train._plan import pack
+from vlfeedback.train._reference import ReferenceFile
+from vlfeedback.train._world import World
+
+if TYPE_CHECKING:
+    from vlfeedback.train import Recipe
+
+
+def reference(
+    groups: Sequence[Encoded],
+    file: ReferenceFile,
+    *,
+    layout: Layout,
+    encoder: Encoder,
+    score: Callable[[Batch], list[float]],
+    budget: int,
+    here: World,
+) -> dict[tuple[str, str], float]:
+    """Reference log-probabilities of all responses; what the file has is not computed again.
+
+    Several processes share the missing ones; each writes a file of its own, and the first one joins them.
+
+    Args:
+        groups: Everything that will be trained or evaluated on.
+        file: What is known already; new numbers are appended batch by batch.
+        layout: How responses lie in one forward.
+        encoder: Has the pictures.
+        score: Log p of a batch under the frozen model.
+        budget: Padded tokens per batch.
+        here: The processes that train together.
+    """
+    if here.first:
+        file.gather()  # what a killed run of several processes left
+    here.wait()
+    file.reload()
+    missing = file.missing(groups)[here.rank :: here.size]
+    own = file if here.first else file.part(here.rank)
+    widths = [layout.cost(group) for group in groups]
+    rows = [layout.rows(group) for group in groups]
+    order = sorted(missing, key=lambda i: (widths[i], i))
+    with bar("reference log-probabilities", len(missing), "groups") as advance:
+        for batch in pack(order, rows, widths, budget):
+            flow.stop_if_interrupted()
+            members = [groups[i] for i in batch]
+            own.add(members, score(collate(members, layout=layout, pictures=encoder.pictures)))
+            advance(len(batch))
+    here.wait()
+    if here.first:
+        file.gather()
+    here.wait()
+    file.reload()
+    return file.values(groups)
+
+
+class Scorer:
+    """Log p of a batch, dropout off, no gradient."""
+
+    def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
+        self._model, self._recipe, self._device = model, recipe, device
+
+    def __call__(self, batch: Batch) -> list[float]:
+        self._model.eval()
+        with torch.no_grad(), precision(self._recipe, self._device):
+            return grouped_logps(self._model, batch.rows.to(self._device)).total.tolist()
+
+    def tokens(self, batch: Batch) -> list[float]:
+        """The same of every token."""
+        self._model.eval()
+        with torch.no_grad(), precision(self._recipe, self._device):
+            return forward_logps(self._model, batch.rows.to(self._device)).tolist()
