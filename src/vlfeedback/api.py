@@ -11,11 +11,17 @@ for row in compare(run):
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from vlfeedback.train._trainer import GroupedDPOTrainer
 
 
 def collect(settings: str | Path, *, out: str | Path | None = None, **changes: Any) -> RunFolder:
@@ -60,6 +66,63 @@ def compare(run: RunFolder | str | Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise ConfigError(f"{path} is not there: call evaluate(run) first.")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def trainer(
+    rows: Iterable[Mapping[str, Any]],
+    model: str | Path,
+    *,
+    out: str | Path,
+    loss: Mapping[str, Any] | None = None,
+    images: str | Path | None = None,
+    eval_share: float = 0.0,
+    **settings: Any,
+) -> GroupedDPOTrainer:
+    """A trainer for preference rows, ready to `train()`: a `transformers.Trainer` that takes callbacks and trackers.
+
+    Rows of one prompt and picture become one group, whose picture and prompt are computed once. The reference is
+    computed here, before the first step, and kept in `out`; called again with the same data, nothing is computed twice,
+    and `train(resume_from_checkpoint=True)` goes on where a killed training stopped.
+
+    Args:
+        rows: With `prompt`, `chosen`, `rejected` and `images` as TRL's trainers take them: a list of dictionaries or a
+            `datasets.Dataset`; pictures are PIL pictures, bytes or paths.
+        model: Folder or hub name of a vision-language model.
+        out: Folder of the checkpoint.
+        loss: Name of the objective and its options; default `{"use": "sigmoid", "beta": 0.1}`.
+        images: Folder or `.zip` below which paths are looked up.
+        eval_share: Share of pictures held out and evaluated after each epoch, 0 to 1.
+        settings: Fields of `vlfeedback.train.Recipe`: `learning_rate=1e-5`, `epochs=3`, `lora=Lora(r=64)`, …
+    Raises:
+        DataError: no row can be used.
+        ConfigError: an objective or option is unknown.
+    """
+    from vlfeedback import registry
+    from vlfeedback import rows as in_memory
+    from vlfeedback.train import Recipe, run_key
+    from vlfeedback.train._run import prepare
+
+    options = dict(loss or {"use": "sigmoid"})
+    plugin = registry.find("train", str(options.pop("use", "sigmoid")))
+    objective = registry.bind(plugin, options, "loss")
+    try:
+        recipe = Recipe(model=str(model), **settings)
+    except TypeError as error:
+        raise ConfigError(f"{error}: settings are the fields of vlfeedback.train.Recipe") from error
+    folder = Path(out)
+    data = in_memory.grouped(
+        rows, folder / "images", images=None if images is None else Path(images), eval_share=eval_share
+    )
+    key = run_key(data.groups, recipe, objective)
+    ready = prepare(
+        data.groups, recipe, roots=data.pictures, out=folder, objective=objective, key=key,
+        stored=folder / "reference.jsonl",
+    )  # fmt: skip
+    gone = Counter(one.reason for one in (*data.dropped, *ready.dropped))
+    print(f"{ready.trained:,} pairs of {ready.groups:,} groups to train on", file=sys.stderr)
+    for reason, count in gone.most_common():
+        print(f"  {count:,} left out: {reason}", file=sys.stderr)
+    return ready.trainer
 
 
 def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) -> RunFolder:

@@ -22,6 +22,7 @@ LAYERS = (
         "run_folder",
         "run_models",
         "training_data",
+        "rows",
         "learning",
         "pipeline",
         "commands",

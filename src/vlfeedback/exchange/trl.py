@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vlfeedback.errors import DataError, ImageError
-from vlfeedback.exchange._items import Both, Completion, Item, Pictures, Preference, Shape, Tally
+from vlfeedback.exchange._items import Completion, Item, Pictures, Preference, Shape, Tally
 from vlfeedback.exchange._pictures import images_of
 from vlfeedback.exchange._rows import Json, Row, rows
 from vlfeedback.exchange._shards import Message, Pair, Part, Picture, Shards, card, file_name
@@ -50,17 +50,19 @@ class Texts(NamedTuple):
     places: int | None = None
 
 
-def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Both:
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Trl:
     """TRL's format, in and out.
 
     Args:
         chosen_model: Who wrote the better text, where no column `chosen_model` says so.
         rejected_model: Likewise for the worse one.
     """
-    return _Trl(chosen_model, rejected_model)
+    return Trl(chosen_model, rejected_model)
 
 
-class _Trl:
+class Trl:
+    """See `load`."""
+
     judge = ""
     prefers = True
 
@@ -70,9 +72,10 @@ class _Trl:
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
-            yield row if isinstance(row, Dropped) else self._item(row, pictures)
+            yield row if isinstance(row, Dropped) else self.item(row, pictures)
 
-    def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
+    def item(self, row: Row, pictures: Pictures) -> Item | Dropped:
+        """What one row says, or why it cannot be used."""
         try:
             texts = read_texts(row.fields)
             images = images_of(row.fields, pictures)

@@ -166,6 +166,7 @@ def prepare(
         epoch_ends=plan.epoch_ends(),
         log=out / "train_log.jsonl" if here.first else None,
         here=here,
+        processor=processor,
     )
     trained = sum(len(group.pairs) for group in encoded)
     return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan)

@@ -27,6 +27,7 @@ from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._metrics import RunningMean, means_of, pair_sums
 from vlfeedback.train._plan import Plan
 from vlfeedback.train._preferences import Objective
+from vlfeedback.train._weights import save_processor
 from vlfeedback.train._world import World
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class GroupedDPOTrainer(Trainer):
         epoch_ends: Steps after which an epoch ends.
         log: File of the logged steps; None in all processes but the first.
         here: The processes that train together.
+        processor: Saved beside the weights by `save_model`.
     """
 
     def __init__(
@@ -114,8 +116,9 @@ class GroupedDPOTrainer(Trainer):
         epoch_ends: Sequence[int],
         log: Path | None,
         here: World,
+        processor: Any,
     ) -> None:
-        self._began, self._pairs, self._here = time.monotonic(), 0, here
+        self._began, self._pairs, self._here, self._processor = time.monotonic(), 0, here, processor
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -139,7 +142,9 @@ class GroupedDPOTrainer(Trainer):
             resume_from_checkpoint: A folder of `state/` to go on from, or True for the newest whole one, if any.
         """
         folder = (
-            newest(Path(str(self.args.output_dir))) if resume_from_checkpoint is True else resume_from_checkpoint or None
+            newest(Path(str(self.args.output_dir)))
+            if resume_from_checkpoint is True
+            else resume_from_checkpoint or None
         )
         done = int(Path(folder).name.rpartition("-")[2]) if folder is not None else 0
         self._log = TrainLog(self._log_file, after=done) if self._log_file is not None else None
@@ -176,6 +181,12 @@ class GroupedDPOTrainer(Trainer):
             return
         saved: Any = type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype)
         target.load_state_dict(saved.state_dict())
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write adapter or weights, and beside them what `from_pretrained` needs to use them."""
+        super().save_model(output_dir, _internal_call)
+        if self._here.first and not _internal_call:
+            save_processor(self._processor, Path(str(output_dir or self.args.output_dir)))
 
     def gathered(self) -> dict[str, torch.Tensor] | None:
         """Whole weights by name where each process holds a part of them (FSDP, ZeRO-3), else None; all must call it."""

@@ -174,6 +174,11 @@ def save(model: Any, processor: Any, out: Path, weights: Mapping[str, torch.Tens
     """
     with progress.quiet_transformers():
         model.save_pretrained(str(out), **({} if weights is None else {"state_dict": weights}))
+    save_processor(processor, out)
+
+
+def save_processor(processor: Any, out: Path) -> None:
+    """Write a processor, or its parts where it is only a pair of them."""
     parts = (processor,) if hasattr(processor, "save_pretrained") else (processor.tokenizer, processor.image_processor)
     for part in parts:
         part.save_pretrained(str(out))

@@ -1,0 +1,81 @@
+"""Preference rows in memory, such as a `datasets.Dataset`, as groups: for training from Python without a run folder."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from vlfeedback import groups
+from vlfeedback.errors import DataError
+from vlfeedback.exchange import IMAGES_ROOT, Intake, Pictures
+from vlfeedback.exchange._rows import Row
+from vlfeedback.exchange.trl import load as trl
+from vlfeedback.images import RUN_ROOT, Roots
+from vlfeedback.records import Dropped, Group, Instruction, PreferencePair, Response
+
+
+class RowGroups(NamedTuple):
+    """Groups of preference rows.
+
+    Attributes:
+        groups: One per prompt and pictures, with all its pairs.
+        pictures: Where their bytes lie.
+        dropped: Rows that cannot be used, with the reason.
+    """
+
+    groups: list[Group]
+    pictures: Roots
+    dropped: list[Dropped]
+
+
+def grouped(
+    rows: Iterable[Mapping[str, Any]], out: Path, *, images: Path | None = None, eval_share: float = 0.0
+) -> RowGroups:
+    """Group preference rows by prompt and pictures.
+
+    Args:
+        rows: With `prompt`, `chosen`, `rejected` (text or chat messages) and `images` or `image` (PIL pictures, bytes
+            or paths), as TRL's trainers take them.
+        out: Folder in which pictures that come inside the rows are kept.
+        images: Folder or `.zip` below which paths are looked up.
+        eval_share: Share of pictures held out, 0 to 1.
+    Raises:
+        DataError: no row can be used; the message has the first reason.
+    """
+    store = Pictures(out, images)
+    intake, form = Intake(origin="trl", judge="", eval_share=eval_share), trl()
+    items = (form.item(Row(f"row {number}", _plain(row)), store) for number, row in enumerate(rows))
+    kept: dict[type[Any], list[Any]] = {one: [] for one in (Instruction, Response, PreferencePair, Dropped)}
+    for batch in intake.run(items):
+        for record in batch.records:
+            kept[type(record)].append(record)
+    dropped: list[Dropped] = kept[Dropped]
+    if not kept[PreferencePair]:
+        why = f"{dropped[0].record_id}: {dropped[0].reason} {dropped[0].detail}" if dropped else "there is no row"
+        raise DataError(f"none of the rows gives a pair ({why})")
+    joined = list(groups.join(kept[Instruction], kept[Response], pairs=kept[PreferencePair]))
+    places = {RUN_ROOT: out} if images is None else {RUN_ROOT: out, IMAGES_ROOT: images}
+    return RowGroups(joined, Roots(places), dropped)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose pictures are bytes or paths."""
+    found = dict(row)
+    for name in ("image", "images"):
+        if found.get(name) is not None:
+            given = found[name]
+            listed: list[Any] = list(cast("Iterable[Any]", given)) if isinstance(given, list | tuple) else [given]
+            found[name] = list(_data(listed))
+    return found
+
+
+def _data(given: Iterable[Any]) -> Iterator[Any]:
+    for one in given:
+        if hasattr(one, "save") and hasattr(one, "mode"):  # a PIL picture: kept without loss
+            buffer = io.BytesIO()
+            (one if one.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else one.convert("RGB")).save(buffer, "PNG")
+            yield buffer.getvalue()
+        else:
+            yield str(one) if isinstance(one, Path) else one
