@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from vlfeedback import config, flow, progress, registry, tables, training_data
 from vlfeedback import evaluate as evaluate_room
@@ -175,7 +175,9 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     tables.write(run.table("answers"), Answer, answers, room="evaluate", inputs=inputs)
     tables.write(run.table("item_scores"), ItemScore, scored, room="evaluate", inputs=inputs)
     scores: list[Score] = [score for benchmark, found in per_model for score in benchmark.summarise(found)]
-    _write_comparisons(run.path / "comparisons.json", asked, scored)
+    rows = _compared(asked, scored)
+    _write_json(run.path / "comparisons.json", rows)
+    _write_cards(run, reach, rows)
     tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs)
     return [Outcome("evaluate", len(scores), 0)]
 
@@ -227,15 +229,30 @@ def _ask(benchmark: Benchmark, items: list[Item], one: Asked) -> list[Answer]:
     return found
 
 
-def _write_comparisons(path: Path, asked: list[Asked], scored: list[ItemScore]) -> None:
+def _compared(asked: list[Asked], scored: list[ItemScore]) -> list[dict[str, Any]]:
     """Every model against the base, on the items both have."""
     by_model: dict[str, list[ItemScore]] = {}
     for score in scored:
         by_model.setdefault(score.answer.model, []).append(score)
     base, *others = (one.name for one in asked)
-    rows = [
+    return [
         row.to_json() for other in others for row in evaluate_room.compare(by_model[base], by_model[other], parts=True)
     ]
+
+
+def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(cast("Any", rows), indent=1, ensure_ascii=False), encoding="utf-8")
+    part.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
     part.replace(path)
+
+
+def _write_cards(run: RunFolder, reach: Access, rows: list[dict[str, Any]]) -> None:
+    """Scores into the model card of every training."""
+    from vlfeedback.train._model_card import ScoreRow, add_scores
+
+    base = policy(run, reach)
+    for control in (None, *run.settings.control):
+        trained = _trained(run, base, control)
+        mine = [row for row in rows if row["other"] == trained.name and "/" not in row["metric"]]
+        names = ("protocol", "metric", "base_value", "other_value", "difference", "ci_low", "ci_high", "n", "judge")
+        add_scores(trained.folder, [ScoreRow(*(row[name] for name in names)) for row in mine])

@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
     from vlfeedback.train._preferences import Objective
 
 
-def write_card(out: Path, recipe: Recipe, objective: Objective, *, groups: int, pairs: int, steps: int) -> None:
+SCORES = "## Scores"
+_NOT_YET = "Not evaluated yet."
+
+
+class ScoreRow(NamedTuple):
+    """A line of the table of scores: this model beside its base.
+
+    Attributes:
+        base, value: Results of the two.
+        difference: Paired, with the ends of its 95 % interval; None where too few items changed for one.
+        n: Items or units that both have.
+        judge: Who graded, if anybody.
+    """
+
+    protocol: str
+    metric: str
+    base: float
+    value: float
+    difference: float
+    low: float | None
+    high: float | None
+    n: int
+    judge: str | None = None
+
+
+def write_card(
+    out: Path,
+    recipe: Recipe,
+    objective: Objective,
+    *,
+    groups: int,
+    pairs: int,
+    steps: int,
+    sources: Mapping[str, int],
+) -> None:
     """Write a model card.
 
     Args:
@@ -21,6 +57,7 @@ def write_card(out: Path, recipe: Recipe, objective: Objective, *, groups: int, 
         groups: Instructions trained on.
         pairs: Pairs among their responses.
         steps: Optimiser steps.
+        sources: Instructions read, by source.
     """
     local = Path(recipe.model).expanduser().exists()
     head = [f"library_name: {'transformers' if recipe.lora is None else 'peft'}"]
@@ -33,7 +70,57 @@ def write_card(out: Path, recipe: Recipe, objective: Objective, *, groups: int, 
         f"# {Path(recipe.model).name if local else recipe.model}, aligned with AI feedback",
         f"{kind}, trained with {objective!r} on {pairs:,} preference pairs of {groups:,} instructions in {steps:,} "
         f"steps ({recipe.epochs} epochs, learning rate {recipe.learning_rate:g}, {recipe.dtype}).{blind}",
+        SCORES,
+        _NOT_YET,
+        "## Data",
+        _table(("Source", "Instructions"), [(name, f"{count:,}") for name, count in sorted(sources.items())]),
+        "## Settings",
+        _table(("Setting", "Value"), list(_settings(recipe))),
         "Settings and result stand in `train.json`, the course of the training in `train_log.jsonl`, and what was "
-        "compared before the first step in `selfcheck.json`. Scores are in the report of the run folder.",
+        "compared before the first step in `selfcheck.json`. What the data may be used for decides what these weights "
+        "may be used for: look at the terms of each source and of the models that wrote and judged the responses.",
     ]
     (out / "README.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+
+
+def add_scores(folder: Path, rows: Sequence[ScoreRow]) -> None:
+    """Put scores into a card that `write_card` made; scores of before are replaced, a card without a place is left."""
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, found, rest = text.partition(f"\n{SCORES}\n")
+    if not found or not rows:
+        return
+    after = rest.partition("\n## ")[2]
+    told = _table(
+        ("Protocol", "Metric", "Base", "This model", "Difference", "n", "Judge"), [_score(row) for row in rows]
+    )
+    note = "Differences are paired, with 95 % intervals over items; both models answered with the same settings."
+    waiting = path.with_suffix(".part")
+    waiting.write_text(f"{before}\n{SCORES}\n\n{told}\n\n{note}\n\n## {after}", encoding="utf-8")
+    waiting.replace(path)
+
+
+def _score(row: ScoreRow) -> tuple[str, ...]:
+    interval = "" if row.low is None or row.high is None else f" [{row.low:+.4g}, {row.high:+.4g}]"
+    numbers = (f"{row.base:.4g}", f"{row.value:.4g}", f"{row.difference:+.4g}{interval}", f"{row.n:,}")
+    return (row.protocol, row.metric, *numbers, row.judge or "")
+
+
+def _settings(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Names and values; of a folder on this machine only the last part."""
+    for name, value in asdict(recipe).items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", str(one)) for key, one in cast("dict[str, object]", value).items())
+        elif name in ("model", "init") and value is not None and Path(value).expanduser().exists():
+            yield name, Path(value).name
+        else:
+            yield name, str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(one) for one in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

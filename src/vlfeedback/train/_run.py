@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -110,7 +111,9 @@ def run(
     weights = trainer.gathered()
     if world().first:
         save(trainer.model, ready.processor, out, weights)
-        write_card(out, recipe, objective, groups=ready.groups, pairs=ready.trained, steps=plan.steps)
+        sources = Counter(group.instruction.source for group in groups if group.instruction.split == "train")
+        counts = {"groups": ready.groups, "pairs": ready.trained, "steps": plan.steps}
+        write_card(out, recipe, objective, **counts, sources=sources)
     warnings = (*ready.checked.warnings, *trainer.warned)
     metrics = _last(trainer.state.log_history)
     resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
