@@ -11,6 +11,7 @@ from measuring import Item, ends_well, main, python, tests_pass
 
 BENCH = ".venv/bin/python benchmarks/train_vs_trl.py"
 ALL = "-m 'slow or not slow'"
+WITH_PEERS = "-m 'peers or not peers'"
 
 ITEMS = (
     Item("families, every cell", python(f"tests/train/test_families.py {ALL}"), "≤ 5e-6 a token", tests_pass),
@@ -24,7 +25,11 @@ ITEMS = (
     Item("day-one command", python("tests/train/test_command.py"), "pass", tests_pass),
     Item("doctor --model", python("tests/commands/test_doctor.py"), "pass", tests_pass),
     Item("merged export", python("tests/train/test_merge.py"), "answers as both", tests_pass),
-    Item("losses and gradient of TRL", python("-m peers tests/train"), "1e-5, 1e-4", tests_pass),
+    Item("losses and gradient of TRL", python("-m peers tests/train/test_peers.py"), "1e-5, 1e-4", tests_pass),
+    Item("4-bit weights", python(f"tests/train/test_qlora.py {WITH_PEERS}"), "unpacked gradient", tests_pass),
+    Item("several runs, a second stage", python("tests/train/test_training_data.py"), "pass", tests_pass),
+    Item("from Python", python("tests/train/test_from_python.py"), "ten lines", tests_pass),
+    Item("model card", python("tests/train/test_model_card.py"), "data, settings, scores", tests_pass),
     Item("beside TRL", BENCH, "runs", ends_well),
     Item("speed at 32,000 words", f"{BENCH} --check 32,000", "≥ 15 times", ends_well),
     Item("speed at 2,000 words", f"{BENCH} --check 2,000", "≥ 5 times", ends_well),
@@ -34,6 +39,7 @@ ITEMS = (
     Item("share of the arithmetic", f"{BENCH} --check bound", "≥ 80 %", ends_well),
     Item("mutants", "make mutants", "all caught", ends_well),
     Item("two processes", python("tests/train/test_two_processes.py"), "1e-5 relative", tests_pass),
+    Item("FSDP2, ZeRO-2, ZeRO-3", python(f"tests/train/test_sharded.py {WITH_PEERS}"), "1e-5", tests_pass),
     Item("image-conditional branch", python("tests/train/test_image_branch.py"), "worked arithmetic", tests_pass),
     Item("on a GPU", python("-m gpu tests/train"), "≥ 8 times", tests_pass),
 )
