@@ -19,7 +19,13 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from vlfeedback._flow_parking import parked, take_place
 from vlfeedback.records import Generation, Request
+
+__all__ = [
+    "Batcher", "Committer", "draining_on_interrupt", "each", "interrupted", "leaving_at_once", "parked", "run",
+    "stop_if_interrupted", "without_collection",
+]  # fmt: skip
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -139,6 +145,10 @@ def run(answer: Awaitable[R]) -> R:
     return asyncio.run_coroutine_threadsafe(wrapped(), _loop.get()).result()
 
 
+PARKED = 16
+"""Records that may wait for an endpoint to end its rest, in windows: the others must not wait for them."""
+
+
 class _Window(Generic[R]):
     """What is under way between the feeding thread, the event loop and the consumer."""
 
@@ -146,6 +156,7 @@ class _Window(Generic[R]):
         self.changed = threading.Condition()
         self.results: deque[R] = deque()
         self.flying = 0
+        self.parked = 0
         self.bytes = 0
         self.fed = False  # no further record will come
         self.stopped = False
@@ -165,6 +176,27 @@ class _Window(Generic[R]):
                 self.changed.wait(WAKE)
             if self.closed():
                 return False
+            self.flying += 1
+            self.bytes += size
+            return True
+
+    def park(self, size: int) -> bool:
+        """Give the place of a record that only waits to another; False if too many do so already."""
+        with self.changed:
+            if self.parked >= PARKED * self._most:
+                return False
+            self.parked += 1
+            self.flying -= 1
+            self.bytes -= size
+            self.changed.notify_all()
+            return True
+
+    def unpark(self, size: int, must: bool) -> bool:
+        """Take a place again; False if there is none now."""
+        with self.changed:
+            if not must and not self.closed() and not self._room(size):
+                return False
+            self.parked -= 1
             self.flying += 1
             self.bytes += size
             return True
@@ -190,7 +222,7 @@ class _Window(Generic[R]):
         """Results as they come, until nothing is under way and nothing more will start."""
         while True:
             with self.changed:
-                while not self.results and (self.flying or not self.fed):
+                while not self.results and (self.flying or self.parked or not self.fed):
                     self.changed.wait(WAKE)
                 if not self.results:
                     return
@@ -203,7 +235,7 @@ class _Window(Generic[R]):
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
-            while self.flying or not self.fed:
+            while self.flying or self.parked or not self.fed:
                 self.changed.wait(WAKE)
 
 
@@ -232,6 +264,7 @@ def each(
     loop = _loop.get()
 
     async def fly(record: T, weight: int) -> None:
+        take_place(window, weight)
         try:
             result = await answer(record)
         except BaseException as error:

@@ -53,8 +53,8 @@ def extra_members(extra: Mapping[str, object] | None) -> bytes:
     return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in (extra or {}).items())
 
 
-def body(request: Request, shape: Shape, picture: Callable[[Image], bytes]) -> bytes:
-    """The JSON body of a request.
+def body(request: Request, shape: Shape, picture: Callable[[Image], bytes]) -> list[bytes]:
+    """The JSON body of a request, in pieces: an address is a piece of its own, and never copied.
 
     Args:
         request: The question; its parts keep their order.
@@ -74,7 +74,7 @@ def body(request: Request, shape: Shape, picture: Callable[[Image], bytes]) -> b
     if request.top_logprobs is not None:
         pieces.append(b',"logprobs":true,"top_logprobs":%d' % request.top_logprobs)
     pieces += [shape.extra, b"}"]
-    return b"".join(pieces)
+    return pieces
 
 
 def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], bytes]) -> list[bytes]:

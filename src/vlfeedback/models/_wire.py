@@ -1,18 +1,207 @@
-"""The HTTP client of an endpoint, and what to tell people whose endpoint cannot be used."""
+"""The way to an endpoint and back: one POST, its status, headers and body, or the two ways in which there are none.
+
+Chat calls go through aiohttp where it is installed, with bodies that are sent in pieces: a picture's base64 is neither
+joined into a body nor copied for the socket. Where it is not, they go through the SDK's own client, which takes several
+times the processor time per call. The SDK does what costs little: listing models.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import importlib.util
+import ssl
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from vlfeedback.models._secrets import LOOPBACK, Secret, host_of
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+MOST_REPLY = 64 * 2**20
+"""Bytes of the longest body that is read: a reply of tens of thousands of tokens with log-probabilities has a few."""
+
+PIECE = 256 * 1024
+"""Bytes that are given to a socket at a time."""
+
+
+class Reply(NamedTuple):
+    """A complete HTTP reply of any status."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
+class NotSent(Exception):
+    """Nothing reached the endpoint: refused, an unknown host, no TLS."""
+
+
+class Lost(Exception):
+    """The connection broke: the endpoint may have served (and charged) the call."""
+
+
+class Wire(Protocol):
+    """A way to one endpoint, for one event loop."""
+
+    async def post(self, content: Sequence[bytes]) -> Reply:
+        """Send a chat request, given in pieces; the caller bounds the time.
+
+        Raises:
+            NotSent, Lost: there is no complete reply.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+def open_wire(url: str, key: Secret, in_flight: int, timeout: float) -> Wire:
+    """The fastest way that is installed, with as many connections as calls in flight.
+
+    Args:
+        url: Base URL of the endpoint.
+        timeout: Seconds between two bytes.
+    """
+    make = _SdkWire if importlib.util.find_spec("aiohttp") is None else _AioWire
+    return make(url, key, in_flight, timeout)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Certificates of the system, as the SDK's client takes them."""
+    try:
+        import truststore
+    except ImportError:
+        return ssl.create_default_context()
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class _AioWire:
+    """See `Wire`; aiohttp."""
+
+    def __init__(self, url: str, key: Secret, in_flight: int, timeout: float) -> None:
+        import aiohttp
+
+        self._url = url.rstrip("/") + "/chat/completions"
+        self._headers = {"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"}
+        remote = host_of(url) not in LOOPBACK
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=in_flight + 4, ssl=_trusted() if url.startswith("https") else True),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(15.0, timeout), sock_read=timeout),
+            trust_env=remote,  # no proxies to this very machine
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def post(self, content: Sequence[bytes]) -> Reply:
+        import aiohttp
+
+        not_sent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+        # No redirects: they would show pictures to a host that nobody agreed to.
+        sending = self._session.post(self._url, data=_pieces(content), headers=self._headers, allow_redirects=False)
+        try:
+            async with sending as reply:
+                return Reply(reply.status, reply.headers, await self._read(reply))
+        except not_sent as problem:
+            raise NotSent(_words(problem)) from None  # the original holds the request, and with it the key
+        except aiohttp.ServerTimeoutError:
+            raise TimeoutError from None
+        except (aiohttp.ClientError, OSError) as problem:
+            raise Lost(_words(problem)) from None
+
+    @staticmethod
+    async def _read(reply: Any) -> str:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in reply.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MOST_REPLY:
+                raise Lost(f"the reply is longer than {MOST_REPLY >> 20} MiB")
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _words(problem: BaseException) -> str:
+    return f"{type(problem).__name__} {problem}".strip()
+
+
+@cache
+def _payload_class() -> Any:
+    from aiohttp import payload
+
+    class Pieces(payload.Payload):
+        """A body in pieces; a large one goes to the socket bit by bit, so that nobody copies it whole."""
+
+        _autoclose = True
+
+        def __init__(self, value: Sequence[bytes]) -> None:
+            super().__init__(value, content_type="application/json")
+            self._size = sum(map(len, value))
+
+        def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+            return b"".join(self._value).decode(encoding, errors)
+
+        async def write(self, writer: Any) -> None:
+            small: list[bytes] = []
+            for piece in self._value:
+                if len(piece) < PIECE // 8:
+                    small.append(piece)
+                    continue
+                if small:
+                    await writer.write(b"".join(small))
+                    small = []
+                view = memoryview(piece)
+                for start in range(0, len(piece), PIECE):
+                    await writer.write(view[start : start + PIECE])
+            if small:
+                await writer.write(b"".join(small))
+
+        async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+            await self.write(writer)
+
+    return Pieces
+
+
+def _pieces(content: Sequence[bytes]) -> Any:
+    return _payload_class()(content)
+
+
+class _SdkWire:
+    """See `Wire`; the SDK's own client."""
+
+    def __init__(self, url: str, key: Secret, in_flight: int, timeout: float) -> None:
+        self._client = open_client(url, key, in_flight, timeout)
+
+    async def post(self, content: Sequence[bytes]) -> Reply:
+        import openai
+
+        options: Any = {"headers": {"Content-Type": "application/json"}}
+        try:
+            raw = await self._client.post("/chat/completions", cast_to=str, content=b"".join(content), options=options)
+        except openai.APIStatusError as problem:
+            return Reply(problem.status_code, problem.response.headers, problem.response.text)
+        except openai.APITimeoutError as problem:
+            if type(problem.__cause__).__name__ == "ConnectTimeout":
+                raise NotSent("ConnectTimeout") from None
+            raise TimeoutError from None
+        except openai.APIConnectionError as problem:
+            cause = problem.__cause__
+            kind = type(cause).__name__ if cause is not None else "connection lost"
+            error = NotSent if kind in ("ConnectError", "ConnectTimeout") else Lost
+            raise error(f"{kind} {cause or ''}".strip()) from None
+        return Reply(200, {}, raw)
+
+    async def close(self) -> None:
+        await self._client.close()
+
 
 def open_client(url: str, key: Secret, in_flight: int, timeout: float) -> AsyncOpenAI:
-    """A client with as many connections as calls in flight; retries are ours, not the SDK's.
+    """A client of the SDK with as many connections as calls in flight; retries are ours, not the SDK's.
 
     Args:
         url: Base URL of the endpoint.
@@ -21,17 +210,14 @@ def open_client(url: str, key: Secret, in_flight: int, timeout: float) -> AsyncO
     import httpx2
     import openai
 
-    # No redirects: they would show pictures to a host that nobody agreed to. No proxies to this very machine.
+    # No redirects and no proxies to this very machine: see above.
     settings: Any = {
         "limits": httpx2.Limits(max_connections=in_flight + 4, max_keepalive_connections=in_flight + 4),
         "timeout": httpx2.Timeout(timeout, connect=min(15.0, timeout)),
         "follow_redirects": False,
         "trust_env": host_of(url) not in LOOPBACK,
     }
-    try:
-        http = openai.DefaultAioHttpClient(**settings)
-    except RuntimeError:  # aiohttp is not installed; it costs half the processor time per call where it is
-        http = openai.DefaultAsyncHttpxClient(**settings)
+    http = openai.DefaultAsyncHttpxClient(**settings)
     return openai.AsyncOpenAI(
         api_key=key.reveal(), base_url=url, max_retries=0, timeout=settings["timeout"], http_client=http
     )

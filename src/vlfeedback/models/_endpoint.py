@@ -1,0 +1,205 @@
+"""One address of a model: how it is sent a call, what its answer means, and how hard it may be pressed.
+
+What a status means here, and who deals with it:
+
+    401 403 404, quota spent     the endpoint cannot be used: `Unusable`
+    400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`
+    429                          the endpoint rests for everybody, as long as it asks; not an attempt
+    408, 5xx, time-out, reset    an attempt that may be made again; a Retry-After is kept to here too
+    200 without a usable reply   like 5xx, the body is kept in `raw`; with a 429 inside it is one
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vlfeedback.models import _chat
+from vlfeedback.models._crowd import Crowd
+from vlfeedback.models._limits import Gate, retry_after
+from vlfeedback.models._secrets import Secret, host_of
+from vlfeedback.models._wire import Lost, NotSent, Reply, Wire, open_wire, unusable
+from vlfeedback.records import Generation
+
+log = logging.getLogger(__name__)
+
+AT_FIRST = 32
+"""Places of a new endpoint, or a quarter of what is allowed if that is more: the first round shows what it bears."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits of one model, see `openai.load`; `pace` and `token_pace` are seconds per call and token at an endpoint."""
+
+    in_flight: int
+    timeout: float
+    attempts: int
+    pace: float = 0.0
+    token_pace: float = 0.0
+    adaptive: bool = True
+    patience: float = 120.0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over the wire, for accounts and tests.
+
+    Attributes:
+        sent: Requests that were sent.
+        answered: Of these, with a complete HTTP reply of any status.
+        lost: Of these, timed out or cut off: the endpoint may have served (and charged) them.
+        rested: 429 replies.
+    """
+
+    sent: int = 0
+    answered: int = 0
+    lost: int = 0
+    rested: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """End of one attempt.
+
+    Attributes:
+        resting: A 429: the endpoint's affair, not an attempt.
+        unsure: No usable reply came, and yet the endpoint may have served and charged the call.
+        sent: Whether it reached the endpoint at all.
+        unusable: What is wrong with the endpoint, if it cannot be used at all.
+    """
+
+    generation: Generation
+    resting: bool = False
+    unsure: bool = False
+    sent: bool = True
+    unusable: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it may be the crowd's fault: everything but an answer."""
+        return not self.generation.answered
+
+
+class Endpoint:
+    """One address with its clock and its crowd.
+
+    Attributes:
+        host: Who sees what is sent.
+        gate: When it may be sent something.
+        crowd: How much at a time.
+    """
+
+    def __init__(self, url: str, model: str, key: Secret, policy: Policy, traffic: Traffic, replicas: int) -> None:
+        self.url, self.host = url, host_of(url)
+        self.gate = Gate(policy.pace, policy.token_pace)
+        self._model, self._key, self._policy, self._traffic = model, key, policy, traffic
+        self._share = max(1, -(-policy.in_flight // replicas))
+        self._mean_tokens = 0.0
+        self.enter_loop()
+
+    def enter_loop(self) -> None:
+        """Forget connections and waiting calls of another event loop: they can be neither used nor closed here."""
+        policy = self._policy
+        start = min(self._share, max(AT_FIRST, self._share // 4))
+        self.crowd = Crowd(policy.in_flight, start=start, adaptive=policy.adaptive)
+        self._wire: Wire | None = None
+
+    async def send(self, content: Sequence[bytes], tokens: float) -> Outcome:
+        """Make one attempt.
+
+        Args:
+            content: The body, in pieces.
+            tokens: What it was expected to take, for the pace.
+        """
+        began = time.perf_counter()
+        outcome = await self._attempt(content)
+        usage = outcome.generation.usage
+        took = usage.input + usage.output
+        if took:
+            self.gate.took(tokens, took)
+            self._mean_tokens += (took - self._mean_tokens) * (0.1 if self._mean_tokens else 1.0)
+        if outcome.generation.finish == "error":
+            return outcome
+        return replace(outcome, generation=replace(outcome.generation, latency=time.perf_counter() - began))
+
+    def expected_tokens(self, content_tokens: float) -> float:
+        """Tokens of a call: the running mean of those that were answered, before that what its content says."""
+        return self._mean_tokens or content_tokens
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens them again."""
+        if self._wire is not None:
+            await self._wire.close()
+            self._wire = None
+
+    async def _attempt(self, content: Sequence[bytes]) -> Outcome:
+        if self._wire is None:
+            self._wire = open_wire(self.url, self._key, self._policy.in_flight, self._policy.timeout)
+        self._traffic.sent += 1
+        try:
+            async with asyncio.timeout(self._policy.timeout):
+                reply = await self._wire.post(content)
+        except TimeoutError:
+            self._traffic.lost += 1
+            words = f"{self.host}: no reply within {self._policy.timeout:g} s"
+            return self._failure(Outcome(_chat.failure("timeout", words), unsure=True))
+        except NotSent as problem:
+            self._traffic.sent -= 1
+            words = self._key.scrub(f"{self.host}: {problem}")
+            return self._failure(Outcome(_chat.failure("connection", words), sent=False))
+        except Lost as problem:
+            self._traffic.lost += 1
+            words = self._key.scrub(f"{self.host}: {problem}")
+            return self._failure(Outcome(_chat.failure("connection", words), unsure=True))
+        self._traffic.answered += 1
+        return self._read(reply)
+
+    def _read(self, reply: Reply) -> Outcome:
+        text = self._key.scrub(reply.text)
+        if reply.status != 200:
+            return self._status(reply.status, text, reply.headers)
+        generation = _chat.generation(text)
+        if generation.error == "rate_limited":
+            return self._rest(retry_after(reply.headers), generation)
+        if not generation.answered:
+            return self._failure(Outcome(generation, unsure=True))
+        self._answered()
+        return Outcome(generation)
+
+    def _status(self, status: int, raw: str, headers: Mapping[str, str]) -> Outcome:
+        words, code = _chat.error_words(raw)
+        wait = retry_after(headers)
+        if status == 429 and code not in _chat.NO_MONEY_CODES:
+            return self._rest(wait, _chat.failure("rate_limited", words, raw, wait))
+        if code in _chat.FILTER_CODES:
+            self._answered()
+            return Outcome(Generation(text="", finish="content_filter", detail=words, raw=raw))
+        if status in (400, 413, 422):
+            self._answered()
+            return Outcome(_chat.failure("bad_request", f"status {status}: {words}", raw))
+        if status in (408, 409, 425) or status >= 500:
+            if wait:
+                self.gate.pause(wait)
+            kind = "timeout" if status == 408 else "server"
+            return self._failure(Outcome(_chat.failure(kind, f"status {status}: {words}", raw, wait)))
+        why = unusable(self.host, self._model, self._key, status, words, headers)
+        return Outcome(_chat.failure("connection", why, raw), unusable=why)
+
+    def _answered(self) -> None:
+        self.gate.answered()
+        self.crowd.answered()
+
+    def _failure(self, outcome: Outcome) -> Outcome:
+        if self.gate.failed():
+            self.crowd.outage()
+        return outcome
+
+    def _rest(self, wait: float | None, generation: Generation) -> Outcome:
+        self._traffic.rested += 1
+        self.gate.alive()
+        seconds = self.gate.pause(wait)
+        log.info("%s: %s asks for a rest of %.1f s", self._model, self.host, seconds)
+        return Outcome(generation, resting=True)
