@@ -77,4 +77,9 @@ def call_key(model: str, request: Request) -> str:
 
     Endpoint, port, price, concurrency and purpose are no part of it: moving an endpoint buys nothing again.
     """
-    return hash_id("call", model, request_json(request))
+    return question_key(model, request_json(request))
+
+
+def question_key(model: str, question: str) -> str:
+    """The same, of a question that is canonical JSON already."""
+    return hash_id("call", model, question)

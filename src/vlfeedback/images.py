@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_fetch import fetch, fetchable
@@ -39,6 +39,23 @@ RUN_ROOT = "run"
 
 _REMEMBERED = 65_536
 _CHUNK = 2**20
+
+
+class _Stamp(NamedTuple):
+    """What changes when a file does."""
+
+    size: int
+    modified: int
+    changed: int
+    node: int
+
+
+def _stamp_of(stream: BinaryIO) -> _Stamp | None:
+    """Of a file on disk; None for what lies in an archive."""
+    if isinstance(stream, io.BytesIO):
+        return None
+    status = os.fstat(stream.fileno())
+    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 class Roots:
@@ -74,6 +91,7 @@ class Roots:
         self._allow_outside = allow_outside
         self._allow_urls = allow_urls
         self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
+        self._hashed: dict[str, tuple[_Stamp, str]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,12 +121,27 @@ class Roots:
         root, relative = split_uri(image.uri)
         self._known(root)
         with self._stream(root, relative) as stream:
-            data = stream.read(self._max_bytes + 1)
+            stamp = _stamp_of(stream)
+            # By its size where there is one: room for the largest picture that is allowed takes long to get.
+            data = stream.read(min(stamp.size, self._max_bytes) + 1 if stamp else self._max_bytes + 1)
         if len(data) > self._max_bytes:
             raise ImageError("image_too_large", f"{image.uri} is larger than {self._max_bytes:,} bytes")
-        if not image.sha256.startswith("uri:") and hashlib.sha256(data).hexdigest() != image.sha256:
+        if image.sha256.startswith("uri:") or (
+            stamp is not None and self._hashed.get(image.uri) == (stamp, image.sha256)
+        ):
+            return data
+        if hashlib.sha256(data).hexdigest() != image.sha256:
             raise ImageError("bad_image", f"{image.uri} has changed since it was read: its hash is another one now")
+        self._remember(image.uri, stamp, image.sha256)
         return data
+
+    def _remember(self, uri: str, stamp: _Stamp | None, sha256: str) -> None:
+        """A file whose size, time and place are unchanged since this process hashed it is not hashed again."""
+        if stamp is None:
+            return
+        if len(self._hashed) >= _REMEMBERED:
+            self._hashed.clear()
+        self._hashed[uri] = (stamp, sha256)
 
     def find(self, root: str, relative: str) -> Image:
         """Look a picture up, check all of it, and make its record.
@@ -167,6 +200,7 @@ class Roots:
             raise DataError(f"[images] {root} = {place}: there is no such folder or archive")
         with self._stream(root, relative) as stream:
             digest = hashlib.sha256()
+            stamp = _stamp_of(stream)
             read = 0
             while chunk := stream.read(_CHUNK):
                 read += len(chunk)
@@ -177,6 +211,7 @@ class Roots:
                 raise ImageError("bad_image", f"{uri} is empty")
             stream.seek(0)
             size = measure(stream, uri, self._max_pixels)
+        self._remember(uri, stamp, digest.hexdigest())
         return Image(digest.hexdigest(), uri, size.width, size.height)
 
     def _stream(self, root: str, relative: str) -> BinaryIO:
@@ -195,8 +230,12 @@ class Roots:
         """Path of a file below a folder, with every link on the way followed and checked."""
         safe = check_relative(relative, allow_outside=self._allow_outside)
         try:
-            target = (place / safe).resolve()
-            home = place.resolve()
+            named = place / safe
+            if self._allow_outside or named.is_symlink():
+                target = named.resolve()
+            else:
+                target = _followed(named.parent) / named.name
+            home = _followed(place)
         except (OSError, RuntimeError, ValueError) as error:
             raise ImageError("missing_image", f"{place / safe} cannot be followed: {error}") from error
         if not self._allow_outside and not target.is_relative_to(home):
@@ -231,6 +270,20 @@ def unopened(root: str, relative: str) -> Image:
 
 def _fraction(key: str) -> float:
     return int(key.removeprefix("uri:")[:13], 16) / 16**13  # 52 bits: exact in a double, and below 1
+
+
+def _followed(folder: Path) -> Path:
+    """A folder with every link followed, once: a data set has few folders, and a look at every part of a path takes as
+    long as to read the file."""
+    try:
+        return _followed_once(folder)
+    except FileNotFoundError:
+        return folder.resolve()
+
+
+@lru_cache(maxsize=4096)
+def _followed_once(folder: Path) -> Path:
+    return folder.resolve(strict=True)
 
 
 def _is_archive(place: Path) -> bool:

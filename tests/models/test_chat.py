@@ -45,7 +45,7 @@ def test_no_text_raises(raw: str) -> None:
 def test_bodies_are_json_whatever_the_texts(system: str, text: str, model: str) -> None:
     picture = Image("0" * 64, "r:x.png", 1, 1)
     request = Request(system, (Part(image=picture), Part(text=text)), Sampling())
-    pieces = body(request, Shape(model, detail="high"), lambda image: b"data:image/png;base64,AAAA")
+    pieces = body(request, Shape(model, detail="high"), lambda image: (b"data:image/png;base64,", b"AAAA"))
     made = json.loads(b"".join(pieces))
     assert made["model"] == model
     assert made["messages"][-1]["content"][1]["text"] == text

@@ -53,13 +53,13 @@ def extra_members(extra: Mapping[str, object] | None) -> bytes:
     return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in (extra or {}).items())
 
 
-def body(request: Request, shape: Shape, picture: Callable[[Image], bytes]) -> list[bytes]:
-    """The JSON body of a request, in pieces: an address is a piece of its own, and never copied.
+def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[bytes, ...]]) -> list[bytes]:
+    """The JSON body of a request, in pieces: those of an address are never copied.
 
     Args:
         request: The question; its parts keep their order.
         shape: What the model wants.
-        picture: Address of a picture as bytes that need no JSON escaping: `data:…`, `file://…` or `https://…`.
+        picture: Address of a picture in pieces of bytes that need no JSON escaping: `data:…`, `file://…` or `https://…`.
     """
     pieces = [b'{"model":', _json(shape.model), b',"messages":[']
     if request.system:
@@ -77,7 +77,7 @@ def body(request: Request, shape: Shape, picture: Callable[[Image], bytes]) -> l
     return pieces
 
 
-def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], bytes]) -> list[bytes]:
+def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], tuple[bytes, ...]]) -> list[bytes]:
     if len(parts) == 1 and parts[0].text is not None:  # text-only servers know no lists of parts
         return [_json(parts[0].text)]
     pieces = [b"["]
@@ -86,7 +86,7 @@ def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], b
         if number:
             pieces.append(b",")
         if part.image is not None:
-            pieces += [b'{"type":"image_url","image_url":{"url":"', picture(part.image), b'"', detail, b"}}"]
+            pieces += [b'{"type":"image_url","image_url":{"url":"', *picture(part.image), b'"', detail, b"}}"]
         else:
             pieces += [b'{"type":"text","text":', _json(part.text), b"}"]
     pieces.append(b"]")

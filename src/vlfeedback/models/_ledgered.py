@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from vlfeedback.errors import BudgetExceeded, ModelUnavailable
 from vlfeedback.flow import Committer
-from vlfeedback.ids import call_key, request_json
+from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
 from vlfeedback.records import Generation, Request, Usage
@@ -97,7 +97,8 @@ class Ledgered:
         """
         if request.recipe != self.recipe:
             request = replace(request, recipe=self.recipe)
-        key = call_key(self.identity, request)
+        question = request_json(request)
+        key = question_key(self.identity, question)
         twin = self._book.flying.get(key)
         if twin is not None:  # the same question is under way: wait for its reply instead of buying it twice
             self._book.counters.reused += 1
@@ -109,7 +110,7 @@ class Ledgered:
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self._book.flying[key] = future
         try:
-            generation = await self._buy(key, request)
+            generation = await self._buy(key, question, request)
         except BaseException as error:
             future.set_exception(error)
             future.exception()  # a twin may never look; that is no fault
@@ -126,11 +127,11 @@ class Ledgered:
         if close is not None:
             close()
 
-    async def _buy(self, key: str, request: Request) -> Generation:
+    async def _buy(self, key: str, question: str, request: Request) -> Generation:
         book, reserved = self._book, self._reserve(request)
         book.purse.reserve(reserved)
         try:
-            await book.intents.put(Intent(key, self.identity, request_json(request), request.purpose, reserved))
+            await book.intents.put(Intent(key, self.identity, question, request.purpose, reserved))
         except BaseException:
             book.purse.settle(reserved, 0.0)  # it was never sent
             raise

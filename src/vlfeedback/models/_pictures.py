@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 from collections import OrderedDict
 from typing import Literal
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots, prepare
@@ -13,7 +14,7 @@ from vlfeedback.records import Image
 
 ImageAs = Literal["data", "file", "url"]
 
-KEPT_BYTES = 32 * 2**20
+KEPT_BYTES = 64 * 2**20
 """Encoded pictures kept for the next question on the same picture; calls on one picture come in a row."""
 
 
@@ -36,11 +37,9 @@ class Addresses:
         self._as = image_as
         self._urls = dict(image_url or {})
         self._bound = kept_bytes
-        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._size = 0
 
-    def address(self, image: Image, recipe: str) -> bytes:
-        """The address of one picture, free of characters that JSON would escape.
+    def address(self, image: Image, recipe: str) -> tuple[bytes, ...]:
+        """The address of one picture in pieces, free of characters that JSON would escape.
 
         Raises:
             ConfigError: a recipe other than `original` with addresses, which send the file as it is.
@@ -53,21 +52,46 @@ class Addresses:
                 f'image_as = "{self._as}" sends files as they are; use image_as = "data" with recipe {recipe!r}'
             )
         if self._as == "file":
-            return b"file://" + quote(str(self._roots.path(image.uri))).encode()
+            return (b"file://" + quote(str(self._roots.path(image.uri))).encode(),)
         root, _, path = image.uri.partition(":")
         if root not in self._urls:
             raise ConfigError(f"image_url names no address for the image root {root!r}")
-        return (self._urls[root].rstrip("/") + "/" + quote(path)).encode()
+        return ((self._urls[root].rstrip("/") + "/" + quote(path)).encode(),)
 
-    def _data(self, image: Image, recipe: str) -> bytes:
-        key = (image.sha256, recipe)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        prepared = prepare(self._roots.open(image), recipe)
-        url = b"data:" + prepared.media_type.encode() + b";base64," + base64.b64encode(prepared.bytes)
-        self._kept[key] = url
-        self._size += len(url)
-        while self._size > self._bound and self._kept:
-            self._size -= len(self._kept.popitem(last=False)[1])
+    def _data(self, image: Image, recipe: str) -> tuple[bytes, ...]:
+        kept = _KEPT.setdefault(self._roots, _Kept(self._bound))
+        known = kept.find((image.sha256, recipe))
+        if known is not None:
+            return known
+        # What was opened has the hash of the record, and whoever hashed it decoded all of it.
+        prepared = prepare(self._roots.open(image), recipe, whole=not image.sha256.startswith("uri:"))
+        head = b"data:" + prepared.media_type.encode() + b";base64,"
+        # As two pieces: one would be a copy of the picture.
+        return kept.keep((image.sha256, recipe), (head, binascii.b2a_base64(prepared.bytes, newline=False)))
+
+
+class _Kept:
+    """The last data URLs of one set of roots, within a bound.
+
+    Pool and judge ask about a picture at about the same time, each with a model of its own: it is encoded once.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound, self._size = bound, 0
+        self._last: OrderedDict[tuple[str, str], tuple[bytes, ...]] = OrderedDict()
+
+    def find(self, key: tuple[str, str]) -> tuple[bytes, ...] | None:
+        found = self._last.get(key)
+        if found is not None:
+            self._last.move_to_end(key)
+        return found
+
+    def keep(self, key: tuple[str, str], url: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        self._last[key] = url
+        self._size += len(url[-1])
+        while self._size > self._bound and self._last:
+            self._size -= len(self._last.popitem(last=False)[1][-1])
         return url
+
+
+_KEPT: WeakKeyDictionary[Roots, _Kept] = WeakKeyDictionary()

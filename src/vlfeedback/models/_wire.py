@@ -10,8 +10,10 @@ times the processor time per call. The SDK does what costs little: listing model
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import ssl
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -94,6 +96,7 @@ class _AioWire:
             trust_env=remote,  # no proxies to this very machine
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        weakref.finalize(self, _drop, self._session)
 
     async def post(self, content: Sequence[bytes]) -> Reply:
         import aiohttp
@@ -124,6 +127,15 @@ class _AioWire:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+def _drop(session: Any) -> None:
+    """Let go of connections that nobody closed: their loop may be gone, and the process is about to."""
+    connector = session.connector
+    if connector is not None:
+        session.detach()
+        with contextlib.suppress(RuntimeError):
+            connector.close()
 
 
 def _words(problem: BaseException) -> str:
