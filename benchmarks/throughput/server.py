@@ -1,9 +1,9 @@
-"""A loopback endpoint that costs little: reads a chat request, waits, replies with a judge's words; counts what it served.
+"""A loopback endpoint that costs little: reads a chat request, waits, replies with a judge's words, and counts.
 
     python benchmarks/throughput/server.py --latency 0.5 --reply 800
 
-Prints its port. `GET /count` gives served calls, the most at once, and the times of all completions. Also lists the model
-`m`, for clients that look first.
+Prints its port. `GET /count` gives the most calls at once and the times of all completions. Also lists the model `m`, for
+clients that look first.
 """
 
 from __future__ import annotations

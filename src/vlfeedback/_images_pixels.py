@@ -87,20 +87,33 @@ def parse_recipe(recipe: str) -> Recipe:
     return Recipe(int(match["side"]), int(quality) if quality else None)
 
 
+class Look(NamedTuple):
+    """What decoding showed: the upright size, and the media type where `original` leaves the bytes as they are, or empty."""
+
+    size: Size
+    as_is: str
+
+
 def measure(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Size:
-    """Decode a picture once to be sure that all of it is there, and give its upright size.
+    """Decode a picture once to be sure that all of it is there, and give its upright size; see `look`."""
+    return look(stream, name, max_pixels).size
+
+
+def look(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Look:
+    """Decode a picture once to be sure that all of it is there.
 
     Args:
         stream: The file, readable and seekable.
         name: What the file is called in messages.
         max_pixels: Largest width times height that is decoded.
     Returns:
-        Size of the first frame after the EXIF orientation.
+        Size of the first frame after the EXIF orientation, and how it is sent.
     Raises:
         ImageError: `bad_image` or `image_too_large`.
     """
     with _decoding(stream, name, max_pixels) as picture:
         size = picture.size
+        as_is = _MEDIA_TYPES[picture.format or ""] if _sendable(picture) else ""
         if picture.format in ("JPEG", "MPO"):
             # An eighth of the resolution still reads every coded byte, so a cut file is noticed at a third of the time.
             picture.draft(None, (max(1, size[0] // 8), max(1, size[1] // 8)))
@@ -108,7 +121,7 @@ def measure(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Size:
         if picture.format == "TIFF":
             size = picture.size  # Pillow turns these upright by itself while loading
         width, height = size
-        return Size(height, width) if _orientation(picture) >= 5 else Size(width, height)
+        return Look(Size(height, width) if _orientation(picture) >= 5 else Size(width, height), as_is)
 
 
 def prepare(data: bytes, recipe: str = "original", *, max_pixels: int = MAX_PIXELS, whole: bool = False) -> Prepared:

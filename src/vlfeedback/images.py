@@ -21,7 +21,17 @@ from typing import BinaryIO, NamedTuple
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_fetch import fetch, fetchable
 from vlfeedback._images_names import check_relative, split_uri
-from vlfeedback._images_pixels import MAX_PIXELS, Prepared, Size, fingerprint, measure, parse_recipe, prepare, suffix_of
+from vlfeedback._images_pixels import (
+    MAX_PIXELS,
+    Prepared,
+    Size,
+    fingerprint,
+    look,
+    measure,
+    parse_recipe,
+    prepare,
+    suffix_of,
+)
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
@@ -92,6 +102,7 @@ class Roots:
         self._allow_urls = allow_urls
         self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
         self._hashed: dict[str, tuple[_Stamp, str]] = {}
+        self._as_is: dict[str, str] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,12 +146,17 @@ class Roots:
         self._remember(image.uri, stamp, image.sha256)
         return data
 
+    def sent_as_is(self, image: Image) -> str:
+        """Media type of a picture that was decoded in this process and goes out as it is; empty if that is not known."""
+        return self._as_is.get(image.sha256, "")
+
     def _remember(self, uri: str, stamp: _Stamp | None, sha256: str) -> None:
         """A file whose size, time and place are unchanged since this process hashed it is not hashed again."""
         if stamp is None:
             return
         if len(self._hashed) >= _REMEMBERED:
             self._hashed.clear()
+            self._as_is.clear()
         self._hashed[uri] = (stamp, sha256)
 
     def find(self, root: str, relative: str) -> Image:
@@ -210,8 +226,10 @@ class Roots:
             if not read:
                 raise ImageError("bad_image", f"{uri} is empty")
             stream.seek(0)
-            size = measure(stream, uri, self._max_pixels)
+            size, as_is = look(stream, uri, self._max_pixels)
         self._remember(uri, stamp, digest.hexdigest())
+        if as_is:
+            self._as_is[digest.hexdigest()] = as_is
         return Image(digest.hexdigest(), uri, size.width, size.height)
 
     def _stream(self, root: str, relative: str) -> BinaryIO:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlfeedback.models._chat import Shape, body, generation
+from vlfeedback.models._chat import Shape, asked_wait, body, generation
 from vlfeedback.records import Image, Part, Request, Sampling, Usage
 
 LEAVES = st.none() | st.booleans() | st.integers(-5, 9) | st.floats(allow_nan=False) | st.text(max_size=5)
@@ -93,3 +93,36 @@ def test_errors_disguised_as_success(code: int | None, error: str) -> None:
     found = generation(json.dumps({"error": {"message": "no", "code": code}}))
     assert found.error == error
     assert "no" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "slow down", "code": 429}, "rate_limited"),
+        ({"message": "slow down", "type": "rate_limit_error"}, "rate_limited"),
+        ({"message": "slow down", "code": "rate_limit_exceeded"}, "rate_limited"),
+        ({"message": "upstream", "code": 502}, "server"),
+        ("upstream", "server"),
+    ],
+)
+def test_errors_inside_a_choice_are_errors(error: object, expected: str) -> None:
+    found = generation(json.dumps({"choices": [{"message": {"content": ""}, "error": error}]}))
+    assert found.error == expected
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "cancelled"])
+def test_a_server_that_gave_up_has_not_answered(reason: str) -> None:
+    found = generation(json.dumps({"choices": [{"message": {"content": "half a"}, "finish_reason": reason}]}))
+    assert (found.error, found.answered) == ("server", False)
+
+
+def test_an_error_in_a_list_is_read() -> None:
+    body = [{"error": {"code": 429, "message": "quota", "details": [{"retryDelay": "34.5s"}]}}]
+    assert generation(json.dumps(body)).error == "rate_limited"
+    assert asked_wait(json.dumps(body)) == 34.5
+    assert asked_wait('{"retryDelay": "soon"}') is None
+
+
+def test_a_filter_in_disguise_is_an_answer() -> None:
+    found = generation(json.dumps({"error": {"code": "content_filter", "message": "no"}}))
+    assert (found.finish, found.answered) == ("content_filter", True)

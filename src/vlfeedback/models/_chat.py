@@ -9,9 +9,12 @@ The body is spliced from bytes: base64 needs no escaping, so a picture never pas
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
+
+import orjson
 
 from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request, TokenLogprobs, Usage
 
@@ -20,7 +23,16 @@ FILTER_CODES = frozenset(
 )
 NO_MONEY_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
-_FINISH: dict[str, Finish] = {"length": "length", "max_tokens": "length", "content_filter": "content_filter"}
+_FINISH: dict[str, Finish] = {
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+}
+_NO_ENDING = frozenset({"error", "abort", "aborted", "cancelled"})
+"""Reasons to finish of a server that gave up on a reply: it is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +55,8 @@ class Shape:
 def _json(value: object) -> bytes:
     # surrogates in foreign text would break UTF-8: they go out as ASCII escapes, everything else as itself
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
+        return orjson.dumps(value)
+    except TypeError:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -115,6 +127,7 @@ def error_words(raw: str) -> tuple[str, str]:
         value: Any = json.loads(raw)
     except ValueError:
         return " ".join(raw.split())[:500], ""
+    value = _unlisted(value)
     error: Any = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(error, dict):
         return str(error)[:500], ""
@@ -128,6 +141,24 @@ def error_words(raw: str) -> tuple[str, str]:
     )
 
 
+def _unlisted(value: Any) -> Any:
+    """Some gateways send an error as a list of one."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def asked_wait(raw: str) -> float | None:
+    """Seconds that an error body asks to wait (`retryDelay` of Google's endpoints), for want of a header."""
+    found = re.search(r'"retryDelay"\s*:\s*"(\d{1,6}(?:\.\d{1,9})?)s"', raw[:20_000])
+    return float(found.group(1)) if found else None
+
+
+def _parsed(raw: str) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return json.loads(raw)  # which also takes halves of characters, NaN and long numbers
+
+
 def generation(raw: str) -> Generation:
     """Read the body of a reply with status 200.
 
@@ -138,9 +169,10 @@ def generation(raw: str) -> Generation:
         JSON) has `finish="error"`: class `server`, unless the body itself names a status that says otherwise.
     """
     try:
-        value: Any = json.loads(raw)
+        value = _parsed(raw)
     except ValueError:
         return failure("server", f"the reply is no JSON: {' '.join(raw.split())[:200]!r}", raw)
+    value = _unlisted(value)
     if not isinstance(value, dict):
         return failure("server", "the reply is no JSON object", raw)
     reply = cast(dict[str, Any], value)
@@ -150,10 +182,9 @@ def generation(raw: str) -> Generation:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return failure("server", "the reply has no choices", raw)
     choice = cast(dict[str, Any], choices[0])
-    if choice.get("error") or choice.get("finish_reason") == "error":
-        return failure(
-            "server", error_words(json.dumps({"error": choice.get("error") or "finish_reason error"}))[0], raw
-        )
+    reason = str(choice.get("finish_reason")).lower()
+    if choice.get("error") or reason in _NO_ENDING:
+        return _disguised(raw, json.dumps({"error": choice.get("error") or f"finish_reason {reason}"}))
     message: Any = choice.get("message")
     if not isinstance(message, dict):
         return failure("server", "the reply's choice has no message", raw)
@@ -163,10 +194,25 @@ def generation(raw: str) -> Generation:
         return failure("server", f"the reply has an unknown shape: {problem}", raw)
 
 
-def _disguised(raw: str) -> Generation:
-    words, code = error_words(raw)
-    kinds: dict[str, ErrorClass] = {"429": "rate_limited", "400": "bad_request", "422": "bad_request", "408": "timeout"}
-    return failure(kinds.get(code, "server"), f"status 200 with an error in the body: {words}", raw)
+_DISGUISES: dict[str, ErrorClass] = {
+    "429": "rate_limited",
+    "rate_limit_exceeded": "rate_limited",
+    "rate_limit_error": "rate_limited",
+    "too_many_requests": "rate_limited",
+    "resource_exhausted": "rate_limited",
+    "400": "bad_request",
+    "422": "bad_request",
+    "invalid_request_error": "bad_request",
+    "408": "timeout",
+}
+
+
+def _disguised(raw: str, error: str = "") -> Generation:
+    words, code = error_words(error or raw)
+    if code in FILTER_CODES:
+        return Generation(text="", finish="content_filter", detail=words, raw=raw)
+    kind = _DISGUISES.get(code.lower(), "server")
+    return failure(kind, f"status 200 with an error in the body: {words}", raw)
 
 
 def _answer(message: dict[str, Any], choice: dict[str, Any], reply: dict[str, Any]) -> Generation:
@@ -175,7 +221,7 @@ def _answer(message: dict[str, Any], choice: dict[str, Any], reply: dict[str, An
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     text = "" if content is None else _storable(str(content))
     refusal = message.get("refusal")
-    finish: Finish = "refused" if refusal else _FINISH.get(str(choice.get("finish_reason")), "stop")
+    finish: Finish = "refused" if refusal else _FINISH.get(str(choice.get("finish_reason")).lower(), "stop")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     return Generation(
         text=text,

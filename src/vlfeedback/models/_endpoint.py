@@ -163,7 +163,7 @@ class Endpoint:
             return self._status(reply.status, text, reply.headers)
         generation = _chat.generation(text)
         if generation.error == "rate_limited":
-            return self._rest(retry_after(reply.headers), generation)
+            return self._rest(retry_after(reply.headers) or _chat.asked_wait(text), generation)
         if not generation.answered:
             return self._failure(Outcome(generation, unsure=True))
         self._answered()
@@ -173,6 +173,7 @@ class Endpoint:
         words, code = _chat.error_words(raw)
         wait = retry_after(headers)
         if status == 429 and code not in _chat.NO_MONEY_CODES:
+            wait = wait or _chat.asked_wait(raw)
             return self._rest(wait, _chat.failure("rate_limited", words, raw, wait))
         if code in _chat.FILTER_CODES:
             self._answered()

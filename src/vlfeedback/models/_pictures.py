@@ -63,11 +63,14 @@ class Addresses:
         known = kept.find((image.sha256, recipe))
         if known is not None:
             return known
-        # What was opened has the hash of the record, and whoever hashed it decoded all of it.
-        prepared = prepare(self._roots.open(image), recipe, whole=not image.sha256.startswith("uri:"))
-        head = b"data:" + prepared.media_type.encode() + b";base64,"
+        data = self._roots.open(image)
+        media_type = self._roots.sent_as_is(image) if recipe == "original" else ""
+        if not media_type:
+            # What was opened has the hash of the record, and whoever hashed it decoded all of it.
+            data, media_type, *_ = prepare(data, recipe, whole=not image.sha256.startswith("uri:"))
+        head = b"data:" + media_type.encode() + b";base64,"
         # As two pieces: one would be a copy of the picture.
-        return kept.keep((image.sha256, recipe), (head, binascii.b2a_base64(prepared.bytes, newline=False)))
+        return kept.keep((image.sha256, recipe), (head, binascii.b2a_base64(data, newline=False)))
 
 
 class _Kept:
