@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,17 @@ ASPECTS = ("Helpfulness", "Ethical Considerations", "Visual Faithfulness")
 FAULTS = (
     "400", "401", "403", "404", "408", "422", "429", "500", "503", "307", "quota", "echo_key", "filter_400", "reset",
     "truncated", "cut_json", "no_choices", "refusal", "content_filter", "length", "nonsense", "error_in_200",
-    "429_in_200", "slow",
+    "429_in_200", "slow", "429_hours", "429_date", "429_absurd", "503_rest", "empty", "error_in_choice", "abort",
+    "hang_up",
 )  # fmt: skip
+DISTURBED = frozenset(
+    {"no_choices", "refusal", "content_filter", "length", "error_in_200", "429_in_200", "error_in_choice", "abort"}
+)
+UNSURE = frozenset(
+    {"reset", "truncated", "cut_json", "no_choices", "nonsense", "error_in_200", "slow", "empty",
+     "error_in_choice", "abort", "hang_up"}
+)  # fmt: skip
+"""Faults after which a client cannot know whether it was charged."""
 
 
 def texts_of(body: Body) -> str:
@@ -82,6 +92,9 @@ class Server:
     reply: Callable[[Body], str] = say
     faults: list[str | None] = field(default_factory=list)
     every: dict[int, str] = field(default_factory=dict)
+    share: float = 0.0
+    mix: tuple[str, ...] = ()
+    most: int = 0
     delay: float = 0.0
     slow: float = 5.0
     retry_after: str | None = "0.2"
@@ -93,6 +106,7 @@ class Server:
     most_at_once: int = 0
     _count: int = 0
     _at_once: int = 0
+    _seen: Counter[str] = field(default_factory=Counter)
 
     @property
     def url(self) -> str:
@@ -129,6 +143,14 @@ class Server:
                     self._at_once -= 1
         writer.close()
 
+    def _by_chance(self, digest: str) -> str | None:
+        """A fault of the mix for a share of all requests: by body and how often it came, so that order is no matter."""
+        if not self.mix:
+            return None
+        self._seen[digest] += 1
+        draw = int(hashlib.sha256(f"{digest} {self._seen[digest]}".encode()).hexdigest()[:12], 16) / 16**12
+        return self.mix[int(draw / self.share * len(self.mix))] if draw < self.share else None
+
     def _listing(self) -> Body:
         return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models or ()]}
 
@@ -136,15 +158,18 @@ class Server:
         body = json.loads(data)
         number = self._count
         self._count += 1
+        digest = hashlib.sha256(data).hexdigest()[:32]
         due = [name for step, name in self.every.items() if (number + 1) % step == 0]
-        fault = self.faults.pop(0) if self.faults else next(iter(due), None)
+        fault = self.faults.pop(0) if self.faults else next(iter(due), None) or self._by_chance(digest)
+        if self.most and self._at_once > self.most:
+            fault = "429"
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             fault = "401"
         if self.keep_bodies:
             self.bodies.append(body)
-        if self.delay:
+        if self.delay and not (self.most and fault == "429"):
             await asyncio.sleep(self.delay)
-        line = {"n": number, "time": time.time(), "body": hashlib.sha256(data).hexdigest()[:32], "model": body["model"]}
+        line = {"n": number, "time": time.time(), "body": digest, "model": body["model"]}
         with self.log.open("a") as file:
             file.write(json.dumps({**line, "fault": fault}) + "\n")
         await self._reply(fault, body, headers, writer)
@@ -160,6 +185,10 @@ class Server:
             _send(writer, 200, good)
         elif fault == "reset":
             writer.transport.abort()
+        elif fault == "hang_up":
+            writer.close()
+        elif fault == "empty":
+            _send(writer, 200, "")
         elif fault == "truncated":
             text = json.dumps(good).encode()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
@@ -170,7 +199,7 @@ class Server:
             _send(writer, 200, json.dumps(good)[:-20])
         elif fault == "nonsense":
             _send(writer, 200, "<html><body>Bad gateway, probably</body></html>")
-        elif fault in ("no_choices", "refusal", "content_filter", "length", "error_in_200", "429_in_200"):
+        elif fault in DISTURBED:
             _send(writer, 200, _disturbed(good, fault))
         else:
             self._refuse(fault, headers, writer)
@@ -180,6 +209,16 @@ class Server:
         extra: dict[str, str] = {}
         if fault == "429" and self.retry_after is not None:
             extra["Retry-After"] = self.retry_after
+        elif fault.startswith("429_"):
+            status = "429"
+            soon = formatdate(time.time() - 86_400 + 1, usegmt=True)
+            extra = {
+                "429_hours": {"Retry-After": "7200"},
+                "429_date": {"Retry-After": soon, "Date": formatdate(time.time() - 86_400, usegmt=True)},
+                "429_absurd": {"Retry-After": "-1e400"},
+            }[fault]
+        elif fault == "503_rest":
+            status, extra["Retry-After"] = "503", self.retry_after or "1"
         elif fault == "307":
             extra["Location"] = "http://elsewhere.example/v1/chat/completions"
         elif fault == "quota":
@@ -213,6 +252,8 @@ def _disturbed(good: Body, fault: str) -> Body:
     if fault in ("error_in_200", "429_in_200"):
         return {"error": {"message": "upstream failed", "code": 429 if fault == "429_in_200" else 502}}
     choice = good["choices"][0]
+    if fault == "error_in_choice":
+        return {**good, "choices": [{**choice, "error": {"code": 502, "message": "upstream failed"}}]}
     if fault == "refusal":
         message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
         return {**good, "choices": [{**choice, "message": message}]}
@@ -235,7 +276,9 @@ def serve(log: Path, *, faults: Sequence[str | None] = (), **options: Any) -> It
         faults: Names out of `FAULTS` (or None) for the first requests, in order of arrival; the rest go well.
         options: Fields of `Server`: reply, every (`{7: "500"}` fails each seventh), delay, key, models, …
     """
-    unknown = {fault for fault in (*faults, *options.get("every", {}).values()) if fault} - set(FAULTS)
+    unknown = {
+        fault for fault in (*faults, *options.get("every", {}).values(), *options.get("mix", ())) if fault
+    } - set(FAULTS)
     if unknown:
         raise ValueError(f"no such fault: {unknown}")
     server = Server(log, faults=list(faults), **options)
@@ -272,9 +315,12 @@ def main() -> None:
     parser.add_argument("--address", type=Path, required=True, help="file that gets the base URL")
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--every", action="append", default=[], metavar="N=FAULT")
+    parser.add_argument("--share", type=float, default=0.0)
+    parser.add_argument("--mix", action="append", default=[], metavar="FAULT")
     options = parser.parse_args()
     every = {int(step): fault for step, _, fault in (item.partition("=") for item in options.every)}
-    with serve(options.log, delay=options.delay, every=every, keep_bodies=False) as server:
+    chance = {"share": options.share, "mix": tuple(options.mix)}
+    with serve(options.log, delay=options.delay, every=every, keep_bodies=False, **chance) as server:
         part = options.address.with_suffix(".part")
         part.write_text(server.url)
         part.rename(options.address)

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput/server.py --latency 0.5 --reply 800
 
-Prints its port. `GET /count` gives the most calls at once and the times of all completions. Also lists the model `m`, for
+Prints its port. `GET /count` gives the most calls at once and the times of all completions. Lists the model `m`, for
 clients that look first.
 """
 

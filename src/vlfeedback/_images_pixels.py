@@ -88,7 +88,7 @@ def parse_recipe(recipe: str) -> Recipe:
 
 
 class Look(NamedTuple):
-    """What decoding showed: the upright size, and the media type where `original` leaves the bytes as they are, or empty."""
+    """What decoding showed: the upright size, and the media type where `original` leaves the bytes alone, or empty."""
 
     size: Size
     as_is: str

@@ -147,7 +147,7 @@ class Roots:
         return data
 
     def sent_as_is(self, image: Image) -> str:
-        """Media type of a picture that was decoded in this process and goes out as it is; empty if that is not known."""
+        """Media type of a picture that was decoded in this process and goes out as it is; empty if unknown."""
         return self._as_is.get(image.sha256, "")
 
     def _remember(self, uri: str, stamp: _Stamp | None, sha256: str) -> None:

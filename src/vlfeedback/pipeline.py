@@ -241,8 +241,8 @@ def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instruction
     complete = not flow.interrupted() and sink.kept + sink.gone == slots
     if complete or not flow.interrupted():
         tables.balance("decode", slots, responses=sink.kept, dropped=sink.gone)
-    sink.close(inputs, complete=complete)
-    return Outcome("decode", sink.kept, sink.gone, complete=complete)
+    done = sink.close(inputs, complete=complete)
+    return Outcome("decode", sink.kept, sink.gone, complete=done.complete)
 
 
 def _answered_before(run: RunFolder) -> Iterator[Answered]:
@@ -303,10 +303,10 @@ def _annotating(
     if complete:
         tables.balance("annotate", total, annotations=sink.kept, dropped=sink.gone)
     complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
-    sink.close(inputs(), complete=complete)
-    if complete:
+    done = sink.close(inputs(), complete=complete)
+    if not flow.interrupted():
         _say_what_is_odd(run)
-    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=complete)]
+    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=done.complete)]
 
 
 def _say_what_is_odd(run: RunFolder) -> None:

@@ -144,6 +144,11 @@ def inputs_digest(*parts: object) -> str:
     return hash_id("inputs", *parts)
 
 
+def _asked_again(dropped: Dropped) -> bool:
+    """Whether a call has failed in a way that says nothing of the question: the next run asks it again."""
+    return dropped.reason == "call_failed" and ": bad_request: " not in f": {dropped.detail}"
+
+
 @dataclass
 class Sink(Generic[T]):
     """Takes a room's stream apart: records into the table, dropped ones beside it, both or neither.
@@ -159,6 +164,7 @@ class Sink(Generic[T]):
     room: Room
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter[str])
+    unanswered: int = 0
 
     def __post_init__(self) -> None:
         self._table = tables.Writer(self.run.table(self.name), TABLES[self.name], room=self.room)
@@ -168,6 +174,7 @@ class Sink(Generic[T]):
         """One record of the stream."""
         if isinstance(record, Dropped):
             self.reasons[record.reason] += 1
+            self.unanswered += _asked_again(record)
             self._dropped.add(record)
         else:
             self.kept += 1
@@ -184,8 +191,8 @@ class Sink(Generic[T]):
         return self.reasons.total()
 
     def close(self, inputs: str, *, complete: bool = True) -> TableInfo:
-        """Make both tables visible; an interrupted room's are marked incomplete."""
-        complete = complete and not flow.interrupted()
+        """Make both tables visible; where calls are still to be answered they are marked incomplete."""
+        complete = complete and not flow.interrupted() and not self.unanswered
         self._dropped.close(inputs=inputs, complete=complete)
         return self._table.close(inputs=inputs, complete=complete)
 

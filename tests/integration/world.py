@@ -27,9 +27,21 @@ def draw(folder: Path, count: int) -> None:
     (folder / "instructions.jsonl").write_text("\n".join(rows), encoding="utf-8")
 
 
-def settings(folder: Path, url: str, *, temperature: float = 1.0, more: str = "", in_flight: int = 6) -> Path:
-    """A run.toml in the folder."""
-    pool = "".join(f'[[pool]]\nuse = "openai"\nmodel = "{name}"\nbase_url = "{url}"\nattempts = 2\n\n' for name in POOL)
+def settings(
+    folder: Path,
+    url: str,
+    *,
+    temperature: float = 1.0,
+    more: str = "",
+    in_flight: int = 6,
+    each: str = "attempts = 2",
+    elsewhere: dict[str, str] | None = None,
+) -> Path:
+    """A run.toml in the folder; `each` are options of every model, `elsewhere` other addresses by model."""
+    where = dict.fromkeys(POOL, url) | (elsewhere or {})
+    pool = "".join(
+        f'[[pool]]\nuse = "openai"\nmodel = "{name}"\nbase_url = "{where[name]}"\n{each}\n\n' for name in POOL
+    )
     path = folder / "run.toml"
     path.write_text(
         f"""{more}
@@ -52,7 +64,7 @@ in_flight = {in_flight}
 use = "openai"
 model = "judge"
 base_url = "{url}"
-attempts = 2
+{each}
 
 [annotate]
 in_flight = {in_flight}
