@@ -89,6 +89,7 @@ class AnnotateSettings(_Strict):
         options: Its options.
         orders: Orders of the responses per instruction, each a call; 1 is the paper's.
         order: `hashed` draws the first order from the content, `fixed` keeps the pool's (the paper's).
+        top_logprobs: Ask the judge for that many alternatives per token, 1 to 20: ratings get their mean score.
         budget: Hard stop for the cost of the whole ledger, in the price table's currency.
     """
 
@@ -100,6 +101,7 @@ class AnnotateSettings(_Strict):
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=2048, ge=1)
     seed: int | None = None
+    top_logprobs: int | None = Field(default=None, ge=1, le=20)
     budget: float | None = Field(default=None, ge=0)
     in_flight: int = Field(default=64, ge=1)
     bytes_in_flight: int = Field(default=256 << 20, ge=1)

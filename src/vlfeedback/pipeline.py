@@ -269,6 +269,8 @@ def _annotating(
 ) -> list[Outcome]:
     asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
     fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget"})
+    if asked.top_logprobs is None:  # runs from before there was such a setting stay fresh
+        del fixed["top_logprobs"]
     who = [[judge.identity for judge in judges], rubric.name, rubric.version, rubric.parser, fixed]
 
     def inputs() -> str:
@@ -288,6 +290,7 @@ def _annotating(
         temperature=asked.temperature,
         top_p=asked.top_p,
         seed=asked.seed,
+        top_logprobs=asked.top_logprobs,
         in_flight=asked.in_flight,
         bytes_in_flight=asked.bytes_in_flight,
     )

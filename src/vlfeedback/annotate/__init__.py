@@ -70,6 +70,7 @@ class _Round:
     order: Order
     sampling: Sampling
     recipe: str
+    top_logprobs: int | None
 
     def questions(self, answered: Iterable[Answered]) -> Generator[_Task | Dropped, None, None]:
         """All questions, in the order of the instructions."""
@@ -91,6 +92,8 @@ class _Round:
                 sampling = replace(self.sampling, sample_index=turn // len(responses))
                 request = _question(self.rubric, instruction, responses, shown[turn])
                 request = replace(request, sampling=sampling, purpose="annotate", recipe=self.recipe)
+                if self.top_logprobs is not None:
+                    request = replace(request, top_logprobs=self.top_logprobs)
                 yield _Task(instruction.id, judge, turn, shown[turn], request)
 
 
@@ -106,6 +109,7 @@ def annotations(
     top_p: float = 1.0,
     seed: int | None = None,
     recipe: str = "original",
+    top_logprobs: int | None = None,
     in_flight: int = 16,
     bytes_in_flight: int | None = None,
 ) -> Iterator[Annotation | Dropped]:
@@ -123,6 +127,7 @@ def annotations(
         top_p: Nucleus, in (0, 1].
         seed: For judges that take one.
         recipe: How pictures are prepared for sending, see `images.prepare`.
+        top_logprobs: Ask for that many alternatives per token, 1 to 20; ratings then have the mean score under them.
         in_flight: Calls under way at once.
         bytes_in_flight: Upper bound of their estimated size together; None for no bound.
     Returns:
@@ -140,7 +145,7 @@ def annotations(
         raise ConfigError(f"[annotate] orders must be at least 1, not {orders}")
 
     sampling = Sampling(temperature, top_p, max_tokens, seed)
-    round_ = _Round(tuple(judges), rubric, orders, order, sampling, recipe)
+    round_ = _Round(tuple(judges), rubric, orders, order, sampling, recipe, top_logprobs)
     questions = round_.questions(answered)
     for asked in flow.each(questions, _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=_size):
         yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vlfeedback.annotate._contract import Cell, Parsed, Rubric, rubric_name
+from vlfeedback.annotate._expected import expected_scores
 from vlfeedback.annotate._refusal import declines
 from vlfeedback.errors import PluginError
 from vlfeedback.ids import annotation_id, call_key
@@ -37,6 +39,9 @@ def read_reply(
     if cut and parsed.unfinished is not None:
         # The last block of a reply that was cut off may be missing its second digit, or its second thoughts.
         found.pop(parsed.unfinished, None)
+    for cell, mean in expected_scores(rubric, generation, order, rubric.scale).items():
+        if cell in found and found[cell].score is not None:
+            found[cell] = replace(found[cell], expected=mean)
     ratings = tuple(
         found.get(Cell(response, aspect), Rating(response, aspect, None))
         for response in order

@@ -90,6 +90,15 @@ class SchemaRubric:
                 ratings.append(rating)
         return Parsed(tuple(ratings), problems=tuple(problems))
 
+    def scores_at(self, text: str, order: Sequence[str]) -> dict[Cell, int]:
+        """Where the scores stand; see `Located`."""
+        shown = dict(zip(_labels(len(order)), order, strict=True))
+        return {
+            Cell(shown[label], aspect): place
+            for (label, aspect, field), place in _places(text).items()
+            if label in shown and field == "score"
+        }
+
 
 def load(*, aspects: list[str] | None = None, rationale_first: bool = False, rationale_words: int = 60) -> Rubric:
     """The papers' questions with a JSON schema for the reply.
@@ -176,6 +185,33 @@ def _members(body: str, decoder: json.JSONDecoder) -> object:
             break
         found.append((json.loads(match["key"]), value))
     return _once(found) if found else None
+
+
+def _places(text: str) -> dict[tuple[str, ...], int]:
+    """Where the values begin that lie three keys deep, as far as the text is an object of objects of objects."""
+    found: dict[tuple[str, ...], int] = {}
+    decoder = json.JSONDecoder()
+    key = re.compile(r'[\s{,]*(?P<key>"(?:[^"\\]|\\.)*")\s*:\s*')
+    path: list[str] = []
+    place = text.find("{")
+    try:
+        while (match := key.match(text, place + (place >= 0) * (not path))) is not None:
+            name, place = str(json.loads(match["key"], strict=False)), match.end()
+            if len(path) < 2 and text[place : place + 1] == "{":
+                path.append(name)
+                continue
+            if len(path) == 2:
+                found[(*path, name)] = place
+            place = decoder.raw_decode(text, place)[1]
+            while path and (end := _END.match(text, place)) is not None:
+                path.pop()
+                place = end.end()
+    except (ValueError, RecursionError):
+        pass  # what was cut off has no scores behind the cut
+    return found
+
+
+_END = re.compile(r"\s*\}")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

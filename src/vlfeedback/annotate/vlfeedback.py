@@ -21,7 +21,7 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ class _Block(NamedTuple):
 
     cell: Cell | None
     lines: list[str]
+    starts: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class HeadingRubric:
                 problems.append("a block of an aspect or a text that was not asked for")
             elif block.cell in seen:
                 problems.append(f"{_place(block.cell, order)}: more than one block")
-                seen[block.cell] = _Block(block.cell, [])
+                seen[block.cell] = _Block(block.cell, [], [])
             else:
                 seen[block.cell] = block
         ratings: list[Rating] = []
@@ -95,6 +96,23 @@ class HeadingRubric:
             ratings.append(rating)
         last = blocks[-1].cell if blocks else None
         return Parsed(tuple(ratings), unfinished=last, problems=tuple(problems))
+
+    def scores_at(self, text: str, order: Sequence[str]) -> dict[Cell, int]:
+        """Where the scores stand; see `Located`."""
+        found: dict[Cell, int] = {}
+        for block in _blocks(text, self.aspects, order):
+            if block.cell is None or _rating(block.cell, block.lines).score is None:
+                continue
+            number = next(number for number, line in enumerate(block.lines) if line.strip())
+            line = block.lines[number]
+            rating = _RATING_LINE.match(line.strip())
+            if rating is not None:
+                indent = len(line) - len(line.lstrip())
+                digit = re.search("[0-9]", rating["value"])
+                found[block.cell] = (
+                    block.starts[number] + indent + rating.start("value") + (digit.start() if digit else 0)
+                )
+        return found
 
 
 def load(*, aspects: list[str] | None = None, rationale_words: int | None = None) -> Rubric:
@@ -166,18 +184,28 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
     blocks: list[_Block] = []
     aspect: str | None = None
     inside = False  # between a text's heading and the next structural heading
-    for line in re.split(r"\r\n|\r|\n", text):
+    for start, line in _lines(text):
         words = _heading(line)
         shown = _TEXT_HEADING.match(words) if words else None
         if words and words.casefold().endswith("assessment"):
             # An aspect that nobody asked for must end the one before it, or its ratings would land there.
             aspect, inside = names.get(words.casefold()), False
         elif words and shown:
-            blocks.append(_Block(_cell(aspect, words[shown.end() :], order), []))
+            blocks.append(_Block(_cell(aspect, words[shown.end() :], order), [], []))
             inside = True
         elif inside:
             blocks[-1].lines.append(line)
+            blocks[-1].starts.append(start)
     return blocks
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with the places at which they begin."""
+    start = 0
+    for end in re.finditer(r"\r\n|\r|\n", text):
+        yield start, text[start : end.start()]
+        start = end.end()
+    yield start, text[start:]
 
 
 def _cell(aspect: str | None, label: str, order: Sequence[str]) -> Cell | None:
