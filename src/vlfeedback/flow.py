@@ -274,13 +274,20 @@ def each(
         else:
             window.leave(weight, (result,))
 
+    tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+
+    def launch(record: T, weight: int) -> None:
+        task = loop.create_task(fly(record, weight))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     def feed() -> None:
         try:
             for record in records:
                 weight = size(record) if size else 0
                 if not window.enter(weight):
                     break
-                asyncio.run_coroutine_threadsafe(fly(record, weight), loop)
+                loop.call_soon_threadsafe(launch, record, weight)
             if isinstance(records, Generator):
                 records.close()  # a room further up must drain too, and now, not when it is collected
         except BaseException as error:

@@ -42,10 +42,9 @@ def read_reply(
     for cell, mean in expected_scores(rubric, generation, order, rubric.scale).items():
         if cell in found and found[cell].score is not None:
             found[cell] = replace(found[cell], expected=mean)
+    aspects = rubric.aspects
     ratings = tuple(
-        found.get(Cell(response, aspect), Rating(response, aspect, None))
-        for response in order
-        for aspect in rubric.aspects
+        found.get(Cell(response, aspect)) or Rating(response, aspect, None) for response in order for aspect in aspects
     )
     key = call_key(judge, request)
     name = rubric_name(rubric)
@@ -57,7 +56,8 @@ def read_reply(
 def _checked(rubric: Rubric, parsed: Parsed, order: Sequence[str]) -> dict[Cell, Rating]:
     """Ratings by cell, once it is sure that they are of what was asked."""
     low, high = rubric.scale
-    wanted = {Cell(response, aspect) for response in order for aspect in rubric.aspects}
+    aspects = rubric.aspects
+    wanted = {Cell(response, aspect) for response in order for aspect in aspects}
     found: dict[Cell, Rating] = {}
     for rating in parsed.ratings:
         cell = Cell(rating.response_id, rating.aspect)

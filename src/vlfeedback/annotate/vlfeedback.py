@@ -35,6 +35,8 @@ from vlfeedback.records import Instruction, Rating, Request, Response, Sampling
 PARSER = "1"
 """Raised whenever the same reply could give other ratings than before."""
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_NUMBER = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _TEXT_HEADING = re.compile(r"output for (?:the )?text", re.IGNORECASE)
 _RATING_LINE = re.compile(r"(?:[-*+]\s+)?[*_]*rating[*_]*\s*[:：][*_]*(?P<value>.*)", re.IGNORECASE)
 _VALUE = re.compile(rf"(?P<score>[0-9])(?:\s*/\s*{SCALE[1]})?")
@@ -173,6 +175,8 @@ before the first of them and nothing after the last reason:
 
 def _heading(line: str) -> str | None:
     """Words of a heading at the start of a line, without marks around them; None for any other line."""
+    if not line.startswith("#"):
+        return None
     level = len(line) - len(line.lstrip("#"))
     # Cut by hand: a pattern with optional marks on both sides takes cubic time on a line of blanks.
     return " ".join(line[level:].strip("*_:： \t").split()) if 1 <= level <= 6 else None
@@ -202,7 +206,7 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines with the places at which they begin."""
     start = 0
-    for end in re.finditer(r"\r\n|\r|\n", text):
+    for end in _LINE_END.finditer(text):
         yield start, text[start : end.start()]
         start = end.end()
     yield start, text[start:]
@@ -211,7 +215,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 def _cell(aspect: str | None, label: str, order: Sequence[str]) -> Cell | None:
     """Where a block belongs; the only place in which a number becomes a response."""
     number = label.strip(" *_:：.#()<>[]")
-    if aspect is None or not re.fullmatch(r"[1-9][0-9]{0,2}", number, re.ASCII) or int(number) > len(order):
+    if aspect is None or not _NUMBER.fullmatch(number) or int(number) > len(order):
         return None
     return Cell(order[int(number) - 1], aspect)
 
