@@ -103,6 +103,7 @@ class Server:
     port: int = 0
     bodies: list[Body] = field(default_factory=list)
     keep_bodies: bool = True
+    usage: Callable[[Body], Body] | None = None
     most_at_once: int = 0
     _count: int = 0
     _at_once: int = 0
@@ -170,8 +171,9 @@ class Server:
         if self.delay and not (self.most and fault == "429"):
             await asyncio.sleep(self.delay)
         line = {"n": number, "time": time.time(), "body": digest, "model": body["model"]}
+        billed = {} if self.usage is None else {"usage": self.usage(body)}
         with self.log.open("a") as file:
-            file.write(json.dumps({**line, "fault": fault}) + "\n")
+            file.write(json.dumps({**line, **billed, "fault": fault}) + "\n")
         await self._reply(fault, body, headers, writer)
         await writer.drain()
 
@@ -238,6 +240,8 @@ class Server:
             "prompt_tokens_details": {"cached_tokens": 3, "image_tokens": 85 * pictures},
             "completion_tokens_details": {"reasoning_tokens": 0},
         }
+        if self.usage is not None:
+            usage = self.usage(body)
         choice: Body = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         if body.get("logprobs"):
             top = [{"token": str(score), "logprob": -float(score)} for score in range(1, body["top_logprobs"] + 1)]

@@ -7,22 +7,30 @@ table of their own, so that totals over millions of calls stay quick.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
-from vlfeedback.compact import compact
+from vlfeedback._ledger_rows import (
+    Intent,
+    Settled,
+    Total,
+    bodies_of,
+    call_columns,
+    call_of,
+    squeeze,
+    total_of,
+)
 from vlfeedback.errors import LedgerError
 from vlfeedback.locks import claim
-from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
+from vlfeedback.records import Call, Purpose
+
+__all__ = ["BALLAST", "VERSION", "Intent", "Ledger", "Settled", "Total"]
 
 Row = Sequence[Any] | dict[str, Any]
 
@@ -39,80 +47,6 @@ CREATE TABLE IF NOT EXISTS calls (
     created REAL NOT NULL, finished REAL);
 CREATE TABLE IF NOT EXISTS bodies (id INTEGER PRIMARY KEY, request BLOB NOT NULL, reply BLOB, raw BLOB);
 """
-
-
-class Intent(NamedTuple):
-    """A call about to be sent; `reserved` is an upper bound of its cost."""
-
-    key: str
-    model: str
-    request: str
-    purpose: Purpose
-    reserved: float
-
-
-class Settled(NamedTuple):
-    """The end of a call: its reply (or the class of its failure) and its price."""
-
-    key: str
-    generation: Generation
-    cost: float
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """Sums over the calls of one model for one purpose in one state.
-
-    Attributes:
-        calls: Questions.
-        attempts: Times they were sent; above `calls` where something was asked again.
-        unsure: Sends whose fate is unknown (killed, timed out, reset): they may have been billed.
-        cost: Price of replies; for open intents what is reserved.
-        lost_cost: Upper bound of what the unsure sends cost.
-    """
-
-    model: str
-    purpose: Purpose
-    state: str
-    calls: int
-    attempts: int
-    unsure: int
-    usage: Usage
-    cost: float
-    lost_cost: float
-
-
-def _squeeze(text: str) -> bytes | str:
-    if len(text) < 400 and text.isascii():
-        return text  # compressing a line costs more time than it saves space
-    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
-
-
-def _expand(stored: bytes | str | None) -> str:
-    if isinstance(stored, bytes):
-        return zlib.decompress(stored).decode("utf-8", "surrogatepass")
-    return stored or ""
-
-
-_REPLY_FIELDS = tuple(f.name for f in fields(Generation) if f.name not in {"raw", "usage", "logprobs"})
-_USAGE_FIELDS = tuple(f.name for f in fields(Usage))
-
-
-def _reply_json(generation: Generation) -> str:
-    found: dict[str, Any] = {name: getattr(generation, name) for name in _REPLY_FIELDS}
-    if generation.logprobs is not None:
-        found["logprobs"] = [[one.token, one.logprob, one.top] for one in generation.logprobs]
-    return compact(found).decode("utf-8", "surrogatepass")
-
-
-def _generation(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
-    if reply is None:
-        return None
-    found = cast("dict[str, Any]", json.loads(_expand(reply)))
-    logprobs = found.pop("logprobs", None)
-    if logprobs is not None:
-        logprobs = tuple(TokenLogprobs(t, p, tuple((a, b) for a, b in top)) for t, p, top in logprobs)
-    return Generation(**found, raw=_expand(raw), usage=usage, logprobs=logprobs)
 
 
 def _explain(path: Path, error: sqlite3.Error) -> LedgerError:
@@ -250,7 +184,7 @@ class Ledger:
             "state = 'intent', cost = excluded.cost",
             [(one.key, one.model, one.purpose, one.reserved, now) for one in intents],
             "INSERT OR IGNORE INTO bodies(id, request) SELECT id, ? FROM calls WHERE key = ?",
-            [(_squeeze(one.request), one.key) for one in intents],
+            [(squeeze(one.request), one.key) for one in intents],
         )
 
     def settle(self, settled: Sequence[Settled]) -> None:
@@ -260,9 +194,9 @@ class Ledger:
             "UPDATE calls SET state=:state, finish=:finish, error=:error, lost_cost = lost_cost + cost * :unsure, "
             "cost=:cost, unsure = unsure + :unsure, attempts = attempts + :sent, input=:input, output=:output, "
             "cached=:cached, image=:image, reasoning=:reasoning, finished=:now WHERE key=:key",
-            [_call_columns(one, now) for one in settled],
+            [call_columns(one, now) for one in settled],
             "UPDATE bodies SET reply=:reply, raw=:raw WHERE id = (SELECT id FROM calls WHERE key=:key)",
-            [{"key": one.key, **_bodies(one.generation)} for one in settled],
+            [{"key": one.key, **bodies_of(one.generation)} for one in settled],
         )
 
     def withdraw(self, keys: Sequence[str]) -> None:
@@ -289,10 +223,10 @@ class Ledger:
                 raise ValueError("only finished calls can be taken in")
             done = Settled(call.key, call.generation, call.cost)
             rows.append(
-                {**_call_columns(done, call.finished or call.created), "model": call.model, "purpose": call.purpose}
+                {**call_columns(done, call.finished or call.created), "model": call.model, "purpose": call.purpose}
                 | {"created": call.created, "sent": call.attempts}
             )
-            bodies.append({"key": call.key, "request": _squeeze(call.request), **_bodies(call.generation)})
+            bodies.append({"key": call.key, "request": squeeze(call.request), **bodies_of(call.generation)})
         self._transact(
             "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, "
             "output, cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, "
@@ -322,7 +256,7 @@ class Ledger:
             with self._read_lock:
                 cursor = self._reader.cursor().execute(statement, values)
             while rows := cursor.fetchmany(500):
-                yield from map(_call, rows)
+                yield from map(call_of, rows)
         except sqlite3.Error as error:
             raise _explain(self.path, error) from error
 
@@ -338,7 +272,7 @@ class Ledger:
                 rows = self._reader.execute(statement).fetchall()
         except sqlite3.Error as error:
             raise _explain(self.path, error) from error
-        return tuple(_total(row) for row in rows)
+        return tuple(total_of(row) for row in rows)
 
     def spent(self) -> float:
         """Upper bound of what all calls have cost: replies, open intents at their reserve, and unsure sends."""
@@ -365,33 +299,3 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _call_columns(done: Settled, now: float) -> dict[str, Any]:
-    generation = done.generation
-    return {
-        "key": done.key,
-        "state": "done" if generation.answered else "failed",
-        "finish": generation.finish,
-        "error": generation.error,
-        "cost": done.cost,
-        "sent": generation.sent,
-        "unsure": generation.unsure,
-        "now": now,
-        **{name: getattr(generation.usage, name) for name in _USAGE_FIELDS},  # `asdict` copies deeply
-    }
-
-
-def _bodies(generation: Generation) -> dict[str, Any]:
-    return {"reply": _squeeze(_reply_json(generation)), "raw": _squeeze(generation.raw) if generation.raw else None}
-
-
-def _total(row: Sequence[Any]) -> Total:
-    model, purpose, state, calls, attempts, unsure, *usage, cost, lost_cost = row
-    return Total(model, purpose, state, calls, attempts, unsure, Usage(*usage), cost, lost_cost)
-
-
-def _call(row: Sequence[Any]) -> Call:
-    key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, *usage = row
-    generation = _generation(reply, raw, Usage(*usage))
-    return Call(key, model, _expand(request), purpose, generation, cost, state, attempts, created, finished)

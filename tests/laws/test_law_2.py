@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from vlfeedback.errors import BudgetExceeded, LedgerError, ModelUnavailable
 from vlfeedback.ids import call_key
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models._ledgered import LedgerBook, Ledgered, Purse
+from vlfeedback.models._sends import may_send_again
 from vlfeedback.records import Generation, Part, Request, Sampling, Usage
 
 REQUEST = Request("", (Part(text="What?"),), Sampling())
@@ -126,6 +128,91 @@ def test_law_2_the_budget_is_a_hard_stop(tmp_path: Path) -> None:
             flow.run(wrapped.answer(other))
         assert model.asked == 1
         assert ledger.find(call_key("probe", other)) is None
+
+
+class Stubborn:
+    """A model whose first sends time out, and which asks before each further one."""
+
+    identity = "probe"
+
+    def __init__(self, failures: int, check: Callable[[int], None] = lambda _: None) -> None:
+        self.failures, self.check, self.sent = failures, check, 0
+
+    async def answer(self, request: Request) -> Generation:
+        while self.sent < self.failures:
+            self.sent += 1
+            if not await may_send_again():
+                return Generation("", "error", error="timeout", sent=self.sent, unsure=self.sent)
+            self.check(self.sent)
+        self.sent += 1
+        return replace(GOOD, sent=self.sent, unsure=self.failures)
+
+
+def test_law_2_each_further_send_is_in_the_ledger_before_it_happens(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    def look(sends: int) -> None:
+        with Ledger.open(path, write=False) as other:  # all that is left after a kill at this moment
+            assert other.spent() == pytest.approx(1.0 + sends)
+            assert other.totals()[0].unsure == sends
+
+    with Ledger.open(path) as ledger:
+        wrapped = ledgered(Stubborn(2, look), ledger)  # type: ignore[arg-type]
+        assert flow.run(wrapped.answer(REQUEST)).text == "fine"
+        assert ledger.spent() == pytest.approx(2.05)
+        assert wrapped._book.purse.used == pytest.approx(2.05)
+        (total,) = ledger.totals()
+        assert (total.calls, total.attempts, total.unsure) == (1, 3, 2)
+
+
+def test_law_2_a_further_send_needs_money_too(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Stubborn(3)
+        wrapped = ledgered(model, ledger, limit=2.5)  # type: ignore[arg-type]
+        with pytest.raises(BudgetExceeded):
+            flow.run(wrapped.answer(REQUEST))
+        assert model.sent == 2
+        assert ledger.spent() == pytest.approx(2.0) == wrapped._book.purse.used
+
+
+def test_law_2_a_call_waits_for_money_that_others_may_leave(tmp_path: Path) -> None:
+    questions = [Request("", (Part(text=str(number)),), Sampling()) for number in range(6)]
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Probe(GOOD)
+        wrapped = ledgered(model, ledger, limit=1.21)  # one at a time: 1.0 is set aside, 0.05 is what it costs
+
+        async def all_at_once() -> list[object]:
+            return list(await asyncio.gather(*map(wrapped.answer, questions), return_exceptions=True))
+
+        found = flow.run(all_at_once())
+        assert found[:5] == [GOOD] * 5
+        assert isinstance(found[5], BudgetExceeded)
+        assert ledger.spent() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("usage", [Usage(), Usage(-3, 5), Usage(3, -5)])
+def test_law_2_what_the_endpoint_does_not_count_costs_its_upper_bound(tmp_path: Path, usage: Usage) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        flow.run(ledgered(Probe(replace(GOOD, usage=usage)), ledger).answer(REQUEST))
+        assert ledger.spent() == 1.0
+
+
+def test_law_2_a_bill_above_the_upper_bound_raises_it(tmp_path: Path) -> None:
+    dear = replace(GOOD, usage=Usage(3, 300))
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Probe(dear)
+        wrapped = ledgered(model, ledger, limit=5.0)
+        assert flow.run(wrapped.answer(REQUEST)) == dear
+        with pytest.raises(BudgetExceeded):  # 3 are spent, and another call may cost 3 too
+            flow.run(wrapped.answer(Request("", (Part(text="And?"),), Sampling())))
+        assert model.asked == 1
+
+
+def test_law_2_nonsense_in_one_reply_does_not_stop_the_commit_of_the_others(tmp_path: Path) -> None:
+    mad = replace(GOOD, usage=Usage(10**40, 10**30))
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert flow.run(ledgered(Probe(mad), ledger).answer(REQUEST)) == mad
+        assert ledger.find(KEY) is not None
 
 
 def test_law_2_an_intent_of_a_killed_process_counts_as_money_that_may_be_gone(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vlfeedback import registry
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.models import openai as backend
+from vlfeedback.models._sends import permitting
 from vlfeedback.records import Generation, Image, Part, Request, Sampling, Usage
 
 Ask = Callable[..., Request]
@@ -377,3 +378,16 @@ def test_after_an_interrupt_nothing_is_waited_for(
         assert len(server.served()) == 1
     assert reply.error == {"429": "rate_limited", "500": "server"}[fault]
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("fault", ["reset", "truncated", "cut_json", "no_choices"])
+def test_a_send_that_may_have_been_billed_is_repeated_only_with_leave(
+    tmp_path: Path, roots: Roots, ask: Ask, fault: str
+) -> None:
+    async def no() -> bool:
+        return False
+
+    with serve(tmp_path / "log", faults=[fault, fault]) as server, permitting(no):
+        [reply] = answers(open_model(server, roots, attempts=5), ask())
+    assert (reply.sent, reply.unsure, reply.finish) == (1, 1, "error")
+    assert len(server.served()) == 1

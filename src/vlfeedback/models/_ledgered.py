@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from vlfeedback.errors import BudgetExceeded, ModelUnavailable
+from vlfeedback.errors import BudgetExceeded, ConfigError, ModelUnavailable
 from vlfeedback.flow import Committer
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
+from vlfeedback.models._sends import permitting
 from vlfeedback.records import Generation, Request, Usage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -23,8 +29,18 @@ class Counters:
     failed: int = 0
 
 
+class _Waiting(NamedTuple):
+    """Somebody who waits for money that is set aside for calls in flight."""
+
+    amount: float
+    granted: asyncio.Future[None]
+
+
 class Purse:
-    """A hard stop for money: what is spent plus what is reserved never passes the limit.
+    """A hard stop for money: what is spent plus what is set aside never passes the limit.
+
+    Where only the money set aside for calls in flight is in the way, a further call waits for one of them to end: most
+    cost less than was set aside for them. All calls belong on one event loop.
 
     Args:
         limit: Upper bound of all costs of the ledger, or None for no bound.
@@ -33,23 +49,58 @@ class Purse:
 
     def __init__(self, limit: float | None, spent: float) -> None:
         self.limit, self.used = limit, spent
+        self._held, self._flying = 0.0, 0
+        self._waiting: deque[_Waiting] = deque()
 
-    def reserve(self, amount: float) -> None:
-        """Set an amount aside.
+    async def take(self, amount: float) -> None:
+        """Set an amount aside, waiting for calls in flight if they may leave enough.
 
         Raises:
-            BudgetExceeded: it is not there.
+            BudgetExceeded: it is not there, whatever they leave.
         """
+        if not self._waiting and self.take_now(amount):
+            return
+        waiting = _Waiting(amount, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._serve()
+        await waiting.granted
+
+    def take_now(self, amount: float) -> bool:
+        """Set an amount aside if it is there."""
         if self.limit is not None and self.used + amount > self.limit:
-            raise BudgetExceeded(
-                f"the budget of {self.limit:.2f} is used up ({self.used:.2f} spent or reserved, the next call may cost "
-                f"up to {amount:.4f}). Everything so far is kept: raise `budget` under [annotate] and run again."
-            )
+            return False
         self.used += amount
+        self._held += amount
+        self._flying += 1
+        return True
 
     def settle(self, reserved: float, cost: float) -> None:
-        """Replace what was reserved by what it cost."""
+        """Replace what was set aside by what it cost."""
         self.used += cost - reserved
+        self._flying -= 1
+        self._held = self._held - reserved if self._flying else 0.0
+        self._serve()
+
+    def exceeded(self, amount: float) -> BudgetExceeded:
+        """What to tell the user whose next call costs up to `amount`."""
+        limit = 0.0 if self.limit is None else self.limit
+        return BudgetExceeded(
+            f"the budget of {limit:.2f} is used up ({self.used:.2f} spent or reserved, the next call may cost "
+            f"up to {amount:.4f}). Everything so far is kept: raise `budget` under [annotate] and run again."
+        )
+
+    def _serve(self) -> None:
+        while self._waiting:
+            amount, granted = self._waiting[0]
+            if granted.done():  # given up
+                pass
+            elif self.take_now(amount):
+                granted.set_result(None)
+            elif self._flying and self.limit is not None and self.used - self._held + amount <= self.limit:
+                return
+            else:
+                granted.set_exception(self.exceeded(amount))
+            self._waiting.popleft()
 
 
 class LedgerBook:
@@ -83,6 +134,7 @@ class Ledgered:
         recipe: str = "original",
     ) -> None:
         self.inner, self.recipe, self._book, self._price, self._reserve = inner, recipe, book, price, reserve
+        self._factor = 1.0
 
     @property
     def identity(self) -> str:
@@ -128,22 +180,93 @@ class Ledgered:
             close()
 
     async def _buy(self, key: str, question: str, request: Request) -> Generation:
-        book, reserved = self._book, self._reserve(request)
-        book.purse.reserve(reserved)
+        book, factor = self._book, self._factor
+        reserved = self._reserve(request) * factor
+        sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved))
+        await sale.open()
         try:
-            await book.intents.put(Intent(key, self.identity, question, request.purpose, reserved))
-        except BaseException:
-            book.purse.settle(reserved, 0.0)  # it was never sent
+            with permitting(sale.again):
+                generation = await self.inner.answer(request)
+        except (ModelUnavailable, ConfigError):
+            await sale.withdraw()
             raise
-        try:
-            generation = await self.inner.answer(request)
-        except ModelUnavailable:
-            await asyncio.to_thread(book.ledger.withdraw, [key])
-            book.purse.settle(reserved, 0.0)
-            raise
-        cost = self._price(generation.usage) if generation.answered else 0.0
-        await book.replies.put(Settled(key, generation, cost))
-        book.purse.settle(reserved, cost + generation.unsure * reserved)
-        book.counters.made += 1
-        book.counters.failed += not generation.answered
+        cost = self._cost(generation, reserved)
+        await sale.close(generation, cost)
+        if cost > reserved > 0:
+            self._learn(cost / (reserved / factor))
+        if sale.refused and not generation.answered:
+            raise book.purse.exceeded(reserved)
         return generation
+
+    def _cost(self, generation: Generation, reserved: float) -> float:
+        """Price of a reply; what the endpoint does not count is taken at its upper bound, never at zero."""
+        if not generation.answered:
+            return 0.0
+        usage = generation.usage
+        counts = (usage.input, usage.output, usage.cached)
+        if min(counts) < 0 or (not any(counts) and (generation.text or generation.finish in ("stop", "length"))):
+            return reserved
+        return self._price(usage)
+
+    def _learn(self, ratio: float) -> None:
+        """A reply cost more than was set aside for it: set more aside from now on."""
+        if ratio > self._factor:
+            self._factor = ratio
+            log.warning(
+                "%s: a call was billed %.2f times the most that it can cost by the price table; check the table's "
+                "entry, above all how it counts pictures. From now on that much is set aside for each call.",
+                self.identity,
+                ratio,
+            )
+
+
+class _Sale:
+    """One call being bought: money set aside and an intent for each time it is sent."""
+
+    def __init__(self, book: LedgerBook, intent: Intent) -> None:
+        self._book, self._intent = book, intent
+        self._counted = 0
+        self.refused = False
+
+    async def open(self) -> None:
+        """Set money aside and commit the intent.
+
+        Raises:
+            BudgetExceeded, LedgerError: nothing may be sent.
+        """
+        await self._book.purse.take(self._intent.reserved)
+        await self._intend()
+
+    async def again(self) -> bool:
+        """The same for a further sending; the one before stays in the books at its reserve, billed or not."""
+        if not self._book.purse.take_now(self._intent.reserved):
+            self.refused = True  # the others' money cannot be waited for: they may be waiting for this call's
+            return False
+        await self._intend()
+        self._counted += 1
+        return True
+
+    async def _intend(self) -> None:
+        try:
+            await self._book.intents.put(self._intent)
+        except BaseException:
+            self._book.purse.settle(self._intent.reserved, 0.0)  # it was never sent
+            raise
+
+    async def withdraw(self) -> None:
+        """The last sending was certainly not served."""
+        await asyncio.to_thread(self._book.ledger.withdraw, [self._intent.key])
+        self._settle(0.0)
+
+    async def close(self, generation: Generation, cost: float) -> None:
+        """Commit the reply."""
+        await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted))
+        self._settle(cost + (generation.unsure - self._counted) * self._intent.reserved)
+        self._book.counters.made += 1
+        self._book.counters.failed += not generation.answered
+
+    def _settle(self, last: float) -> None:
+        reserved = self._intent.reserved
+        for _ in range(self._counted):
+            self._book.purse.settle(reserved, reserved)
+        self._book.purse.settle(reserved, last)

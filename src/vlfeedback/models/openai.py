@@ -23,6 +23,7 @@ from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic
 from vlfeedback.models._limits import NAP, backoff
 from vlfeedback.models._pictures import Addresses, ImageAs
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
+from vlfeedback.models._sends import may_send_again
 from vlfeedback.models._wire import open_client
 from vlfeedback.records import Generation, Request
 
@@ -229,6 +230,8 @@ class OpenAIModel:
                 return call.end(outcome.generation)  # never got as far as the endpoint
             if outcome.generation.answered or call.attempts >= self._policy.attempts or interrupted():
                 return self._settle(call, endpoint, outcome.generation)
+            if outcome.unsure and not await may_send_again():
+                return call.end(outcome.generation)
             log.info("%s: attempt %d failed (%s)", self.identity, call.attempts, outcome.generation.error)
             await asyncio.sleep(self._pause_before_next(call))
 

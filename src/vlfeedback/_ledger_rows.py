@@ -1,0 +1,123 @@
+"""Rows of the ledger: what goes into its columns, and the way back; bulky texts are compressed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, cast
+
+from vlfeedback.compact import compact
+from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
+
+MOST = 1 << 60
+"""Largest number of tokens that is kept: an endpoint's nonsense must not stop the commit of what others replied."""
+
+
+class Intent(NamedTuple):
+    """A call about to be sent; `reserved` is an upper bound of its cost."""
+
+    key: str
+    model: str
+    request: str
+    purpose: Purpose
+    reserved: float
+
+
+class Settled(NamedTuple):
+    """The end of a call: its reply (or the class of its failure) and its price.
+
+    `counted` of its sends were written down by further intents while it was under way.
+    """
+
+    key: str
+    generation: Generation
+    cost: float
+    counted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Sums over the calls of one model for one purpose in one state.
+
+    Attributes:
+        calls: Questions.
+        attempts: Times they were sent; above `calls` where something was asked again.
+        unsure: Sends whose fate is unknown (killed, timed out, reset): they may have been billed.
+        cost: Price of replies; for open intents what is reserved.
+        lost_cost: Upper bound of what the unsure sends cost.
+    """
+
+    model: str
+    purpose: Purpose
+    state: str
+    calls: int
+    attempts: int
+    unsure: int
+    usage: Usage
+    cost: float
+    lost_cost: float
+
+
+def squeeze(text: str) -> bytes | str:
+    if len(text) < 400 and text.isascii():
+        return text  # compressing a line costs more time than it saves space
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+
+def expand(stored: bytes | str | None) -> str:
+    if isinstance(stored, bytes):
+        return zlib.decompress(stored).decode("utf-8", "surrogatepass")
+    return stored or ""
+
+
+_REPLY_FIELDS = tuple(f.name for f in fields(Generation) if f.name not in {"raw", "usage", "logprobs"})
+_USAGE_FIELDS = tuple(f.name for f in fields(Usage))
+
+
+def _reply_json(generation: Generation) -> str:
+    found: dict[str, Any] = {name: getattr(generation, name) for name in _REPLY_FIELDS}
+    if generation.logprobs is not None:
+        found["logprobs"] = [[one.token, one.logprob, one.top] for one in generation.logprobs]
+    return compact(found).decode("utf-8", "surrogatepass")
+
+
+def generation_of(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
+    if reply is None:
+        return None
+    found = cast("dict[str, Any]", json.loads(expand(reply)))
+    logprobs = found.pop("logprobs", None)
+    if logprobs is not None:
+        logprobs = tuple(TokenLogprobs(t, p, tuple((a, b) for a, b in top)) for t, p, top in logprobs)
+    return Generation(**found, raw=expand(raw), usage=usage, logprobs=logprobs)
+
+
+def call_columns(done: Settled, now: float) -> dict[str, Any]:
+    generation = done.generation
+    return {
+        "key": done.key,
+        "state": "done" if generation.answered else "failed",
+        "finish": generation.finish,
+        "error": generation.error,
+        "cost": done.cost,
+        "sent": generation.sent - done.counted,
+        "unsure": generation.unsure - done.counted,
+        "now": now,
+        **{name: min(getattr(generation.usage, name), MOST) for name in _USAGE_FIELDS},  # `asdict` copies deeply
+    }
+
+
+def bodies_of(generation: Generation) -> dict[str, Any]:
+    return {"reply": squeeze(_reply_json(generation)), "raw": squeeze(generation.raw) if generation.raw else None}
+
+
+def total_of(row: Sequence[Any]) -> Total:
+    model, purpose, state, calls, attempts, unsure, *usage, cost, lost_cost = row
+    return Total(model, purpose, state, calls, attempts, unsure, Usage(*usage), cost, lost_cost)
+
+
+def call_of(row: Sequence[Any]) -> Call:
+    key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, *usage = row
+    generation = generation_of(reply, raw, Usage(*usage))
+    return Call(key, model, expand(request), purpose, generation, cost, state, attempts, created, finished)

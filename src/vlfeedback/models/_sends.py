@@ -1,0 +1,35 @@
+"""Before a question is sent once more, although its first sending may have been served and billed.
+
+Whoever pays (the ledger's wrapper) has to set money aside for the further sending and to write the first one down
+before it happens: after a kill nothing else would know of it. The backend asks here, without knowing who pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Permit = Callable[[], Awaitable[bool]]
+
+_permit: ContextVar[Permit | None] = ContextVar("vlfeedback_permit", default=None)
+
+
+async def may_send_again() -> bool:
+    """Whether the question under way may be sent again; to be asked after each sending of unknown fate.
+
+    Returns:
+        False where no money is left for it: the caller gives the failure back as it is.
+    """
+    permit = _permit.get()
+    return True if permit is None else await permit()
+
+
+@contextmanager
+def permitting(permit: Permit) -> Generator[None]:
+    """Within, `may_send_again` asks `permit`."""
+    token = _permit.set(permit)
+    try:
+        yield
+    finally:
+        _permit.reset(token)
