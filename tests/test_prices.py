@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.prices import ImageRule, image_tokens
 from vlfeedback.records import Image, Part, Request, Sampling, Usage
 
+SHIPPED = Path(prices.__file__).with_name("prices.toml")
 TILES = ImageRule(kind="tiles", base=85, tile=170)
 QWEN = ImageRule(kind="patches", side=28, least=4, most=16_384)
 
@@ -54,6 +56,57 @@ def test_patches_are_those_of_the_image_processor() -> None:
     rule = ImageRule(kind="patches", side=28, least=least, most=most)
     for width, height in [(48, 48), (640, 480), (1920, 1080), (4000, 300), (33, 57), (1023, 769), (10, 1500)]:
         assert image_tokens(rule, width, height) == processor.get_number_of_image_patches(height, width) // 4
+
+
+GRID = ImageRule(kind="grid", side=32, most=1536, factor=1.62)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "patches"),
+    [(1024, 1024, 1024), (1800, 2400, 1452), (2400, 1800, 1452), (4000, 1474, 63 * 23), (10, 10, 1), (0, 0, 1536)],
+)
+def test_patches_that_cover_the_picture(width: int, height: int, patches: int) -> None:
+    # the examples of OpenAI's guide, and 2348 of its calculator for 4000 × 1474, for which a user was billed 2488
+    assert image_tokens(GRID, width, height) == math.ceil(1.62 * patches)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "tokens"),
+    [(384, 384, 258), (960, 540, 6 * 258), (1024, 1024, 1032), (1920, 1080, 6 * 258), (4000, 3000, 24 * 258)],
+)
+def test_crops(width: int, height: int, tokens: int) -> None:
+    assert image_tokens(ImageRule(kind="crops", base=258, tile=258), width, height) == tokens
+
+
+@pytest.mark.parametrize(("width", "height", "tokens"), [(1000, 1000, 1334), (200, 200, 54), (4000, 4000, 1600)])
+def test_area(width: int, height: int, tokens: int) -> None:
+    assert image_tokens(ImageRule(kind="area", side=750, box=1568, most=1600), width, height) == tokens
+
+
+@given(
+    st.sampled_from(["claude", "gemini", "qwen-32", "openai-patches-mini"]), st.integers(1, 9999), st.integers(1, 9999)
+)
+def test_every_rule_is_bounded_by_that_of_an_unknown_size(name: str, width: int, height: int) -> None:
+    rule = prices._parse(SHIPPED.read_text(encoding="utf-8"), "").images[name]
+    assert 0 < image_tokens(rule, width, height) <= image_tokens(rule, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("gpt-4.1-mini-2025-04-14", 1659), ("gpt-4o-mini", 25_501), ("gpt-5", 630), ("Qwen/Qwen2.5-VL-7B-Instruct", 1369)],
+)
+def test_a_known_family_needs_no_image_rule_in_its_entry(tmp_path: Path, name: str, tokens: int) -> None:
+    own = prices.read(table(tmp_path, f'[models."{name}"]\ninput = 1\noutput = 2'))
+    assert own.find(f"openai:{name}").picture(1024, 1024) == tokens
+    assert own.find(name, local=True).picture(1024, 1024) == tokens
+
+
+def test_a_batched_call_costs_its_share_and_an_unknown_discount_is_refused(tmp_path: Path) -> None:
+    half = prices.read().find("gpt-4o").batched()
+    assert half.cost(Usage(input=1_000_000, output=100_000)) == pytest.approx(1.75)
+    own = prices.read(table(tmp_path, '[models."x"]\ninput = 1\noutput = 2'))
+    with pytest.raises(ConfigError, match=r"batch = 0\.5"):
+        own.find("x").batched()
 
 
 def test_fixed() -> None:
@@ -125,6 +178,7 @@ def test_cached_input_without_a_price_is_not_free() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ('[families]\n"x*" = "nope"', "nope"),
         ('[models."x"]\ninput = 1', "input and output"),
         ('[models."x"]\ninput = 1\noutput = 2\nimages = "nope"', "nope"),
         ('[models."x"]\nlocal = true\ninput = 3', "contradict"),

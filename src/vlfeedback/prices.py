@@ -6,21 +6,25 @@ nothing then.
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vlfeedback._prices_images import ImageRule, image_tokens
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Request, Usage
+
+__all__ = ["FREE", "ImageRule", "Price", "Prices", "image_tokens", "price", "read", "reserve", "sent_size"]
+
+T = TypeVar("T")
 
 _DATED = re.compile(r"(.+)-\d{4}-\d{2}-\d{2}")
 _FIT = re.compile(r"fit-(\d+)-")
@@ -28,78 +32,21 @@ MESSAGE_OVERHEAD = 64
 """Tokens that a chat format adds around the texts of a request, generously."""
 
 
-class ImageRule(BaseModel):
-    """How many tokens a picture is.
+class _Entry(BaseModel):
+    """[models.NAME]: prices per million tokens.
 
     Attributes:
-        kind: `tiles` of 512 pixels after scaling, `patches` of `side` pixels, or a `fixed` number.
-        base: Tokens of any picture, and all of one at low detail (tiles).
-        tile: Tokens per tile.
-        side: Pixels of a patch's side.
-        least: Fewest tokens of a picture (patches): smaller ones are enlarged.
-        most: Most tokens of a picture (patches): larger ones are shrunk.
-        tokens: The fixed number.
+        batch: What a call of a provider batch costs, as a share of a live one.
+        letters: Letters per token of its tokenizer, for plans.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["tiles", "patches", "fixed"]
-    base: int = Field(default=0, ge=0)
-    tile: int = Field(default=0, ge=0)
-    side: int = Field(default=28, ge=1)
-    least: int = Field(default=1, ge=1)
-    most: int = Field(default=16_384, ge=1)
-    tokens: int = Field(default=0, ge=0)
-
-
-def image_tokens(rule: ImageRule, width: int, height: int, *, detail: str = "high") -> int:
-    """Tokens that a picture costs.
-
-    Args:
-        rule: Of the model.
-        width: Pixels as sent; 0 if unknown, which gives the most that the rule can.
-        height: Pixels as sent.
-        detail: `low`, or anything else for the full resolution.
-    Source:
-        Tiles: OpenAI's vision guide. Patches: the resizing of Qwen2-VL's image processor.
-    """
-    if rule.kind == "fixed":
-        return rule.tokens
-    if rule.kind == "tiles":
-        return rule.base if detail == "low" else rule.base + rule.tile * _tiles(width, height)
-    return rule.most if width < 1 or height < 1 else _patches(rule, width, height)
-
-
-def _tiles(width: int, height: int) -> int:
-    if width < 1 or height < 1:
-        width, height = 2048, 768  # 4 × 2 tiles: the most there is
-    scale = min(1.0, 2048 / max(width, height))
-    scale *= min(1.0, 768 / (min(width, height) * scale))
-    # rounding before the ceiling: 1024 × 768 must not become 1024.0000001 and a third column
-    return math.ceil(round(width * scale, 6) / 512) * math.ceil(round(height * scale, 6) / 512)
-
-
-def _patches(rule: ImageRule, width: int, height: int) -> int:
-    side = rule.side
-    least, most = rule.least * side * side, rule.most * side * side
-    rows, columns = (round(pixels / side) for pixels in (height, width))  # 0 for a sliver: it is enlarged below
-    area = rows * columns * side * side
-    if area > most:
-        shrink = math.sqrt(width * height / most)
-        rows, columns = (max(1, math.floor(pixels / shrink / side)) for pixels in (height, width))
-    elif area < least:
-        enlarge = math.sqrt(least / (width * height))
-        rows, columns = (math.ceil(pixels * enlarge / side) for pixels in (height, width))
-    return rows * columns
-
-
-class _Entry(BaseModel):
-    """[models.NAME]: prices per million tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     input: float | None = Field(default=None, ge=0)
     output: float | None = Field(default=None, ge=0)
     cached: float | None = Field(default=None, ge=0)
     images: str = ""
+    batch: float | None = Field(default=None, gt=0, le=1)
+    letters: float | None = Field(default=None, gt=0)
     local: bool = False
     date: str = ""
     source: str = ""
@@ -110,6 +57,7 @@ class _File(BaseModel):
     currency: str = "USD"
     models: dict[str, _Entry] = {}
     images: dict[str, ImageRule] = {}
+    families: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +70,8 @@ class Price:
         images: How it counts pictures; None if the entry does not say.
         local: Runs on the user's own machines: all prices are 0.
         date: When the price was true, as the table says.
+        batch: Share of these prices that a call of a provider batch costs; None where the entry does not say.
+        letters: Letters per token, where the entry says so.
     """
 
     name: str
@@ -132,6 +82,24 @@ class Price:
     images: ImageRule | None
     local: bool
     date: str = ""
+    batch: float | None = None
+    letters: float | None = None
+
+    def batched(self) -> Price:
+        """The price of calls in provider batches.
+
+        Raises:
+            ConfigError: the entry does not say what they cost.
+        """
+        if self.local:
+            return self
+        if self.batch is None:
+            raise ConfigError(
+                f"the price of {self.name!r} does not say what a batched call costs; add `batch = 0.5` (half the "
+                "price) to its entry in your price table, or leave `batch = true` away"
+            )
+        less = self.batch
+        return replace(self, input=self.input * less, output=self.output * less, cached=self.cached * less)
 
     def cost(self, usage: Usage) -> float:
         """Cost of a call from the tokens that its endpoint counted; reasoning is in the output already."""
@@ -189,11 +157,13 @@ class Prices:
         currency: Of all prices.
         models: Prices by name or pattern, in order of search.
         where: What to name in errors.
+        families: How models count pictures, by name or pattern, where their entry does not say.
     """
 
     currency: str
     models: Mapping[str, Price]
     where: str
+    families: Mapping[str, ImageRule]
 
     def find(self, *names: str, local: bool = False) -> Price:
         """The price of a model.
@@ -205,14 +175,9 @@ class Prices:
             ConfigError: there is no price; never taken as zero.
         """
         known = [form for name in names if name for form in _forms(name)]
-        for form in known:
-            if form in self.models:
-                return self.models[form]
-        for pattern, price in self.models.items():
-            if "*" in pattern and any(fnmatchcase(form, pattern) for form in known):
-                return price
-        if local:
-            return FREE
+        found = _listed(self.models, known) or (FREE if local else None)
+        if found is not None:
+            return found if found.images else replace(found, images=_listed(self.families, known))
         shown = next(iter(names), "")
         raise ConfigError(
             f'no price for {shown!r} in {self.where}. Write one: [models."{known[-1] if known else shown}"] with '
@@ -223,6 +188,17 @@ class Prices:
     def of(self, model: Any) -> Price:
         """The price of an opened model, by its identity, its endpoint's name for it, and whether it is local."""
         return self.find(model.identity, getattr(model, "name", ""), local=bool(getattr(model, "local", False)))
+
+
+def _listed(table: Mapping[str, T], known: list[str]) -> T | None:
+    """The entry of a model: by name, the fullest form first, then by the first pattern that fits."""
+    for form in known:
+        if form in table:
+            return table[form]
+    for pattern, found in table.items():
+        if "*" in pattern and any(fnmatchcase(form, pattern) for form in known):
+            return found
+    return None
 
 
 def _forms(name: str) -> list[str]:
@@ -249,18 +225,28 @@ def read(path: str | Path = "") -> Prices:
         resources.files("vlfeedback").joinpath("prices.toml").read_text("utf-8"), "the shipped prices.toml"
     )
     if not str(path):
-        return Prices(
-            shipped.currency, _prices(shipped, shipped.images, "the shipped table"), "the shipped price table"
-        )
+        models = _prices(shipped, shipped.images, "the shipped table")
+        return Prices(shipped.currency, models, "the shipped price table", _families(shipped, shipped.images, ""))
     try:
         own = _parse(Path(path).read_text("utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"cannot read the price table {path}: {problem}") from problem
-    prices = _prices(own, shipped.images | own.images, str(path))
+    rules = shipped.images | own.images
+    prices = _prices(own, rules, str(path))
     others = _prices(shipped, shipped.images, "the shipped table")
     if own.currency != shipped.currency:  # two currencies cannot be added up: only what is free is kept
         others = {name: price for name, price in others.items() if price.local}
-    return Prices(own.currency, prices | {name: others[name] for name in others if name not in prices}, str(path))
+    known = _families(own, rules, str(path))
+    families = known | {name: rule for name, rule in _families(shipped, rules, "").items() if name not in known}
+    both = prices | {name: others[name] for name in others if name not in prices}
+    return Prices(own.currency, both, str(path), families)
+
+
+def _families(file: _File, rules: Mapping[str, ImageRule], where: str) -> dict[str, ImageRule]:
+    for name, rule in file.families.items():
+        if rule not in rules:
+            raise ConfigError(f"{where}: families.{name}: no such image rule {rule!r}; known: {', '.join(rules)}")
+    return {name: rules[rule] for name, rule in file.families.items()}
 
 
 def price(model: str, usage: Usage, *, table: Prices | None = None, local: bool = False) -> float:
@@ -293,11 +279,13 @@ def _prices(file: _File, rules: Mapping[str, ImageRule], where: str) -> dict[str
         if entry.local:
             if entry.input or entry.output or entry.cached:
                 raise ConfigError(f"{where}: models.{name}: local = true and a price contradict each other")
-            prices[name] = Price(name, file.currency, 0.0, 0.0, 0.0, rule, local=True, date=entry.date)
+            prices[name] = Price(name, file.currency, 0.0, 0.0, 0.0, rule, True, entry.date, None, entry.letters)
             continue
         if entry.input is None or entry.output is None:
             raise ConfigError(f"{where}: models.{name}: needs both input and output (per million tokens)")
         # without a stated price, cached input costs what other input does: too much, never too little
         cached = entry.input if entry.cached is None else entry.cached
-        prices[name] = Price(name, file.currency, entry.input, entry.output, cached, rule, False, entry.date)
+        prices[name] = Price(
+            name, file.currency, entry.input, entry.output, cached, rule, False, entry.date, entry.batch, entry.letters
+        )
     return prices
