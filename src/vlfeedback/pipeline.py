@@ -7,45 +7,23 @@ and annotate overlap, because judging starts when an instruction's responses are
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlfeedback import annotate, decode, flow, groups, pair, preflight, progress, registry, tables
+from vlfeedback import flow, groups, pair, preflight, progress, registry, tables
 from vlfeedback import source as source_room
-from vlfeedback.annotate import Answered, Judge, Rubric
+from vlfeedback.collecting import Outcome, collect, reused
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
 from vlfeedback.locks import follower
-from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response, Sampling
+from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import Access, access
 
 ROOMS = ("source", "decode", "annotate", "pair", "train", "evaluate", "report")
-
-
-class Outcome(NamedTuple):
-    """What a room did.
-
-    Attributes:
-        kept: Records in its table.
-        dropped: Records beside it.
-        reused: The table was there already and fits inputs and settings.
-        complete: False where the room was interrupted.
-    """
-
-    room: str
-    kept: int
-    dropped: int
-    reused: bool = False
-    complete: bool = True
-
-
-ODD = 3
-"""Oddities of the ratings that are told one by one."""
 
 
 class Finished(NamedTuple):
@@ -153,7 +131,7 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
     limits = settings.image_limits.model_dump()
     inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits)
     if run.fresh("instructions", inputs):
-        return [_reused(run, "source", "instructions")]
+        return [reused(run, "source", "instructions")]
     sources = [_source(table, number, reach) for number, table in enumerate(settings.source, 1)]
     stream = source_room.instructions(sources, reach.roots, eval_share=settings.eval_share)
     if settings.limit is not None:
@@ -191,152 +169,6 @@ def _limited(stream: Iterable[Instruction | Dropped], limit: int) -> Iterator[In
         yield one if one.id in chosen else Dropped("source", one.id, "not_sampled", f"limit = {limit}")
 
 
-def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
-    """Rooms 2 and 3: instructions → responses → annotations, overlapping where both are asked for."""
-    read = run.need("instructions", "source")
-    settings = run.settings
-    plans = [] if "decode" not in rooms else reach.pool()
-    outcomes: list[Outcome] = []
-    decoding: Sink[Response] | None = None
-    decoded = ""
-    if "decode" in rooms:
-        who = [[member.model.identity, member.share] for member in plans]
-        chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
-        decoded = inputs_digest("decode", read.digest, who, chosen)
-        if run.fresh("responses", decoded):
-            outcomes.append(_reused(run, "decode", "responses"))
-        else:
-            decode.check_pool(plans, settings.decode.k)
-            decoding = Sink(run, "responses", "decode")
-    if "annotate" not in rooms:
-        if decoding is not None:
-            for _ in _decoding(run, plans, decoding, read.rows):
-                pass
-            outcomes.append(_close_decode(run, decoding, decoded, read.rows))
-        return outcomes
-    answered = _answered_before(run) if decoding is None else _decoding(run, plans, decoding, read.rows)
-    return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
-
-
-def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
-    asked = run.settings.decode
-    sampling = Sampling(asked.temperature, asked.top_p, asked.max_tokens, asked.seed)
-    stream = decode.answered(
-        tables.read(run.table("instructions"), Instruction),
-        pool,
-        k=asked.k,
-        sampling=sampling,
-        system=asked.system,
-        in_flight=asked.in_flight,
-        bytes_in_flight=asked.bytes_in_flight,
-    )
-    for one in progress.track(stream, "decode", total, "instructions"):
-        sink.extend(one.responses)
-        sink.extend(one.dropped)
-        yield Answered(one.instruction, one.responses)
-
-
-def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instructions: int) -> Outcome:
-    slots = instructions * run.settings.decode.k
-    complete = not flow.interrupted() and sink.kept + sink.gone == slots
-    if complete or not flow.interrupted():
-        tables.balance("decode", slots, responses=sink.kept, dropped=sink.gone)
-    done = sink.close(inputs, complete=complete)
-    return Outcome("decode", sink.kept, sink.gone, complete=done.complete)
-
-
-def _answered_before(run: RunFolder) -> Iterator[Answered]:
-    run.need("responses", "decode")
-    rows = groups.join(
-        tables.read(run.table("instructions"), Instruction), tables.read(run.table("responses"), Response)
-    )
-    return (Answered(group.instruction, group.responses) for group in rows)
-
-
-def rubric_of(run: RunFolder, reach: Access) -> Rubric:
-    """The rubric that [annotate] names."""
-    plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=reach.allow_plugins)
-    return registry.bind(plugin, run.settings.annotate.options, "[annotate.options]")
-
-
-def _annotating(
-    run: RunFolder,
-    reach: Access,
-    answered: Iterator[Answered],
-    decoding: Sink[Response] | None,
-    decoded: str,
-    instructions: int,
-) -> list[Outcome]:
-    asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
-    fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget"})
-    if asked.top_logprobs is None:  # runs from before there was such a setting stay fresh
-        del fixed["top_logprobs"]
-    who = [[judge.identity for judge in judges], rubric.name, rubric.version, rubric.parser, fixed]
-
-    def inputs() -> str:
-        return inputs_digest("annotate", run.need("responses", "decode").digest, who)
-
-    outcomes: list[Outcome] = []
-    if decoding is None and run.fresh("annotations", inputs()):
-        return [_reused(run, "annotate", "annotations")]
-    sink: Sink[Annotation] = Sink(run, "annotations", "annotate")
-    stream = annotate.annotations(
-        answered,
-        [Judge(judge) for judge in judges],
-        rubric,
-        orders=asked.orders,
-        order=asked.order,
-        max_tokens=asked.max_tokens,
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        seed=asked.seed,
-        top_logprobs=asked.top_logprobs,
-        in_flight=asked.in_flight,
-        bytes_in_flight=asked.bytes_in_flight,
-    )
-    total = instructions * len(judges) * asked.orders
-    try:
-        sink.extend(progress.track(_whole(stream, rubric), "annotate", total, "judgements"))
-    except BaseException:
-        _keep_interrupted(run, sink, decoding, decoded)
-        raise
-    if decoding is not None:
-        outcomes.append(_close_decode(run, decoding, decoded, instructions))
-    complete = not flow.interrupted()
-    if complete:
-        tables.balance("annotate", total, annotations=sink.kept, dropped=sink.gone)
-    complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
-    done = sink.close(inputs(), complete=complete)
-    if not flow.interrupted():
-        _say_what_is_odd(run)
-    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=done.complete)]
-
-
-def _say_what_is_odd(run: RunFolder) -> None:
-    """Ratings that look as if they came from something other than looking, before anything is trained on them."""
-    models = {response.id: response.model for response in tables.read(run.table("responses"), Response)}
-    found = annotate.alarms(tables.read(run.table("annotations"), Annotation), models)
-    for alarm in found[:ODD]:
-        print(f"worth a look: {alarm}", file=sys.stderr, flush=True)
-    if len(found) > ODD:
-        print(f"worth a look: {len(found) - ODD} more", file=sys.stderr, flush=True)
-
-
-def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[Annotation | Dropped]:
-    """Ratings + missing = responses × aspects, in every annotation."""
-    for record in stream:
-        if isinstance(record, Annotation):
-            tables.balance("annotate", len(record.order or ()) * len(rubric.aspects), ratings=len(record.ratings))
-        yield record
-
-
-def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Response] | None, decoded: str) -> None:
-    """Write what is there, marked incomplete: the calls are in the ledger, the tables only show how far it got."""
-    if decoding is not None:
-        decoding.close(decoded, complete=False)
-    sink.close("interrupted", complete=False)
-
-
 def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
     """Room 4: annotations × strategy → pairs."""
     with flow.without_collection():
@@ -349,7 +181,7 @@ def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> 
     rated = run.need("annotations", "annotate")
     inputs = inputs_digest("pair", run.need("responses", "decode").digest, rated.digest, table.model_dump(mode="json"))
     if run.fresh("pairs", inputs):
-        return _reused(run, "pair", "pairs")
+        return reused(run, "pair", "pairs")
     sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")
     return _write(sink, _paired(_rated(run), table, allow_plugins), inputs, complete=rated.complete)
 
@@ -391,11 +223,6 @@ def write_report(run: RunFolder, reach: Access) -> list[Outcome]:
     del reach
     report.write(run.path)
     return [Outcome("report", 1, 0)]
-
-
-def _reused(run: RunFolder, room: str, name: str) -> Outcome:
-    found, gone = run.need(name, room), run.dropped(room)
-    return Outcome(room, found.rows, tables.info(gone).rows if gone.exists() else 0, reused=True)
 
 
 def _write(sink: Sink[Any], stream: Iterable[Any], inputs: str, *, complete: bool = True) -> Outcome:

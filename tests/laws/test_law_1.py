@@ -24,6 +24,7 @@ LAYERS = (
         "training_data",
         "rows",
         "learning",
+        "collecting",
         "pipeline",
         "commands",
         "scale",

@@ -1,0 +1,201 @@
+"""Rooms 2 and 3 of a run folder: instructions → responses → annotations, at the same time where both are asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from vlfeedback import annotate, decode, flow, groups, progress, registry, tables
+from vlfeedback.annotate import Answered, Judge, Rubric
+from vlfeedback.config import Settings
+from vlfeedback.models import Model
+from vlfeedback.records import Annotation, Dropped, Instruction, Response, Sampling
+from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
+from vlfeedback.run_models import Access
+
+ODD = 3
+"""Oddities of the ratings that are told one by one."""
+
+
+class Outcome(NamedTuple):
+    """What a room did.
+
+    Attributes:
+        kept: Records in its table.
+        dropped: Records beside it.
+        reused: The table was there already and fits inputs and settings.
+        complete: False where the room was interrupted.
+    """
+
+    room: str
+    kept: int
+    dropped: int
+    reused: bool = False
+    complete: bool = True
+
+
+def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
+    """Rooms 2 and 3: instructions → responses → annotations, overlapping where both are asked for."""
+    read = run.need("instructions", "source")
+    settings = run.settings
+    plans = [] if "decode" not in rooms else reach.pool()
+    outcomes: list[Outcome] = []
+    decoding: Sink[Response] | None = None
+    decoded = ""
+    if "decode" in rooms:
+        who = [[member.model.identity, member.share] for member in plans]
+        chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
+        decoded = inputs_digest("decode", read.digest, who, chosen)
+        if run.fresh("responses", decoded):
+            outcomes.append(reused(run, "decode", "responses"))
+        else:
+            decode.check_pool(plans, settings.decode.k)
+            decoding = Sink(run, "responses", "decode")
+    if "annotate" not in rooms:
+        if decoding is not None:
+            for _ in _decoding(run, plans, decoding, read.rows):
+                pass
+            outcomes.append(_close_decode(run, decoding, decoded, read.rows))
+        return outcomes
+    answered = _answered_before(run) if decoding is None else _decoding(run, plans, decoding, read.rows)
+    return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
+
+
+def ask_pool(
+    settings: Settings, instructions: Iterable[Instruction], pool: Sequence[decode.PoolModel]
+) -> Iterator[decode.Answered]:
+    """Ask a pool as [decode] says."""
+    asked = settings.decode
+    return decode.answered(
+        instructions,
+        pool,
+        k=asked.k,
+        sampling=Sampling(asked.temperature, asked.top_p, asked.max_tokens, asked.seed),
+        system=asked.system,
+        in_flight=asked.in_flight,
+        bytes_in_flight=asked.bytes_in_flight,
+    )
+
+
+def ask_judges(
+    settings: Settings, answered: Iterable[Answered], judges: Sequence[Model], rubric: Rubric
+) -> Iterator[Annotation | Dropped]:
+    """Ask judges as [annotate] says."""
+    asked = settings.annotate
+    return annotate.annotations(
+        answered,
+        [Judge(judge) for judge in judges],
+        rubric,
+        orders=asked.orders,
+        order=asked.order,
+        max_tokens=asked.max_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        seed=asked.seed,
+        top_logprobs=asked.top_logprobs,
+        in_flight=asked.in_flight,
+        bytes_in_flight=asked.bytes_in_flight,
+    )
+
+
+def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
+    stream = ask_pool(run.settings, tables.read(run.table("instructions"), Instruction), pool)
+    for one in progress.track(stream, "decode", total, "instructions"):
+        sink.extend(one.responses)
+        sink.extend(one.dropped)
+        yield Answered(one.instruction, one.responses)
+
+
+def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instructions: int) -> Outcome:
+    slots = instructions * run.settings.decode.k
+    complete = not flow.interrupted() and sink.kept + sink.gone == slots
+    if complete or not flow.interrupted():
+        tables.balance("decode", slots, responses=sink.kept, dropped=sink.gone)
+    done = sink.close(inputs, complete=complete)
+    return Outcome("decode", sink.kept, sink.gone, complete=done.complete)
+
+
+def _answered_before(run: RunFolder) -> Iterator[Answered]:
+    run.need("responses", "decode")
+    rows = groups.join(
+        tables.read(run.table("instructions"), Instruction), tables.read(run.table("responses"), Response)
+    )
+    return (Answered(group.instruction, group.responses) for group in rows)
+
+
+def rubric_of(run: RunFolder, reach: Access) -> Rubric:
+    """The rubric that [annotate] names."""
+    plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=reach.allow_plugins)
+    return registry.bind(plugin, run.settings.annotate.options, "[annotate.options]")
+
+
+def _annotating(
+    run: RunFolder,
+    reach: Access,
+    answered: Iterator[Answered],
+    decoding: Sink[Response] | None,
+    decoded: str,
+    instructions: int,
+) -> list[Outcome]:
+    asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
+    fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget"})
+    if asked.top_logprobs is None:  # runs from before there was such a setting stay fresh
+        del fixed["top_logprobs"]
+    who = [[judge.identity for judge in judges], rubric.name, rubric.version, rubric.parser, fixed]
+
+    def inputs() -> str:
+        return inputs_digest("annotate", run.need("responses", "decode").digest, who)
+
+    outcomes: list[Outcome] = []
+    if decoding is None and run.fresh("annotations", inputs()):
+        return [reused(run, "annotate", "annotations")]
+    sink: Sink[Annotation] = Sink(run, "annotations", "annotate")
+    stream = ask_judges(run.settings, answered, judges, rubric)
+    total = instructions * len(judges) * asked.orders
+    try:
+        sink.extend(progress.track(_whole(stream, rubric), "annotate", total, "judgements"))
+    except BaseException:
+        _keep_interrupted(run, sink, decoding, decoded)
+        raise
+    if decoding is not None:
+        outcomes.append(_close_decode(run, decoding, decoded, instructions))
+    complete = not flow.interrupted()
+    if complete:
+        tables.balance("annotate", total, annotations=sink.kept, dropped=sink.gone)
+    complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
+    done = sink.close(inputs(), complete=complete)
+    if not flow.interrupted():
+        _say_what_is_odd(run)
+    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=done.complete)]
+
+
+def _say_what_is_odd(run: RunFolder) -> None:
+    """Ratings that look as if they came from something other than looking, before anything is trained on them."""
+    models = {response.id: response.model for response in tables.read(run.table("responses"), Response)}
+    found = annotate.alarms(tables.read(run.table("annotations"), Annotation), models)
+    for alarm in found[:ODD]:
+        print(f"worth a look: {alarm}", file=sys.stderr, flush=True)
+    if len(found) > ODD:
+        print(f"worth a look: {len(found) - ODD} more", file=sys.stderr, flush=True)
+
+
+def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[Annotation | Dropped]:
+    """Ratings + missing = responses × aspects, in every annotation."""
+    for record in stream:
+        if isinstance(record, Annotation):
+            tables.balance("annotate", len(record.order or ()) * len(rubric.aspects), ratings=len(record.ratings))
+        yield record
+
+
+def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Response] | None, decoded: str) -> None:
+    """Write what is there, marked incomplete: the calls are in the ledger, the tables only show how far it got."""
+    if decoding is not None:
+        decoding.close(decoded, complete=False)
+    sink.close("interrupted", complete=False)
+
+
+def reused(run: RunFolder, room: str, name: str) -> Outcome:
+    """A table that was there already and fits."""
+    found, gone = run.need(name, room), run.dropped(room)
+    return Outcome(room, found.rows, tables.info(gone).rows if gone.exists() else 0, reused=True)
