@@ -124,6 +124,17 @@ def look(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Look:
         return Look(Size(height, width) if _orientation(picture) >= 5 else Size(width, height), as_is)
 
 
+def glance(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Size:
+    """Upright size of a picture by its header alone; whether the rest of it is there is not looked at.
+
+    Raises:
+        ImageError: `bad_image` or `image_too_large`.
+    """
+    with _decoding(stream, name, max_pixels) as picture:
+        width, height = picture.size
+        return Size(height, width) if _orientation(picture) >= 5 else Size(width, height)
+
+
 def prepare(data: bytes, recipe: str = "original", *, max_pixels: int = MAX_PIXELS, whole: bool = False) -> Prepared:
     """Turn the bytes of a picture into what an endpoint takes; equal bytes and recipe give equal bytes.
 

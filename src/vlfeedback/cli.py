@@ -120,20 +120,18 @@ def run_command(
 @app.command(rich_help_panel="Start here")
 def plan(
     target: Annotated[Path, typer.Argument(metavar="RUN_TOML_OR_DIR")],
+    pilot: Annotated[int, typer.Option(min=0, help="Measure on so many instructions first: real calls, kept.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="With --pilot: the run folder; default runs/NAME.")] = None,
     changes: Set = [],  # noqa: B006
     as_json: Json = False,
+    plugins: Plugins = False,
 ) -> None:
-    """Calls, tokens, cost, time, disk, and who will see the pictures, before a call is made."""
-    from vlfeedback import config
-    from vlfeedback.commands import plan as command
+    """Calls, tokens, cost, time, disk, and who will see the pictures, before the run; --pilot 200 measures it."""
+    from vlfeedback.commands import _plan_command as command
+    from vlfeedback.commands.plan import show
 
-    settings = config.load(target / "run.toml" if target.is_dir() else target)
-    if changes:
-        settings = config.changed(settings, dict(map(config.assignment, changes)))
-    made = target / "ledger.sqlite" if target.is_dir() and not settings.ledger.path else None
-    _emit(
-        command.plan(settings, ledger=made), as_json, lambda found, console: command.show(found, console, str(target))
-    )
+    found = command.plan_command(target, out, list(changes), pilot, _tell, allow_plugins=plugins)
+    _emit(found.plan, as_json, lambda one, console: show(one, console, str(found.next)))
 
 
 def _room(name: str, text: str) -> None:

@@ -26,6 +26,7 @@ from vlfeedback._images_pixels import (
     Prepared,
     Size,
     fingerprint,
+    glance,
     look,
     measure,
     parse_recipe,
@@ -37,8 +38,8 @@ from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "Prepared", "Roots", "Size", "fingerprint", "measure", "parse_recipe",
-    "prepare", "side", "unopened",
+    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "Prepared", "Roots", "Size", "fingerprint", "glance", "measure",
+    "parse_recipe", "prepare", "side", "unopened",
 ]  # fmt: skip
 
 MAX_BYTES = 64 * 2**20
@@ -175,6 +176,24 @@ class Roots:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"no image root is called {root!r}{hint} Known: {', '.join(self._places) or 'none'}")
         return self._found(root, relative)
+
+    def glance(self, root: str, relative: str) -> Size:
+        """Size of a picture by its header alone, for estimates; `find` reads and checks all of it.
+
+        Raises:
+            ImageError, DataError: as of `find`.
+        """
+        name = f"{root}:{check_relative(relative, allow_outside=self._allow_outside)}"
+        self._known(root)
+        with self._stream(root, relative) as stream:
+            return glance(stream, name, self._max_pixels)
+
+    def weight(self, image: Image) -> int:
+        """Bytes of a picture's file without opening it, for bounds of memory; 0 where that cannot be told."""
+        try:
+            return self.path(image.uri).stat().st_size
+        except (DataError, OSError):
+            return 0
 
     def add(self, data: bytes, suffix: str = "") -> Image:
         """Store a picture's bytes under their hash in the root `run`; storing equal bytes again is free.

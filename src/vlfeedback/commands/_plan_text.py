@@ -48,14 +48,35 @@ class Assumptions:
     bytes_per_token: float = 6.0
     bytes_per_call: float = 700.0
 
-    def lines(self) -> tuple[str, ...]:
-        """In words."""
+    def lines(self, looked: int = 0, complete: bool = False, pilot: int = 0) -> tuple[str, ...]:
+        """In words; what was looked at or measured is said instead of what is assumed.
+
+        Args:
+            looked: Instructions whose prompts and pictures were looked at, `complete` if these are all.
+            pilot: Instructions of a pilot.
+        """
+        instruction = (
+            f"an instruction has {self.instruction:g} tokens of text and one picture of {self.width} × {self.height}"
+        )
+        if looked:
+            which = f"all {looked:,} instructions" if complete else f"a sample of {looked:,} instructions"
+            instruction = f"prompts and pictures have the lengths and sizes of {which}"
+        lines = [instruction]
+        if pilot:
+            lines += [
+                f"lengths, prices, latencies and repeated sends are those of a pilot on {pilot:,} instructions; the "
+                "interval holds with 95 % if the rest is like it"
+            ]
+        else:
+            lines += [
+                f"a response has {self.response:g} tokens, a rating with its rationale {self.rating:g}, if that is "
+                "allowed; --pilot 200 measures it",
+                f"{self.asked_again:.0%} of the calls are sent twice; cached input is not counted on",
+                f"a call takes {self.latency:g} s and {self.speed:g} tokens a second",
+            ]
         return (
-            f"an instruction has {self.instruction:g} tokens of text and one picture of {self.width} × {self.height}",
-            f"a response has {self.response:g} tokens, a rating with its rationale {self.rating:g}, if that is allowed",
-            f"{self.asked_again:.0%} of the calls are sent twice; cached input and batch discounts are not counted on",
-            f"a call takes {self.latency:g} s and {self.speed:g} tokens a second; a local model makes "
-            f"{self.local_speed:,.0f} tokens a second in all",
+            *lines,
+            f"a local model makes {self.local_speed:,.0f} tokens a second in all",
             f"{self.kept_pairs:.1%} of the pairs are neither tied nor incomplete (the released data's share)",
             f"{self.bytes_per_call:g} bytes on disk per call and {self.bytes_per_token:g} per token of text",
         )
@@ -97,6 +118,11 @@ class Plan:
         steps: Optimiser steps over all epochs.
         viewers: Models at each host that will see prompts and pictures.
         budget: Hard stop of the settings, if there is one.
+        cost_low: Lower end of the 95 % interval of `cost`; None where nothing was measured.
+        cost_high: Its upper end.
+        spent: What the ledger has cost already; part of `cost` as far as these settings ask for those calls.
+        pilot: Instructions of the pilot.
+        warnings: What the pilot found to be otherwise than the price table says.
     """
 
     instructions: int | None
@@ -112,6 +138,11 @@ class Plan:
     missing: tuple[Missing, ...]
     assumptions: tuple[str, ...]
     budget: float | None = None
+    cost_low: float | None = None
+    cost_high: float | None = None
+    spent: float = 0.0
+    pilot: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -143,9 +174,13 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
         )
     console.print(rows)
     console.print(
-        f"cost {found.currency} {found.cost:,.2f}, collecting about {found.hours:,.1f} hours, "
+        f"cost {found.currency} {found.cost:,.2f}{_bounds(found)}, collecting about {found.hours:,.1f} hours, "
         f"disk {found.disk_bytes / 1e9:,.2f} GB besides pictures and checkpoints"
     )
+    if found.spent:
+        console.print(f"the ledger has cost {found.spent:,.2f} so far; what it holds is not bought again")
+    for warning in found.warnings:
+        console.print(f"[bold]worth a look:[/bold] {warning}", soft_wrap=True, highlight=False)
     console.print(
         f"training on about {found.pairs:,} pairs in {found.steps:,} steps; its time and the calls of the evaluation "
         "are not estimated"
@@ -155,7 +190,7 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
     console.print("\n[bold]who will see prompts and pictures[/bold]")
     for host, models in found.viewers.items():
         console.print(f"  {host}: {', '.join(models)}", soft_wrap=True, highlight=False)
-    console.print("\n[bold]assumed[/bold]" + ("  (* lengths measured in the ledger)" if _any_measured(found) else ""))
+    console.print("\n[bold]assumed[/bold]" + ("  (* measured)" if _any_measured(found) else ""))
     for line in found.assumptions:
         console.print(f"  {line}", soft_wrap=True, highlight=False)
     console.print("\n[bold]missing[/bold]" if found.missing else "\nnothing is missing")
@@ -165,6 +200,12 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
         console.print("  the number of instructions: add `sample = N` to each source, or put its file in place")
     ready = f"vlfeedback run {target} --limit 20" if not found.missing else "put in place what is missing"
     console.print(f"\nnext: {ready}", soft_wrap=True, highlight=False)
+
+
+def _bounds(found: Plan) -> str:
+    if found.cost_low is None or found.cost_high is None:
+        return ""
+    return f" (95 %: {found.cost_low:,.2f} to {found.cost_high:,.2f})"
 
 
 def _any_measured(found: Plan) -> bool:

@@ -1,7 +1,8 @@
-"""`vlfeedback plan`: calls, tokens, cost, time, disk, and who will see the pictures, before a call is made.
+"""`vlfeedback plan`: calls, tokens, cost, time, disk, and who will see the pictures, before a run is started.
 
 Works offline and without data, keys or weights: what is missing is listed, what is unknown is assumed, and every
-assumption is printed. Where a ledger already holds calls of a model, its measured lengths replace the assumed ones.
+assumption is printed. What is there is looked at: true sizes of pictures and lengths of prompts. Where a ledger already
+holds calls of a model, its measured lengths replace the assumed ones; a pilot buys some for that purpose.
 """
 
 from __future__ import annotations
@@ -9,31 +10,43 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlfeedback import prices, registry
+from vlfeedback.commands import _plan_world as worlds
+from vlfeedback.commands._plan_estimate import Known, Stratum, interval, stratum
+from vlfeedback.commands._plan_pilot import Pilot, pilot
 from vlfeedback.commands._plan_text import HERE, Assumptions, Plan, PlanRow, show
+from vlfeedback.commands._plan_world import INJECTED, Seen, World, check_options
 from vlfeedback.config import PluginTable, Settings
-from vlfeedback.errors import ConfigError
 from vlfeedback.ledger import Ledger
 from vlfeedback.models._secrets import KEY_NEEDED, LOOPBACK, host_of
 from vlfeedback.preflight import Missing, check, missing_models
-from vlfeedback.records import Image, Instruction, Response
-from vlfeedback.source import Found
+from vlfeedback.records import Image, Instruction, Response, Room
 
-__all__ = ["Assumptions", "Missing", "Plan", "PlanRow", "plan", "show"]
+__all__ = ["Assumptions", "Missing", "Pilot", "Plan", "PlanRow", "pilot", "plan", "show"]
 
-_INJECTED = frozenset({"roots"})
+RULE_IS_OFF = 0.02
+"""Share by which an endpoint may count pictures otherwise than the price table before it is said."""
 
 
-def plan(settings: Settings, *, assume: Assumptions | None = None, ledger: Path | None = None) -> Plan:
+def plan(
+    settings: Settings,
+    *,
+    assume: Assumptions | None = None,
+    ledger: Path | None = None,
+    instructions: Path | None = None,
+    measured: Pilot | None = None,
+) -> Plan:
     """Estimate a run; nothing is sent, loaded or written.
 
     Args:
         settings: A run.toml.
         assume: What to take for granted.
         ledger: Calls already made, for measured lengths; default the settings' shared ledger.
+        instructions: Table of a run folder, if it was made already; then nothing about instructions is assumed.
+        measured: Calls of a pilot.
     Raises:
         ConfigError: a model has no price, or an option is unknown.
         PluginError: a plug-in is unknown.
@@ -41,53 +54,50 @@ def plan(settings: Settings, *, assume: Assumptions | None = None, ledger: Path 
     check(settings)
     assume = assume or Assumptions()
     table = prices.read(settings.prices.path)
-    sources = dict(_counts(settings))
-    known = [count for count in sources.values() if count is not None]
-    total: int | None = sum(known) if len(known) == len(sources) and known else None
-    if total is not None and settings.limit is not None:
-        total = min(total, settings.limit)
+    world = worlds.of_table(instructions) if instructions is not None else worlds.of_sources(settings)
+    if world.count is not None and settings.limit is not None:
+        world = replace(world, count=min(world.count, settings.limit))
     past = _Past(ledger or (Path(settings.ledger.path) if settings.ledger.path else None))
-    rows = (*_decode(settings, total or 0, table, assume, past), *_annotate(settings, total or 0, table, assume, past))
-    pairs = round((total or 0) * (1 - settings.eval_share) * math.comb(settings.decode.k, 2) * assume.kept_pairs)
-    tokens = sum(row.input_tokens - (row.image_tokens or 0) + row.output_tokens for row in rows)
+    maker = _Maker(settings, world, table, assume, past, measured)
+    made = [*maker.decode(), *maker.annotate()]
+    rows = tuple(one.row for one in made)
+    pairs = round((world.count or 0) * (1 - settings.eval_share) * math.comb(settings.decode.k, 2) * assume.kept_pairs)
     viewers: dict[str, list[str]] = {}
     for row in rows:
         viewers.setdefault(row.host, []).append(row.model)
     local = sum(row.hours for row in rows if row.host == HERE)
+    parts = [(one.calls, one.stratum) for one in made if one.stratum is not None]
+    bounds = interval(parts, world.count or 0) if parts else None
     return Plan(
-        instructions=total,
-        sources=sources,
+        instructions=world.count,
+        sources=world.sources,
         rows=rows,
         currency=table.currency,
         cost=sum(row.cost for row in rows),
         hours=local + max((row.hours for row in rows if row.host != HERE), default=0.0),
-        disk_bytes=round(tokens * assume.bytes_per_token + sum(row.calls for row in rows) * assume.bytes_per_call),
+        disk_bytes=_disk(rows, assume, past),
         pairs=pairs,
         steps=math.ceil(pairs * settings.train.epochs / settings.train.pairs_per_step),
         viewers={host: tuple(dict.fromkeys(models)) for host, models in viewers.items()},
         missing=tuple(_missing(settings)),
-        assumptions=assume.lines(),
+        assumptions=assume.lines(world.looked, world.complete, measured.instructions if measured else 0),
         budget=settings.annotate.budget,
+        cost_low=bounds.low if bounds else None,
+        cost_high=bounds.high if bounds else None,
+        spent=past.spent,
+        pilot=measured.instructions if measured else 0,
+        warnings=tuple(maker.warnings),
     )
 
 
-def _counts(settings: Settings) -> Iterator[tuple[str, int | None]]:
-    """Instructions per source: what is asked for, else what can be counted."""
-    for number, table in enumerate(settings.source, 1):
-        plugin = registry.find("source", table.use)
-        _check_options(table, registry.options(plugin.load, besides=_INJECTED), f"[[source]] {number}")
-        count = table.sample
-        path = table.options.get("path")
-        if count is None and isinstance(path, str) and Path(path).exists():
-            reader = registry.bind(plugin, table.options, f"[[source]] {number}")
-            count = sum(isinstance(item, Found) for item in reader())
-        yield table.name or table.use, count
-
-
-def _check_options(table: PluginTable, known: tuple[str, ...], where: str) -> None:
-    for key in table.options:
-        if key not in known:
-            raise ConfigError(f"{where}: {table.use!r} has no option {key!r}; {registry.closest(key, known)}")
+def _disk(rows: tuple[PlanRow, ...], assume: Assumptions, past: _Past) -> int:
+    """Ledger and tables; the ledger as large per call as it has become so far, once it says something."""
+    calls = sum(row.calls for row in rows)
+    tokens = sum(row.input_tokens - (row.image_tokens or 0) + row.output_tokens for row in rows)
+    if past.bytes_per_call is not None:
+        written = sum(row.output_tokens for row in rows)
+        return round(calls * past.bytes_per_call + written * assume.bytes_per_token / 3)
+    return round(tokens * assume.bytes_per_token + calls * assume.bytes_per_call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +109,21 @@ class _Asked:
     host: str
     price: prices.Price
     in_flight: int
+    recipe: str = "original"
+    detail: str = "high"
+
+    def pictures(self, seen: Seen) -> float:
+        """Tokens of an instruction's pictures by the price table's rule."""
+        sent = (prices.sent_size(size.width, size.height, self.recipe) for size in seen.sizes)
+        return sum(self.price.picture(width, height, detail=self.detail) for width, height in sent)
 
 
 def _model(table: PluginTable, where: str, in_flight: int, rates: prices.Prices) -> _Asked:
     if ":" in table.use:  # code from outside is not imported for a plan
         known: tuple[str, ...] = tuple(table.options)
     else:
-        known = registry.options(registry.find("models", table.use).load, besides=_INJECTED)
-        _check_options(table, known, where)
+        known = registry.options(registry.find("models", table.use).load, besides=INJECTED)
+        check_options(table, known, where)
     options = table.options
     name = str(options.get("model") or table.use)
     revision = options.get("revision")
@@ -118,84 +135,159 @@ def _model(table: PluginTable, where: str, in_flight: int, rates: prices.Prices)
     loopback = all(host in LOOPBACK for host in hosts)
     price = rates.find(identity, name, local=bool(options.get("local", loopback)))
     shown = ", ".join(f"{host} ({HERE})" if host in LOOPBACK else host for host in hosts)
-    return _Asked(name, identity, shown, price, min(in_flight, int(options.get("in_flight", 32))))
+    recipe, detail = str(options.get("recipe", "original")), str(options.get("detail") or "high")
+    return _Asked(name, identity, shown, price, min(in_flight, int(options.get("in_flight", 32))), recipe, detail)
 
 
-def _decode(
-    settings: Settings, total: int, rates: prices.Prices, assume: Assumptions, past: _Past
-) -> Iterator[PlanRow]:
-    shares = [table.share for table in settings.pool]
-    even = max(0.0, settings.decode.k - sum(share for share in shares if share is not None))
-    free = sum(share is None for share in shares)
-    for number, table in enumerate(settings.pool, 1):
-        model = _model(table, f"[[pool]] {number}", settings.decode.in_flight, rates)
-        share = table.share if table.share is not None else min(1.0, even / free)
-        text = assume.instruction + len(settings.decode.system) / assume.letters_per_token
-        output = min(assume.response, settings.decode.max_tokens)
-        yield _row("decode", model, total * share, text, output, assume, past.mean("decode", model.identity))
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A row of the plan with what it was made from."""
+
+    row: PlanRow
+    calls: float
+    stratum: Stratum | None
 
 
-def _annotate(
-    settings: Settings, total: int, rates: prices.Prices, assume: Assumptions, past: _Past
-) -> Iterator[PlanRow]:
-    if not settings.judge:
-        return
-    chosen = settings.annotate
-    rubric = registry.bind(registry.find("annotate", chosen.rubric), chosen.options, "[annotate.options]")
-    k = settings.decode.k
-    instruction = Instruction("0", "", (Image("0" * 64, "r:0.png", assume.width, assume.height),), "plan")
-    responses = tuple(Response(str(number), "0", "m", "", "stop") for number in range(k))
-    request = rubric.render(instruction, responses, [response.id for response in responses])
-    letters = len(request.system) + sum(len(part.text or "") for part in request.parts)
-    text = letters / assume.letters_per_token + assume.instruction + k * assume.response
-    output = min(assume.rating * k * len(rubric.aspects), chosen.max_tokens)
-    for number, table in enumerate(settings.judge, 1):
-        model = _model(table, f"[[judge]] {number}", chosen.in_flight, rates)
-        calls = total * chosen.orders
-        yield _row("annotate", model, calls, text, output, assume, past.mean("annotate", model.identity))
+class _Maker:
+    """Makes the rows of a plan."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        world: World,
+        rates: prices.Prices,
+        assume: Assumptions,
+        past: _Past,
+        measured: Pilot | None,
+    ) -> None:
+        self._settings, self._world, self._rates = settings, world, rates
+        self._assume, self._past, self._measured = assume, past, measured
+        self._total = world.count or 0
+        self.warnings: list[str] = []
 
-def _row(
-    room: str, model: _Asked, calls: float, text: float, output: float, assume: Assumptions, seen: _Means | None
-) -> PlanRow:
-    counted = not (model.price.local and model.price.images is None)
-    picture = model.price.picture(assume.width, assume.height) if counted else 0
-    entered = seen.input if seen else text + picture
-    left = seen.output if seen else output
-    sent = calls * (1 + assume.asked_again)
-    cost = sent * (entered * model.price.input + left * model.price.output) / 1e6
-    if model.host == HERE:
-        hours = calls * left / assume.local_speed / 3600
-    else:
-        hours = sent * (assume.latency + left / assume.speed) / model.in_flight / 3600
-    pictures = round(calls * picture) if counted and not seen else None
-    return PlanRow(
-        room, model.name, model.host, round(calls), round(calls * entered), pictures, round(calls * left), cost, hours,
-        measured=seen is not None,
-    )  # fmt: skip
+    def decode(self) -> Iterator[_Made]:
+        """One row per pool model."""
+        settings, assume = self._settings, self._assume
+        shares = [table.share for table in settings.pool]
+        even = max(0.0, settings.decode.k - sum(share for share in shares if share is not None))
+        free = sum(share is None for share in shares)
+        for number, table in enumerate(settings.pool, 1):
+            model = _model(table, f"[[pool]] {number}", settings.decode.in_flight, self._rates)
+            share = table.share if table.share is not None else min(1.0, even / free)
+            letters = len(settings.decode.system)
+            output = min(assume.response, settings.decode.max_tokens)
+            yield self._row("decode", model, self._total * share, letters, 0.0, output)
+
+    def annotate(self) -> Iterator[_Made]:
+        """One row per judge."""
+        settings, assume = self._settings, self._assume
+        if not settings.judge:
+            return
+        chosen = settings.annotate
+        rubric = registry.bind(registry.find("annotate", chosen.rubric), chosen.options, "[annotate.options]")
+        k = settings.decode.k
+        instruction = Instruction("0", "", (Image("0" * 64, "r:0.png", assume.width, assume.height),), "plan")
+        responses = tuple(Response(str(number), "0", "m", "", "stop") for number in range(k))
+        request = rubric.render(instruction, responses, [response.id for response in responses])
+        letters = len(request.system) + sum(len(part.text or "") for part in request.parts)
+        output = min(assume.rating * k * len(rubric.aspects), chosen.max_tokens)
+        for number, table in enumerate(settings.judge, 1):
+            model = _model(table, f"[[judge]] {number}", chosen.in_flight, self._rates)
+            yield self._row("annotate", model, self._total * chosen.orders, letters, k * assume.response, output)
+
+    def _row(self, room: Room, model: _Asked, calls: float, letters: int, shown: float, output: float) -> _Made:
+        """A row from what was measured, as far as it was.
+
+        Args:
+            letters: Of the question, without the instruction's.
+            shown: Tokens of responses in the question.
+            output: Tokens of a reply that are assumed.
+        """
+        assume, world, price = self._assume, self._world, model.price
+        per_letter = 1 / (price.letters or assume.letters_per_token)
+        counted = not (price.local and price.images is None)
+        if not counted:
+            picture = 0.0
+        elif world.looked:
+            picture = world.mean(model.pictures)
+        else:
+            picture = model.pictures(Seen(0, (worlds.Size(assume.width, assume.height),)))
+        prompt = world.mean(lambda one: one.letters) if world.looked else None
+        found = self._stratum(room, model, Known(
+            prompt or 0.0, picture if counted else None, model.pictures, price.input / 1e6, per_letter
+        ))  # fmt: skip
+        seen = self._past.mean(room, model.identity) if found is None else None
+        if found is not None:
+            picture *= found.billed or 1.0
+            entered, left, once = found.input, found.output, found.cost
+        else:
+            text = (assume.instruction if prompt is None else prompt * per_letter) + letters * per_letter + shown
+            entered = seen.input if seen else text + picture
+            left = seen.output if seen else output
+            once = seen.cost if seen else (entered * price.input + left * price.output) / 1e6
+        sends = found.sends if found else 1 + assume.asked_again
+        cost = calls * sends * once
+        if model.host == HERE:
+            hours = calls * left / assume.local_speed / 3600
+        else:
+            wait = found.latency if found and found.latency else assume.latency + left / assume.speed
+            hours = calls * sends * wait / model.in_flight / 3600
+        row = PlanRow(
+            room, model.name, model.host, round(calls), round(calls * entered),
+            round(calls * picture) if counted and not seen else None, round(calls * left), cost, hours,
+            measured=found is not None or seen is not None,
+        )  # fmt: skip
+        return _Made(row, calls * sends, found)
+
+    def _stratum(self, room: Room, model: _Asked, known: Known) -> Stratum | None:
+        if self._measured is None:
+            return None
+        calls = [one for one in self._measured.calls if one.room == room]
+        mine = [one for one in calls if one.model == model.identity or one.model.startswith(f"{model.identity};")]
+        found = stratum(mine, known)
+        if found is not None and found.billed is not None and abs(found.billed - 1) > RULE_IS_OFF:
+            self.warnings.append(
+                f"{model.name}: the endpoint counts {found.billed:.2f} times the tokens for pictures that the price "
+                "table's rule gives; mend `images` in its entry. The plan goes by the endpoint's count."
+            )
+        if found is None and not model.price.local:
+            self.warnings.append(f"{model.name}: the pilot holds no answered call of it in {room}; its row is assumed")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Means:
     input: float
     output: float
+    cost: float
 
 
 class _Past:
-    """Mean lengths of the calls that a ledger holds."""
+    """Mean lengths of the calls that a ledger holds, and what they cost and weigh."""
 
     def __init__(self, path: Path | None) -> None:
         self._means: dict[tuple[str, str], _Means] = {}
+        self.spent = 0.0
+        self.bytes_per_call: float | None = None
         if path is None or not path.is_file():
             return
         with Ledger.open(path, write=False) as ledger:
-            for one in ledger.totals():
-                if one.state == "done" and one.calls and one.usage.output:
-                    means = _Means(one.usage.input / one.calls, one.usage.output / one.calls)
-                    self._means[(one.purpose, one.model)] = means
+            totals = ledger.totals()
+        calls = sum(one.calls for one in totals)
+        self.spent = sum(one.cost + one.lost_cost for one in totals)
+        if calls >= ENOUGH_CALLS:
+            self.bytes_per_call = path.stat().st_size / calls
+        for one in totals:
+            if one.state == "done" and one.calls and one.usage.output:
+                means = _Means(one.usage.input / one.calls, one.usage.output / one.calls, one.cost / one.calls)
+                self._means[(one.purpose, one.model)] = means
 
     def mean(self, purpose: str, identity: str) -> _Means | None:
         return self._means.get((purpose, identity))
+
+
+ENOUGH_CALLS = 200
+"""Calls after which the size of a ledger says something."""
 
 
 def _missing(settings: Settings) -> Iterator[Missing]:
