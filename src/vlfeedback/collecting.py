@@ -9,8 +9,9 @@ from typing import NamedTuple
 from vlfeedback import annotate, decode, flow, groups, progress, registry, tables
 from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import Settings
+from vlfeedback.images import Roots
 from vlfeedback.models import Model
-from vlfeedback.records import Annotation, Dropped, Instruction, Response, Sampling
+from vlfeedback.records import Annotation, Dropped, Instruction, Request, Response, Sampling
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import Access
 
@@ -63,10 +64,14 @@ def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
 
 
 def ask_pool(
-    settings: Settings, instructions: Iterable[Instruction], pool: Sequence[decode.PoolModel]
+    settings: Settings, instructions: Iterable[Instruction], pool: Sequence[decode.PoolModel], roots: Roots
 ) -> Iterator[decode.Answered]:
     """Ask a pool as [decode] says."""
     asked = settings.decode
+
+    def weigh(one: Instruction) -> int:
+        return sum(map(roots.weight, one.images))
+
     return decode.answered(
         instructions,
         pool,
@@ -75,14 +80,19 @@ def ask_pool(
         system=asked.system,
         in_flight=asked.in_flight,
         bytes_in_flight=asked.bytes_in_flight,
+        weigh=weigh,
     )
 
 
 def ask_judges(
-    settings: Settings, answered: Iterable[Answered], judges: Sequence[Model], rubric: Rubric
+    settings: Settings, answered: Iterable[Answered], judges: Sequence[Model], rubric: Rubric, roots: Roots
 ) -> Iterator[Annotation | Dropped]:
     """Ask judges as [annotate] says."""
     asked = settings.annotate
+
+    def weigh(request: Request) -> int:
+        return sum(map(roots.weight, request.images))
+
     return annotate.annotations(
         answered,
         [Judge(judge) for judge in judges],
@@ -96,11 +106,12 @@ def ask_judges(
         top_logprobs=asked.top_logprobs,
         in_flight=asked.in_flight,
         bytes_in_flight=asked.bytes_in_flight,
+        weigh=weigh,
     )
 
 
 def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
-    stream = ask_pool(run.settings, tables.read(run.table("instructions"), Instruction), pool)
+    stream = ask_pool(run.settings, tables.read(run.table("instructions"), Instruction), pool, run.roots)
     for one in progress.track(stream, "decode", total, "instructions"):
         sink.extend(one.responses)
         sink.extend(one.dropped)
@@ -151,7 +162,7 @@ def _annotating(
     if decoding is None and run.fresh("annotations", inputs()):
         return [reused(run, "annotate", "annotations")]
     sink: Sink[Annotation] = Sink(run, "annotations", "annotate")
-    stream = ask_judges(run.settings, answered, judges, rubric)
+    stream = ask_judges(run.settings, answered, judges, rubric, reach.roots)
     total = instructions * len(judges) * asked.orders
     try:
         sink.extend(progress.track(_whole(stream, rubric), "annotate", total, "judgements"))

@@ -189,11 +189,13 @@ class Roots:
             return glance(stream, name, self._max_pixels)
 
     def weight(self, image: Image) -> int:
-        """Bytes of a picture's file without opening it, for bounds of memory; 0 where that cannot be told."""
-        try:
-            return self.path(image.uri).stat().st_size
-        except (DataError, OSError):
-            return 0
+        """Bytes of a picture's file without opening it, for bounds of memory; a guess where it lies in an archive."""
+        root, _, relative = image.uri.partition(":")
+        place = self._places.get(root)
+        try:  # nothing is opened, so the name needs no checking
+            return 0 if place is None else (place / relative).stat().st_size
+        except (OSError, ValueError):
+            return image.width * image.height // 2  # inside an archive
 
     def add(self, data: bytes, suffix: str = "") -> Image:
         """Store a picture's bytes under their hash in the root `run`; storing equal bytes again is free.

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from vlfeedback.decode import Answered, PoolModel, answered
+from vlfeedback.decode import Answered, PoolModel, answered, on_the_wire
 from vlfeedback.errors import ModelUnavailable
 from vlfeedback.ids import instruction_id
+from vlfeedback.models import scripted
 from vlfeedback.records import Generation, Image, Instruction, Request, Sampling
 
 PICTURE = Image("a" * 64, "run:a.png", 4, 4)
@@ -95,3 +96,17 @@ def test_the_same_pool_gives_the_same_ids_whatever_the_order() -> None:
     one = {r.id for a in answered(rows, pool, k=3, sampling=Sampling()) for r in a.responses}
     two = {r.id for a in answered(rows[::-1], pool[::-1], k=3, sampling=Sampling()) for r in a.responses}
     assert one == two and len(one) == 24
+
+
+def test_pictures_in_memory_are_bounded_by_their_true_size() -> None:
+    many = [instruction(number) for number in range(12)]
+    models = [scripted.load(model=name, delay=0.02) for name in "ab"]
+    pool = [PoolModel(model) for model in models]
+    weight = 2 * on_the_wire(1_000_000)  # two calls on each, with a body of its own
+    found = list(
+        answered(
+            many, pool, k=2, sampling=Sampling(), in_flight=8, bytes_in_flight=3 * weight, weigh=lambda _: 1_000_000
+        )
+    )
+    assert len(found) == 12
+    assert max(model.at_once for model in models) <= 3

@@ -9,7 +9,7 @@ question, counts ratings against responses × aspects, and never makes a rating 
 from __future__ import annotations  # pyright: ignore[reportAssignmentType]
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
@@ -112,6 +112,7 @@ def annotations(
     top_logprobs: int | None = None,
     in_flight: int = 16,
     bytes_in_flight: int | None = None,
+    weigh: Callable[[Request], int] | None = None,
 ) -> Iterator[Annotation | Dropped]:
     """Ask every judge about every instruction's responses, in every order, as they come.
 
@@ -130,6 +131,7 @@ def annotations(
         top_logprobs: Ask for that many alternatives per token, 1 to 20; ratings then have the mean score under them.
         in_flight: Calls under way at once.
         bytes_in_flight: Upper bound of their estimated size together; None for no bound.
+        weigh: Bytes of a question's pictures; by default a guess from their pixels.
     Returns:
         Per instruction, judge and order one annotation or one dropped record, as they finish.
     Raises:
@@ -147,7 +149,11 @@ def annotations(
     sampling = Sampling(temperature, top_p, max_tokens, seed)
     round_ = _Round(tuple(judges), rubric, orders, order, sampling, recipe, top_logprobs)
     questions = round_.questions(answered)
-    for asked in flow.each(questions, _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=_size):
+
+    def size(task: _Task | Dropped) -> int:
+        return _size(task, weigh)
+
+    for asked in flow.each(questions, _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=size):
         yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)
 
 
@@ -217,10 +223,12 @@ def _record_id(instruction_id: str, judge: Judge, turn: int) -> str:
     return f"{instruction_id}/{judge.model.identity}/{turn}"
 
 
-def _size(task: _Task | Dropped) -> int:
-    """Estimated bytes of a question on the wire: text, and half a byte per pixel."""
+def _size(task: _Task | Dropped, weigh: Callable[[Request], int] | None) -> int:
+    """Estimated bytes of a question on the wire: text, and base64 of the pictures' files (or half a byte per pixel)."""
     if isinstance(task, Dropped):
         return 0
-    texts = sum(len(part.text) for part in task.request.parts if part.text is not None)
-    pixels = sum(image.width * image.height for image in task.request.images)
-    return len(task.request.system) + texts + pixels // 2
+    request = task.request
+    texts = sum(len(part.text) for part in request.parts if part.text is not None)
+    if weigh is None:
+        return len(request.system) + texts + sum(image.width * image.height for image in request.images) // 2
+    return len(request.system) + texts + weigh(request) * 4 // 3

@@ -85,13 +85,13 @@ def _ask(run: RunFolder, reach: Access, chosen: list[Instruction]) -> Iterator[_
     decoded: list[_Key] = []
 
     def answered() -> Iterator[Answered]:
-        for one in collecting.ask_pool(run.settings, chosen, reach.pool()):
+        for one in collecting.ask_pool(run.settings, chosen, reach.pool(), reach.roots):
             name = one.instruction.id
             decoded.extend(_Key("decode", response.model, name, response.call_key) for response in one.responses)
             yield Answered(one.instruction, one.responses)
 
     total = len(chosen) * len(judges) * run.settings.annotate.orders
-    stream = collecting.ask_judges(run.settings, answered(), judges, rubric)
+    stream = collecting.ask_judges(run.settings, answered(), judges, rubric, reach.roots)
     for record in progress.track(stream, "pilot", total, "judgements"):
         if isinstance(record, Annotation):
             yield _Key("annotate", record.judge, record.instruction_id, record.call_key)

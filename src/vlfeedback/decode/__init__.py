@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -156,6 +156,7 @@ def answered(
     system: str = "",
     in_flight: int = 64,
     bytes_in_flight: int | None = None,
+    weigh: Callable[[Instruction], int] | None = None,
 ) -> Iterator[Answered]:
     """Ask the pool; yields every instruction as soon as its slots are settled.
 
@@ -169,6 +170,7 @@ def answered(
         system: System message to the pool.
         in_flight: Instructions under way at once on endpoints.
         bytes_in_flight: Bound on the pictures in memory.
+        weigh: Bytes of an instruction's pictures; by default a guess.
     Raises:
         ConfigError: see `check_pool`.
         ModelUnavailable, BudgetExceeded, LedgerError: after everything that was under way has been yielded.
@@ -194,7 +196,9 @@ def answered(
         return await ask(one, [index for index in one.plan if not pool[index].local])
 
     def weight(one: _Open) -> int:
-        return PICTURE_BYTES * max(1, len(one.instruction.images))
+        asked = sum(not pool[index].local for index in one.plan)
+        pictures = weigh(one.instruction) if weigh else PICTURE_BYTES * len(one.instruction.images)
+        return asked * on_the_wire(pictures)  # every call has a body of its own
 
     by_instruction = flow.each(
         opened(), ask_endpoints, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=weight
@@ -206,6 +210,11 @@ def answered(
         else:
             waiting.append(one)
     yield from _by_model(waiting, pool, k, ask)
+
+
+def on_the_wire(pictures: int) -> int:
+    """Bytes of a request's body with pictures of so many bytes: base64, and some text."""
+    return pictures * 4 // 3 + 4096
 
 
 def _request(instruction: Instruction, sampling: Sampling, system: str, model: Model) -> Request:
