@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
+
 import pytest
+from rich.console import Console
 
 from vlfeedback import progress
 
@@ -18,3 +22,29 @@ def test_a_time_left_is_told_once_enough_is_done(
     first, second = capsys.readouterr().err.splitlines()
     assert first == "decode: 1/100 calls"
     assert second == "decode: 10/100 calls, 360 s left note"
+
+
+def test_figures_are_told_beside_the_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    with progress.figures(lambda: "USD 1.20 of 3.00"), progress.bar("decode", 100, "calls") as advance:
+        advance(50)
+    assert capsys.readouterr().err.splitlines() == ["decode: 50/100 calls, 20 s left", "USD 1.20 of 3.00"]
+
+
+def test_rooms_that_run_at_once_share_one_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=150, legacy_windows=False)
+    )
+    with (
+        progress.figures(lambda: "USD 1.20 of 3.00"),
+        progress.bar("decode", 4, "instructions") as first,
+        progress.bar("annotate", 4, "judgements") as second,
+    ):
+        first(4)
+        second(2)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert "4/4 instructions" in text
+    assert "2/4 judgements" in text
+    assert "USD 1.20 of 3.00" in text

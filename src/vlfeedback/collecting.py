@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vlfeedback import annotate, decode, flow, groups, progress, registry, tables
+from vlfeedback._collecting_figures import Figures
 from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import Settings
 from vlfeedback.images import Roots
@@ -38,6 +39,11 @@ class Outcome(NamedTuple):
 
 def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     """Rooms 2 and 3: instructions → responses → annotations, overlapping where both are asked for."""
+    with progress.figures(Figures(reach)):
+        return _collect(run, reach, rooms)
+
+
+def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     read = run.need("instructions", "source")
     settings = run.settings
     plans = [] if "decode" not in rooms else reach.pool()

@@ -9,8 +9,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from vlfeedback.locks import follower
 
@@ -21,6 +22,58 @@ KNOWN_AFTER = 0.02
 
 PLAIN_EVERY = 15.0
 """Seconds between two lines where stderr is a file."""
+
+
+Line = Callable[[], str]
+
+
+class _Display(Progress):
+    """Bars of work that goes on at the same time, and a line of figures below them."""
+
+    def __init__(self, line: Line | None, console: Console) -> None:
+        self._line = line
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn())
+        units = (TextColumn("{task.fields[unit]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        super().__init__(*columns, *units, TextColumn("{task.fields[note]}"), console=console, refresh_per_second=4)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, then the line."""
+        yield self.make_tasks_table(self.tasks)
+        if self._line is not None:
+            yield Text(self._line(), style="dim")
+
+
+class _Shown:
+    """What is on the screen: one display for all bars of a command, and when plain figures were last told."""
+
+    display: _Display | None = None
+    line: Line | None = None
+    told = 0.0
+
+
+_shown = _Shown()
+
+
+@contextmanager
+def figures(line: Line) -> Generator[None]:
+    """Show a line of figures while bars are shown within, and put these bars on one display.
+
+    Args:
+        line: The figures now, as one line; asked a few times a second.
+    """
+    console = Console(file=sys.stderr)
+    if follower() or _shown.line is not None:
+        yield
+        return
+    _shown.line, _shown.told = line, time.monotonic()
+    try:
+        if console.is_terminal:
+            with _Display(line, console) as _shown.display:
+                yield
+        else:
+            yield
+    finally:
+        _shown.line = _shown.display = None
 
 
 @contextmanager
@@ -41,18 +94,23 @@ def bar(label: str, total: int | None, unit: str = "") -> Generator[Callable[...
     if not console.is_terminal:
         yield _plain(label, total, unit)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn(unit))
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, *times, console=console, refresh_per_second=4) as progress:
-        task = progress.add_task(label, total=total, note="")
+    if _shown.display is not None:
+        yield _advancing(_shown.display, label, total, unit)
+        return
+    with _Display(None, console) as display:
+        yield _advancing(display, label, total, unit)
 
-        def advance(steps: int = 1, note: str | None = None) -> None:
-            if note is None:
-                progress.advance(task, steps)
-            else:
-                progress.update(task, advance=steps, note=note)
 
-        yield advance
+def _advancing(display: Progress, label: str, total: int | None, unit: str) -> Callable[..., None]:
+    task = display.add_task(label, total=total, note="", unit=unit)
+
+    def advance(steps: int = 1, note: str | None = None) -> None:
+        if note is None:
+            display.advance(task, steps)
+        else:
+            display.update(task, advance=steps, note=note)
+
+    return advance
 
 
 def _plain(label: str, total: int | None, unit: str) -> Callable[..., None]:
@@ -70,6 +128,9 @@ def _plain(label: str, total: int | None, unit: str) -> Callable[..., None]:
         left = f", {(now - began) / done * (total - done):.0f} s left" if total and known else ""
         share = f"{done:,}/{total:,}" if total else f"{done:,}"
         print(f"{label}: {share} {unit}{left}{' ' + note if note else ''}", file=sys.stderr, flush=True)
+        if _shown.line is not None and now - _shown.told >= PLAIN_EVERY:
+            _shown.told = now
+            print(_shown.line(), file=sys.stderr, flush=True)
 
     return advance
 

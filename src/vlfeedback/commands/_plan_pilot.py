@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vlfeedback import collecting, flow, pipeline, preflight, progress, tables
+from vlfeedback._collecting_figures import Figures
 from vlfeedback.annotate import Answered
 from vlfeedback.commands._plan_estimate import Measured
 from vlfeedback.commands._plan_world import Seen
@@ -60,7 +61,8 @@ def pilot(run: RunFolder, count: int, *, allow_plugins: bool = False) -> Pilot:
     with run.writing(), flow.draining_on_interrupt(), access(run, allow_plugins=allow_plugins) as reach:
         pipeline.source(run, reach)
         chosen = _chosen(run, count)
-        keys = list(_ask(run, reach, chosen))
+        with progress.figures(Figures(reach)):
+            keys = list(_ask(run, reach, chosen))
         if flow.interrupted():
             raise Stopped("Stopped amid the pilot. What it bought is in the ledger; run the same command to go on.")
         counted = reach.counters

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from vlfeedback.errors import BudgetExceeded, ConfigError, ModelUnavailable
@@ -22,11 +22,30 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Counters:
-    """What a command did: shown as `calls_made` and `calls_reused`."""
+    """What a command did: shown as `calls_made` and `calls_reused`, and while it is under way.
+
+    Attributes:
+        failed: Calls without an answer, `errors` by class.
+        again: Times that a question was sent once more.
+        usage: Tokens of the answers that were bought.
+    """
 
     made: int = 0
     reused: int = 0
     failed: int = 0
+    again: int = 0
+    errors: Counter[str] = field(default_factory=Counter[str])
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, generation: Generation) -> None:
+        """One call that was made."""
+        self.made += 1
+        self.again += max(0, generation.sent - 1)
+        if not generation.answered or generation.error is not None:
+            self.errors[generation.error or "other"] += 1
+        self.failed += not generation.answered
+        one, all_ = generation.usage, self.usage
+        self.usage = Usage(all_.input + one.input, all_.output + one.output, all_.cached + one.cached)
 
 
 class _Waiting(NamedTuple):
@@ -51,6 +70,16 @@ class Purse:
         self.limit, self.used = limit, spent
         self._held, self._flying = 0.0, 0
         self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def settled(self) -> float:
+        """What is spent for sure, or may be and will never be known better."""
+        return self.used - self._held
+
+    @property
+    def held(self) -> float:
+        """What is set aside for calls in flight."""
+        return self._held
 
     async def take(self, amount: float) -> None:
         """Set an amount aside, waiting for calls in flight if they may leave enough.
@@ -96,7 +125,7 @@ class Purse:
                 pass
             elif self.take_now(amount):
                 granted.set_result(None)
-            elif self._flying and self.limit is not None and self.used - self._held + amount <= self.limit:
+            elif self._flying and self.limit is not None and self.settled + amount <= self.limit:
                 return
             else:
                 granted.set_exception(self.exceeded(amount))
@@ -262,8 +291,7 @@ class _Sale:
         """Commit the reply."""
         await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted))
         self._settle(cost + (generation.unsure - self._counted) * self._intent.reserved)
-        self._book.counters.made += 1
-        self._book.counters.failed += not generation.answered
+        self._book.counters.add(generation)
 
     def _settle(self, last: float) -> None:
         reserved = self._intent.reserved
