@@ -7,6 +7,7 @@ table of their own, so that totals over millions of calls stay quick.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -49,9 +50,14 @@ CREATE TABLE IF NOT EXISTS bodies (id INTEGER PRIMARY KEY, request BLOB NOT NULL
 """
 
 
+def _no_room(error: sqlite3.Error) -> bool:
+    """Whether there was no room: a full disk, or (as an I/O error) a quota."""
+    return "full" in str(error) or "disk I/O" in str(error)
+
+
 def _explain(path: Path, error: sqlite3.Error) -> LedgerError:
     text = str(error)
-    if "full" in text or "disk I/O" in text:
+    if _no_room(error):
         advice = "The disk is full: free some space and run the same command again; nothing that was paid for is lost."
     elif "malformed" in text or "not a database" in text:
         advice = "The file is damaged: restore it from a copy, or move it away to start a new ledger."
@@ -138,7 +144,7 @@ class Ledger:
             try:
                 self._commit(self._writer, statement, rows, also, twins)
             except sqlite3.Error as error:
-                if "full" not in str(error) or not self._ballast.exists():
+                if not _no_room(error) or not self._ballast.exists():
                     raise _explain(self.path, error) from error
                 # The replies in hand are paid for: give up the ballast, keep them, and then stop.
                 self._ballast.unlink(missing_ok=True)
@@ -283,9 +289,10 @@ class Ledger:
         with self._write_lock, self._read_lock:
             self._reader.close()
             if self._writer is not None:
-                try:
+                # On a full disk the log stays beside the file: it is as durable, and the next opening reads it.
+                with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                finally:
+                with contextlib.suppress(sqlite3.Error):
                     self._writer.close()
         self._unlock()
 
