@@ -121,3 +121,9 @@ def call_of(row: Sequence[Any]) -> Call:
     key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, *usage = row
     generation = generation_of(reply, raw, Usage(*usage))
     return Call(key, model, expand(request), purpose, generation, cost, state, attempts, created, finished)
+
+
+def reply_of(row: Sequence[Any]) -> Generation | None:
+    """The reply of a row of key, reply, raw and usage."""
+    _, reply, raw, *usage = row
+    return generation_of(reply, raw, Usage(*usage))

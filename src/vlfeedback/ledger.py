@@ -24,12 +24,13 @@ from vlfeedback._ledger_rows import (
     bodies_of,
     call_columns,
     call_of,
+    reply_of,
     squeeze,
     total_of,
 )
 from vlfeedback.errors import LedgerError
 from vlfeedback.locks import claim
-from vlfeedback.records import Call, Purpose
+from vlfeedback.records import Call, Generation, Purpose
 
 __all__ = ["BALLAST", "VERSION", "Intent", "Ledger", "Settled", "Total"]
 
@@ -246,6 +247,24 @@ class Ledger:
     def find(self, key: str) -> Call | None:
         """The call with that key, whatever its state; None if it was never intended."""
         return next(self._select("WHERE calls.key = ?", (key,)), None)
+
+    def replies(self, keys: Sequence[str]) -> dict[str, Generation]:
+        """Kept answers of many questions at once, by key; what is not answered is not among them.
+
+        Args:
+            keys: At most some thousands.
+        """
+        marks = ",".join("?" * len(keys))
+        statement = (
+            "SELECT key, reply, raw, input, output, cached, image, reasoning FROM calls JOIN bodies USING(id) "
+            f"WHERE state = 'done' AND key IN ({marks})"
+        )
+        try:
+            with self._read_lock:
+                rows = self._reader.execute(statement, list(keys)).fetchall()
+        except sqlite3.Error as error:
+            raise _explain(self.path, error) from error
+        return {row[0]: reply for row in rows if (reply := reply_of(row)) is not None}
 
     def calls(self, *, purpose: Purpose | None = None) -> Iterator[Call]:
         """All calls, oldest first; of one purpose if it is given."""

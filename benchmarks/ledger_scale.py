@@ -1,0 +1,134 @@
+"""`status` and resume of a large ledger: seconds and peak memory; durable calls a second while it is made.
+
+    python benchmarks/ledger_scale.py [--instructions 80000] [--keep FOLDER]
+
+A run of that many instructions, four responses and one judgement each (80,000 give 400,000 calls; 1,000,000 give 5
+million), is made by the real rooms with scripted models, every call committed like any other. Then, each in a process
+of its own:
+
+- `status`: of the finished run;
+- `open`: opening the ledger for writing and summing up what was spent, which is what a resumed run waits for before its
+  first call;
+- `look up`: every key of the ledger asked for once, in any order;
+- `resume`: both tables deleted and `run --to annotate` again: every reply is read from the ledger, parsed and written,
+  and nothing is sent.
+
+Writes `benchmarks/results/ledger_scale.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from collecting import world
+
+RESULT = Path(__file__).parent / "results" / "ledger_scale.json"
+SECONDS, BYTES = 10.0, 500e6
+REPLY = "\\n".join(
+    f"#### {aspect} Assessment\\n" + "\\n".join(
+        f"##### Output for Text {text}\\nRating: {1 + text % 5}\\nRationale: Text {text} names what is in the picture."
+        for text in (1, 2, 3, 4)
+    )
+    for aspect in ("Helpfulness", "Ethical Considerations", "Visual Faithfulness")
+)  # fmt: skip
+OPEN = """
+import sys
+from pathlib import Path
+from vlfeedback.ledger import Ledger
+with Ledger.open(Path(sys.argv[1])) as ledger:
+    print(ledger.spent(), ledger.totals()[0].calls)
+"""
+LOOK = """
+import random, sqlite3, sys
+from pathlib import Path
+from vlfeedback.ledger import Ledger
+keys = [row[0] for row in sqlite3.connect(sys.argv[1]).execute("SELECT key FROM calls")]
+random.Random(0).shuffle(keys)
+with Ledger.open(Path(sys.argv[1])) as ledger:
+    for start in range(0, len(keys), 500):
+        assert len(ledger.replies(keys[start : start + 500])) == len(keys[start : start + 500])
+"""
+
+
+def settings(folder: Path, count: int) -> Path:
+    """Scripted models, prompts of usual length, no pictures."""
+    with (folder / "instructions.jsonl").open("w", encoding="utf-8") as rows:
+        for number in range(count):
+            prompt = f"What does sign {number} say? " + "Look well. " * 12
+            rows.write(json.dumps({"id": str(number), "prompt": prompt}) + "\n")
+    pool = "".join(
+        f'[[pool]]\nuse = "scripted"\nmodel = "model-{n}"\nreplies = ["A sign, says model {n}. {"Words. " * 90}"]\n\n'
+        for n in range(4)
+    )
+    path = folder / "run.toml"
+    path.write_text(
+        f'[[source]]\nuse = "jsonl"\npath = "instructions.jsonl"\n\n{pool}[decode]\nin_flight = 256\n\n'
+        f'[[judge]]\nuse = "scripted"\nmodel = "judge"\nreplies = ["{REPLY}"]\n\n[annotate]\nin_flight = 256\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+def python(code: str, path: Path) -> world.Timed:
+    """Run a few lines in a process of its own."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"a measurement failed:\n{code}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return world.Timed(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+def main() -> None:
+    """Make it and measure it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--instructions", type=int, default=80_000)
+    parser.add_argument("--keep", type=Path, default=None, help="folder to keep the run in")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.keep) as place:
+        folder = Path(place)
+        run = folder / "run"
+        world.timed("run", settings(folder, asked.instructions), "--out", run, "--to", "source")
+        made = world.timed("run", run, "--to", "annotate")
+        ledger = run / "ledger.sqlite"
+        size = ledger.stat().st_size
+        found = {
+            "status": world.timed("status", run),
+            "open": python(OPEN, ledger),
+            "look up": python(LOOK, ledger),
+        }
+        for name in ("responses", "annotations"):
+            (run / f"{name}.parquet").unlink()
+        found["resume"] = world.timed("run", run, "--to", "annotate")
+    calls = 5 * asked.instructions
+    world.keep(
+        asked.out,
+        {
+            "calls": calls,
+            "ledger_bytes": size,
+            "durable_calls_per_second": round(calls / made.seconds),
+            "limits": {"seconds": SECONDS, "peak_mb": BYTES / 1e6},
+            **{
+                name: {
+                    "seconds": round(one.seconds, 2),
+                    "cpu": round(one.cpu, 2),
+                    "peak_mb": round(one.peak / 1e6),
+                    "pass": one.seconds < SECONDS and one.peak < BYTES,
+                }
+                for name, one in found.items()
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
