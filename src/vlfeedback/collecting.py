@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from vlfeedback.annotate import Answered, Judge, Rubric
 from vlfeedback.config import Settings
 from vlfeedback.images import Roots
 from vlfeedback.models import Model
-from vlfeedback.records import ASKED_AGAIN, Annotation, Dropped, Instruction, Request, Response, Room, Sampling
+from vlfeedback.records import Annotation, Dropped, Instruction, Request, Response, Sampling
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import Access
 
@@ -55,7 +54,7 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
         who = [[member.model.identity, member.share] for member in plans]
         chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
         decoded = inputs_digest("decode", read.digest, who, chosen)
-        if run.fresh("responses", decoded) and not unanswered(run, "decode"):
+        if run.fresh("responses", decoded):
             outcomes.append(reused(run, "decode", "responses"))
         else:
             decode.check_pool(plans, settings.decode.k)
@@ -117,17 +116,6 @@ def ask_judges(
     )
 
 
-_AGAIN = re.compile(rf"(?:^|: )(?:{'|'.join(sorted(ASKED_AGAIN))}): ")
-
-
-def unanswered(run: RunFolder, room: Room) -> bool:
-    """Whether a room's table lacks calls that say nothing of their question: these are asked again by the next run."""
-    path = run.dropped(room)
-    return path.exists() and any(
-        one.reason == "call_failed" and _AGAIN.search(one.detail) for one in tables.read(path, Dropped)
-    )
-
-
 def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
     stream = ask_pool(run.settings, tables.read(run.table("instructions"), Instruction), pool, run.roots)
     for one in progress.track(stream, "decode", total, "instructions"):
@@ -177,7 +165,7 @@ def _annotating(
         return inputs_digest("annotate", run.need("responses", "decode").digest, who)
 
     outcomes: list[Outcome] = []
-    if decoding is None and run.fresh("annotations", inputs()) and not unanswered(run, "annotate"):
+    if decoding is None and run.fresh("annotations", inputs()):
         return [reused(run, "annotate", "annotations")]
     sink: Sink[Annotation] = Sink(run, "annotations", "annotate")
     stream = ask_judges(run.settings, answered, judges, rubric, reach.roots)

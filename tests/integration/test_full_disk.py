@@ -1,11 +1,10 @@
-"""Full disks and jumping clocks: nothing that was paid for is lost, and a resumed run ends like an undisturbed one."""
+"""Full disks and quotas: nothing that was paid for is lost, and a resumed run ends like an undisturbed one."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,37 +91,3 @@ def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path: Path) -> None:
     assert "disk" in done.stdout and "ree some" in done.stdout
     with Ledger.open(path) as ledger:  # what was committed is there, and it goes on when there is room
         assert ledger.totals()[0].calls == number
-
-
-def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
-    """Hours forth and years back during a run, as after a sleep of the machine or a repaired clock."""
-    world.draw(tmp_path, COUNT)
-    (tmp_path / "sitecustomize.py").write_text(
-        "import itertools, time\n"
-        "true, steps = time.time, itertools.count()\n"
-        "time.time = lambda: true() + (-1) ** next(steps) * 3e8\n"
-    )
-    with serve(tmp_path / "served.jsonl", every={5: "429", 7: "503"}) as server:
-        run, toml = tmp_path / "run", world.settings(tmp_path, server.url)
-        toml.write_text(toml.read_text(encoding="utf-8").replace("attempts = 2", "attempts = 5"), encoding="utf-8")
-        path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        began = time.monotonic()
-        done = world.collect(toml, "--out", run, PYTHONPATH=path)
-        assert time.monotonic() - began < 120
-        world.collect(run)
-        undisturbed = tmp_path / "other"
-        world.collect(toml, "--out", undisturbed)
-        assert world.digest(run) == world.digest(undisturbed)
-        assert done["calls_failed"] == 0
-
-
-def test_calls_without_an_answer_are_asked_again_by_the_next_run(tmp_path: Path) -> None:
-    world.draw(tmp_path, COUNT)
-    with serve(tmp_path / "served.jsonl", faults=["503", "503"] * 40) as server:
-        run, toml = tmp_path / "run", world.settings(tmp_path, server.url)
-        first = world.collect(toml, "--out", run)
-        assert first["calls_failed"] > 0
-        second = world.collect(run)
-        assert second["calls_failed"] == 0
-        third = world.collect(run)
-        assert (third["calls_made"], third["calls_reused"]) == (0, 0)
