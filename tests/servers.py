@@ -95,6 +95,8 @@ class Server:
     share: float = 0.0
     mix: tuple[str, ...] = ()
     most: int = 0
+    most_samples: int = 8
+    refuses_n: bool = False
     delay: float = 0.0
     slow: float = 5.0
     retry_after: str | None = "0.2"
@@ -234,7 +236,7 @@ class Server:
     def _completion(self, body: Body) -> Body:
         text = self.reply(body)
         pictures = json.dumps(body["messages"]).count('"image_url": {')
-        usage = {
+        usage: Body = {
             "prompt_tokens": 11 + 85 * pictures,
             "completion_tokens": len(text.split()),
             "prompt_tokens_details": {"cached_tokens": 3, "image_tokens": 85 * pictures},
@@ -242,12 +244,19 @@ class Server:
         }
         if self.usage is not None:
             usage = self.usage(body)
+        if self.refuses_n and body.get("n", 1) > 1:
+            return {"error": {"message": "n must be 1", "code": 400}}
         choice: Body = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         if body.get("logprobs"):
             top = [{"token": str(score), "logprob": -float(score)} for score in range(1, body["top_logprobs"] + 1)]
             choice["logprobs"] = {"content": [{"token": "1", "logprob": -1.0, "top_logprobs": top}]}
         name = f"chatcmpl-{number_of(body, 10**12)}"
-        return {"id": name, "object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+        choices = [choice]
+        for number in range(1, min(body.get("n", 1), self.most_samples)):
+            message = {"role": "assistant", "content": f"{text} ({number})"}
+            choices.append({"index": number, "finish_reason": "stop", "message": message})
+            usage["completion_tokens"] += len(message["content"].split())
+        return {"id": name, "object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
 
 
 def _disturbed(good: Body, fault: str) -> Body:

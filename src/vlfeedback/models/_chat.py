@@ -65,13 +65,14 @@ def extra_members(extra: Mapping[str, object] | None) -> bytes:
     return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in (extra or {}).items())
 
 
-def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[bytes, ...]]) -> list[bytes]:
+def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[bytes, ...]], n: int = 1) -> list[bytes]:
     """The JSON body of a request, in pieces: those of an address are never copied.
 
     Args:
         request: The question; its parts keep their order.
         shape: What the model wants.
         picture: Address of a picture in pieces of bytes that need no JSON escaping: `data:…`, `file://…` or `https://…`.
+        n: Samples wanted.
     """
     pieces = [b'{"model":', _json(shape.model), b',"messages":[']
     if request.system:
@@ -85,6 +86,8 @@ def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[bytes,
         pieces += [name, _json(json.loads(request.schema)), b"}}"]
     if request.top_logprobs is not None:
         pieces.append(b',"logprobs":true,"top_logprobs":%d' % request.top_logprobs)
+    if n > 1:
+        pieces.append(b',"n":%d' % n)
     pieces += [shape.extra, b"}"]
     return pieces
 
@@ -192,6 +195,16 @@ def generation(raw: str) -> Generation:
         return replace(_answer(cast(dict[str, Any], message), choice, reply), raw=raw)
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as problem:
         return failure("server", f"the reply has an unknown shape: {problem}", raw)
+
+
+def further(raw: str) -> list[Generation]:
+    """Samples of a body after the first one, without usage; the usable ones alone, in order."""
+    try:
+        reply = _parsed(raw)
+        choices: Any = reply["choices"][1:]
+        return [_answer(choice["message"], choice, {"id": reply.get("id")}) for choice in choices]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        return []
 
 
 _DISGUISES: dict[str, ErrorClass] = {

@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
@@ -22,6 +23,7 @@ from vlfeedback.models import _chat
 from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic
 from vlfeedback.models._limits import NAP, backoff
 from vlfeedback.models._pictures import Addresses, ImageAs
+from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import may_send_again
 from vlfeedback.models._wire import open_client
@@ -56,6 +58,7 @@ def load(
     recipe: str = "original",
     detail: Literal["", "low", "high", "auto"] = "",
     reasoning: bool = False,
+    samples: int = 1,
     extra: dict[str, Any] | None = None,
     local: bool | None = None,
 ) -> OpenAIModel:
@@ -80,6 +83,7 @@ def load(
         recipe: How this model wants pictures prepared, see `images.prepare`; part of each question.
         detail: Resolution hint on each picture, where the endpoint knows one.
         reasoning: The model thinks before it answers: `max_completion_tokens`, no temperature.
+        samples: Most samples of one question that are asked for in one call (`n`), where several are wanted.
         extra: Further fields of the body, such as `{reasoning_effort = "low"}`.
         local: It runs on your own machines and costs nothing; default: it does if all addresses are this machine's.
             A price in the table still counts.
@@ -89,10 +93,10 @@ def load(
     """
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
     rates = (1 if rate is None else rate for rate in (requests_per_minute, tokens_per_minute))
-    if not urls or in_flight < 1 or attempts < 1 or timeout <= 0 or patience <= 0 or min(rates) < 1:
+    if not urls or in_flight < 1 or attempts < 1 or timeout <= 0 or min(patience, samples, *rates) <= 0:
         raise ConfigError(
-            f"model {model}: base_url must not be empty; in_flight, attempts, timeout, patience, requests_per_minute "
-            "and tokens_per_minute > 0"
+            f"model {model}: base_url must not be empty; in_flight, attempts, timeout, patience, samples, "
+            "requests_per_minute and tokens_per_minute > 0"
         )
     key = find_key(api_key_env, [host_of(url) for url in urls])
     declared = identity or _default_identity(model, revision, detail=detail, reasoning=reasoning, extra=extra)
@@ -106,7 +110,7 @@ def load(
         adaptive=adaptive,
         patience=patience,
     )
-    opened = OpenAIModel(declared, shape, urls, key, Addresses(roots, image_as, image_url), recipe, policy)
+    opened = OpenAIModel(declared, shape, urls, key, Addresses(roots, image_as, image_url), recipe, policy, samples)
     opened.local = all(host in LOOPBACK for host in opened.hosts) if local is None else local
     return opened
 
@@ -131,6 +135,7 @@ class _Call:
 
     Attributes:
         start: Which replica is asked first.
+        n: Samples asked for at once.
         attempts: Attempts made.
         sent: How often it was sent, refusals for lack of time included.
         unsure: How many of these may have been served and billed although no usable reply came.
@@ -139,6 +144,7 @@ class _Call:
 
     request: Request
     start: int
+    n: int = 1
     attempts: int = 0
     sent: int = 0
     unsure: int = 0
@@ -169,6 +175,7 @@ class OpenAIModel:
         pictures: Addresses,
         recipe: str,
         policy: Policy,
+        samples: int = 1,
     ) -> None:
         self.identity = identity
         self.traffic = Traffic()
@@ -186,6 +193,8 @@ class OpenAIModel:
         self._ever_reached = False
         self._unreached_calls = 0
         self._given_up = ""
+        self._samples = samples
+        self._together = Together(self._ask, samples)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -209,9 +218,12 @@ class OpenAIModel:
             ModelUnavailable: the endpoint cannot be used at all (key, model name, address, quota, nobody there).
         """
         self._enter_loop()
+        return await self._together.answer(request)
+
+    async def _ask(self, request: Request, n: int) -> Generation:
         if len(self._endpoints) > 1:
             await self._agree()
-        call = _Call(request, self._first_replica(request))
+        call = _Call(request, self._first_replica(request), n)
         while True:
             if self._given_up:
                 return self._give_up(call, self._given_up)
@@ -241,6 +253,9 @@ class OpenAIModel:
         for endpoint in self._endpoints:
             await endpoint.close()
 
+    def _recipe_of(self, request: Request) -> str:
+        return request.recipe if request.recipe != "original" else self.recipe
+
     def _pause_before_next(self, call: _Call) -> float:
         # another replica is asked at once; only when all have been is there something to wait for
         tried_all = call.attempts - len(self._endpoints) + 1
@@ -260,9 +275,9 @@ class OpenAIModel:
                     return _unsent("stopped before it was sent")
                 if endpoint.gate.closed_for() > 0:
                     return None
-                recipe = request.recipe if request.recipe != "original" else self.recipe
+                picture = partial(self._pictures.address, recipe=self._recipe_of(request))
                 try:
-                    content = _chat.body(request, self._shape, lambda image: self._pictures.address(image, recipe))
+                    content = _chat.body(request, self._shape, picture, call.n)
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
                     return _unsent(f"a picture cannot be read: {problem}")
@@ -316,6 +331,7 @@ class OpenAIModel:
             self._places = asyncio.Semaphore(self._policy.in_flight)
             self._same = None
             self._given_up = ""
+            self._together = Together(self._ask, self._samples)
             for endpoint in self._endpoints:
                 endpoint.enter_loop()
 

@@ -1,0 +1,111 @@
+"""Several samples of one question in one call (`n`): the endpoint reads pictures and prompt once.
+
+Requests that differ in nothing but the sample's number and are outstanding together become one call; the ledger above
+still knows each as a call of its own. Input tokens are the first sample's, output tokens are shared out by length, so
+that their sum is what the endpoint counted. What an endpoint leaves out, or refuses to give at once, is asked singly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from vlfeedback.models import _chat
+from vlfeedback.records import Generation, Request, Usage
+
+LINGER = 0.01
+"""Seconds that the first of several samples waits for the others."""
+
+
+class _Asked(NamedTuple):
+    request: Request
+    reply: asyncio.Future[Generation]
+
+
+class Together:
+    """Collects samples.
+
+    Args:
+        ask: Asks a request for that many samples in one call; gives the first, with the whole body in `raw`.
+        most: Samples per call, ≥ 2.
+    """
+
+    def __init__(self, ask: Callable[[Request, int], Awaitable[Generation]], most: int) -> None:
+        self._ask, self._most = ask, most
+        self._open: dict[Request, list[_Asked]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(self, request: Request) -> Generation:
+        """One sample; raises what the call raised."""
+        if self._most < 2 or request.sampling.temperature <= 0:
+            return await self._ask(request, 1)
+        loop = asyncio.get_running_loop()
+        alike = replace(request, sampling=replace(request.sampling, sample_index=0))
+        asked = _Asked(request, loop.create_future())
+        group = self._open.setdefault(alike, [])
+        group.append(asked)
+        if len(group) == 1:
+            loop.call_later(LINGER, self._send, alike, group)
+        if len(group) >= self._most:
+            self._send(alike, group)
+        return await asked.reply
+
+    def _send(self, alike: Request, group: list[_Asked]) -> None:
+        if self._open.get(alike) is group:
+            del self._open[alike]
+            task = asyncio.get_running_loop().create_task(self._run(alike, group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, alike: Request, group: list[_Asked]) -> None:
+        try:
+            for asked, generation in zip(group, await self._gather(alike, group), strict=True):
+                if not asked.reply.done():
+                    asked.reply.set_result(generation)
+        except BaseException as error:
+            for asked in group:
+                if not asked.reply.done():
+                    asked.reply.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _gather(self, alike: Request, group: list[_Asked]) -> list[Generation]:
+        if len(group) == 1:
+            return [await self._ask(group[0].request, 1)]
+        first = await self._ask(alike, len(group))
+        if first.error == "bad_request":  # perhaps it only knows no `n`: never more than one from here on
+            self._most = 1
+            return list(await asyncio.gather(*(self._ask(asked.request, 1) for asked in group)))
+        found = shares(first)[: len(group)]
+        if first.error is not None:  # nothing came; each may have been charged, and it was sent once
+            return [first, *[replace(first, sent=0)] * (len(group) - 1)]
+        missing = await asyncio.gather(*(self._ask(asked.request, 1) for asked in group[len(found) :]))
+        return [*found, *missing]
+
+
+def shares(first: Generation) -> list[Generation]:
+    """All samples of a body, each with its share of the usage; only the one given where the body holds no more.
+
+    Args:
+        first: The first sample as read, with its body in `raw`.
+    """
+    others = _chat.further(first.raw)
+    if not others:
+        return [first]
+    texts = [first.text, *(other.text for other in others)]
+    outputs = _shared(first.usage.output, [len(text) + 1 for text in texts])
+    reasoning = _shared(first.usage.reasoning, [1] * len(texts))
+    made = [replace(first, usage=replace(first.usage, output=outputs[0], reasoning=min(reasoning[0], outputs[0])))]
+    for other, output, thought in zip(others, outputs[1:], reasoning[1:], strict=True):
+        usage = Usage(output=output, reasoning=min(thought, output))
+        made.append(replace(other, usage=usage, raw=first.raw, latency=first.latency, sent=0, unsure=0))
+    return made
+
+
+def _shared(whole: int, weights: list[int]) -> list[int]:
+    """A number of tokens in proportion to weights; the parts sum up to the whole."""
+    total = sum(weights)
+    parts = [whole * weight // total for weight in weights]
+    return [parts[0] + whole - sum(parts), *parts[1:]]

@@ -1,0 +1,89 @@
+"""Several samples in one call: what each is worth, and what happens where an endpoint knows no `n`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import Server, serve
+
+from vlfeedback.images import Roots
+from vlfeedback.models import openai as backend
+from vlfeedback.models._samples import _shared
+from vlfeedback.records import Generation, Request
+
+Ask = Callable[..., Request]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlfeedback.models._limits.FIRST_WAIT", 0.005)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+def asked(server: Server, roots: Roots, *requests: Request, **options: Any) -> list[Generation]:
+    model = backend.load(**{"model": "m", "roots": roots, "base_url": server.url, "samples": 4} | options)
+
+    async def run() -> list[Generation]:
+        try:
+            return list(await asyncio.gather(*(model.answer(request) for request in requests)))
+        finally:
+            await model.aclose()
+
+    return asyncio.run(run())
+
+
+def four(ask: Ask, **options: Any) -> list[Request]:
+    return [ask("Why?", **{"sample_index": number, "temperature": 0.7} | options) for number in range(4)]
+
+
+def test_samples_of_one_question_are_one_call_and_its_bill_is_shared_out(
+    tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    with serve(tmp_path / "log") as server:
+        replies = asked(server, roots, *four(ask), ask("Another?", temperature=0.7))
+        assert sorted(body.get("n", 1) for body in server.bodies) == [1, 4]
+    samples = replies[:4]
+    assert len({reply.text for reply in samples}) == 4
+    assert [reply.usage.input for reply in samples] == [96, 0, 0, 0]
+    assert sum(reply.usage.output for reply in samples) == sum(len(reply.text.split()) for reply in samples)
+    assert [reply.sent for reply in samples] == [1, 0, 0, 0]
+    assert len({reply.raw for reply in samples}) == 1
+
+
+def test_without_the_option_or_without_noise_every_sample_is_a_call(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "log") as server:
+        asked(server, roots, *four(ask), samples=1)
+        asked(server, roots, *four(ask, temperature=0.0))
+        assert [body.get("n", 1) for body in server.bodies] == [1] * 8
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"), [({"most_samples": 3}, 2), ({"most_samples": 1}, 4), ({"refuses_n": True}, 5)]
+)
+def test_what_an_endpoint_leaves_out_is_asked_singly(
+    options: dict[str, Any], calls: int, tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    with serve(tmp_path / "log", **options) as server:
+        replies = asked(server, roots, *four(ask))
+        assert len(server.served()) == calls
+    assert all(reply.finish == "stop" for reply in replies)
+
+
+def test_a_failure_of_all_is_one_of_each_and_was_sent_once(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "log", faults=["reset"]) as server:
+        replies = asked(server, roots, *four(ask), attempts=1)
+        assert len(server.served()) == 1
+    assert [(reply.error, reply.unsure) for reply in replies] == [("connection", 1)] * 4
+    assert sum(reply.sent for reply in replies) == 1
+
+
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 1000), min_size=1, max_size=8))
+def test_shares_sum_up_to_the_whole(whole: int, weights: list[int]) -> None:
+    parts = _shared(whole, weights)
+    assert sum(parts) == whole and min(parts) >= 0
