@@ -67,6 +67,20 @@ def test_law_3_a_room_that_fails_writes_nothing_and_keeps_the_old_table(tmp_path
     assert not [path for path in run.path.rglob("*") if path.name.endswith(".part")]
 
 
+def test_law_3_a_room_with_calls_to_be_asked_again_is_not_taken_for_whole(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Settings())
+    for detail, whole in (
+        ("openai:m: bad_request: status 400", True),
+        ("bad_request: status 400", True),
+        ("openai:m: timeout: no reply within 3 s", False),
+        ("rate_limited: come back later", False),
+    ):
+        sink: Sink[Response] = Sink(run, "responses", "decode")
+        sink.extend([ONE, Dropped("decode", "x", "call_failed", detail)])
+        assert sink.close("inputs").complete is whole
+        assert run.fresh("responses", "inputs") is whole
+
+
 def test_law_3_an_interrupted_table_is_marked_and_never_taken_for_whole(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", Settings())
     sink: Sink[Response] = Sink(run, "responses", "decode")

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
-from vlfeedback.models._limits import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT, Gate, backoff, retry_after
+from vlfeedback.models._limits import (
+    A_WEEK,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    LONGEST_WAIT,
+    OUT_AFTER,
+    Gate,
+    backoff,
+    retry_after,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +29,15 @@ from vlfeedback.models._limits import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT, 
         ({"retry-after": "soon"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "nan"}, None),
+        ({"retry-after": "7200"}, 7200.0),
+        ({"retry-after": "1e300"}, A_WEEK),
+        ({"retry-after": "-1e400"}, None),
+        ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:26:00 GMT"}, 0.0),
+        # the endpoint's clock is a day behind ours: it means five seconds, not a day ago
+        ({"retry-after": "Tue, 20 Oct 2015 07:28:05 GMT", "date": "Tue, 20 Oct 2015 07:28:00 GMT"}, 5.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "nonsense"}, 60.0),
+        ({"retry-after": "", "retry-after-ms": "x"}, None),
     ],
 )
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
@@ -55,3 +74,47 @@ def test_pauses_in_a_row_double_and_a_reply_ends_the_row(monkeypatch: pytest.Mon
     assert gate.pause(40.0) == 40.0
     assert gate.pause(1.0) == 1.0
     assert gate.closed_for() == 40.0  # a shorter pause never opens the gate early
+
+
+def test_ten_failures_in_a_row_are_an_outage_and_any_answer_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    gate = Gate()
+    assert [gate.failed() for _ in range(OUT_AFTER)] == [False] * (OUT_AFTER - 1) + [True]
+    assert gate.closed_for() == FIRST_PAUSE
+    clock[0] += 7
+    assert gate.out_for() == 7
+    assert gate.failed() and gate.closed_for() == 2 * FIRST_PAUSE
+    gate.answered()
+    assert gate.out_for() == 0
+    gate.alive()
+    assert not gate.failed()
+
+
+def test_calls_and_tokens_have_their_pace_and_a_call_that_took_less_gives_time_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, slept = [100.0], 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    async def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+        clock[0] += seconds
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+
+    def turn(gate: Gate, tokens: float) -> float:
+        nonlocal slept
+        slept = 0.0
+        assert asyncio.run(gate.keep_pace(tokens, lambda: False))
+        return slept
+
+    gate = Gate(pace=2.0, token_pace=0.01)
+    assert turn(gate, 500) == 0
+    assert turn(gate, 10) == pytest.approx(5.0)  # the tokens of the first one
+    assert turn(gate, 10) == pytest.approx(2.0)  # the pace of calls
+    assert turn(gate, 1000) == pytest.approx(2.0)
+    gate.took(1000, 300)
+    assert turn(gate, 10) == pytest.approx(3.0)
+    assert not asyncio.run(gate.keep_pace(10, lambda: True))
