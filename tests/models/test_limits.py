@@ -31,7 +31,7 @@ from vlfeedback.models._limits import (
         ({"retry-after": "nan"}, None),
         ({"retry-after": "7200"}, 7200.0),
         ({"retry-after": "1e300"}, A_WEEK),
-        ({"retry-after": "-1e400"}, None),
+        ({"retry-after": "-1e400"}, 0.0),
         ({"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:26:00 GMT"}, 0.0),
         # the endpoint's clock is a day behind ours: it means five seconds, not a day ago
