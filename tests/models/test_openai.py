@@ -202,6 +202,12 @@ def test_a_429_rests_the_endpoint_and_is_no_attempt(tmp_path: Path, roots: Roots
     assert time.monotonic() - began >= 0.6
 
 
+def test_rests_leave_all_attempts_for_what_fails_after_them(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "log", faults=["429", "429", "429_in_200", "500"], retry_after="0.02") as server:
+        [reply] = answers(open_model(server, roots, attempts=2), ask())
+    assert (reply.finish, reply.sent) == ("stop", 5)
+
+
 def test_a_429_holds_back_everybody_at_that_endpoint_but_not_at_another(tmp_path: Path, roots: Roots, ask: Ask) -> None:
     with serve(tmp_path / "a", every={1: "429"}, retry_after="30") as tired, serve(tmp_path / "b") as fresh:
         model = open_model(tired, roots, base_url=[tired.url, fresh.url], in_flight=1)

@@ -15,6 +15,7 @@ from servers import Server, serve
 from vlfeedback.images import Roots
 from vlfeedback.models import openai as backend
 from vlfeedback.models._samples import _shared
+from vlfeedback.models._sends import permitting
 from vlfeedback.records import Generation, Request
 
 Ask = Callable[..., Request]
@@ -81,6 +82,29 @@ def test_a_failure_of_all_is_one_of_each_and_was_sent_once(tmp_path: Path, roots
         assert len(server.served()) == 1
     assert [(reply.error, reply.unsure) for reply in replies] == [("connection", 1)] * 4
     assert sum(reply.sent for reply in replies) == 1
+
+
+def test_before_it_is_sent_again_every_sample_is_asked_whether_it_may(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    asked_for: list[int] = []
+
+    async def one(model: backend.OpenAIModel, number: int, request: Request) -> Generation:
+        async def permit() -> bool:
+            asked_for.append(number)
+            return True
+
+        with permitting(permit):
+            return await model.answer(request)
+
+    async def run(model: backend.OpenAIModel) -> list[Generation]:
+        try:
+            return list(await asyncio.gather(*(one(model, *pair) for pair in enumerate(four(ask)))))
+        finally:
+            await model.aclose()
+
+    with serve(tmp_path / "log", faults=["reset"]) as server:
+        replies = asyncio.run(run(backend.load(model="m", roots=roots, base_url=server.url, samples=4)))
+    assert sorted(asked_for) == [0, 1, 2, 3]
+    assert [reply.unsure for reply in replies] == [1] * 4  # each may have been charged by the call that was lost
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 1000), min_size=1, max_size=8))

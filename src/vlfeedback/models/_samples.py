@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vlfeedback.models import _chat
+from vlfeedback.models._sends import Permit, permit, permitting
 from vlfeedback.records import Generation, Request, Usage
 
 LINGER = 0.01
@@ -22,6 +23,7 @@ LINGER = 0.01
 class _Asked(NamedTuple):
     request: Request
     reply: asyncio.Future[Generation]
+    permit: Permit | None
 
 
 class Together:
@@ -43,7 +45,7 @@ class Together:
             return await self._ask(request, 1)
         loop = asyncio.get_running_loop()
         alike = replace(request, sampling=replace(request.sampling, sample_index=0))
-        asked = _Asked(request, loop.create_future())
+        asked = _Asked(request, loop.create_future(), permit())
         group = self._open.setdefault(alike, [])
         group.append(asked)
         if len(group) == 1:
@@ -73,16 +75,25 @@ class Together:
 
     async def _gather(self, alike: Request, group: list[_Asked]) -> list[Generation]:
         if len(group) == 1:
-            return [await self._ask(group[0].request, 1)]
-        first = await self._ask(alike, len(group))
+            return [await self._one(group[0])]
+
+        async def all_permit() -> bool:
+            # every sample has money of its own to set aside before the call that holds them all is sent again
+            return all([await asked.permit() for asked in group if asked.permit is not None])
+
+        with permitting(all_permit):
+            first = await self._ask(alike, len(group))
         if first.error == "bad_request":  # perhaps it only knows no `n`: never more than one from here on
             self._most = 1
-            return list(await asyncio.gather(*(self._ask(asked.request, 1) for asked in group)))
+            return list(await asyncio.gather(*map(self._one, group)))
         found = shares(first)[: len(group)]
         if first.error is not None:  # nothing came; each may have been charged, and it was sent once
             return [first, *[replace(first, sent=0)] * (len(group) - 1)]
-        missing = await asyncio.gather(*(self._ask(asked.request, 1) for asked in group[len(found) :]))
-        return [*found, *missing]
+        return [*found, *await asyncio.gather(*map(self._one, group[len(found) :]))]
+
+    async def _one(self, asked: _Asked) -> Generation:
+        with permitting(asked.permit):
+            return await self._ask(asked.request, 1)
 
 
 def shares(first: Generation) -> list[Generation]:
@@ -100,7 +111,7 @@ def shares(first: Generation) -> list[Generation]:
     made = [replace(first, usage=replace(first.usage, output=outputs[0], reasoning=min(reasoning[0], outputs[0])))]
     for other, output, thought in zip(others, outputs[1:], reasoning[1:], strict=True):
         usage = Usage(output=output, reasoning=min(thought, output))
-        made.append(replace(other, usage=usage, raw=first.raw, latency=first.latency, sent=0, unsure=0))
+        made.append(replace(other, usage=usage, raw=first.raw, latency=first.latency, sent=0, unsure=first.unsure))
     return made
 
 

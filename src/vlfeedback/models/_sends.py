@@ -15,6 +15,11 @@ Permit = Callable[[], Awaitable[bool]]
 _permit: ContextVar[Permit | None] = ContextVar("vlfeedback_permit", default=None)
 
 
+def permit() -> Permit | None:
+    """Whom `may_send_again` would ask here."""
+    return _permit.get()
+
+
 async def may_send_again() -> bool:
     """Whether the question under way may be sent again; to be asked after each sending of unknown fate.
 
@@ -26,7 +31,7 @@ async def may_send_again() -> bool:
 
 
 @contextmanager
-def permitting(permit: Permit) -> Generator[None]:
+def permitting(permit: Permit | None) -> Generator[None]:
     """Within, `may_send_again` asks `permit`."""
     token = _permit.set(permit)
     try:
