@@ -69,11 +69,16 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
 
 
+AT_ONCE = 20_000
+"""Instructions under way where a provider's batches are filled: their pictures lie on disk meanwhile."""
+
+
 def ask_pool(
     settings: Settings, instructions: Iterable[Instruction], pool: Sequence[decode.PoolModel], roots: Roots
 ) -> Iterator[decode.Answered]:
     """Ask a pool as [decode] says."""
     asked = settings.decode
+    batched = any(table.batch for table in settings.pool)
 
     def weigh(one: Instruction) -> int:
         return sum(map(roots.weight, one.images))
@@ -84,8 +89,8 @@ def ask_pool(
         k=asked.k,
         sampling=Sampling(asked.temperature, asked.top_p, asked.max_tokens, asked.seed),
         system=asked.system,
-        in_flight=asked.in_flight,
-        bytes_in_flight=asked.bytes_in_flight,
+        in_flight=max(asked.in_flight, AT_ONCE) if batched else asked.in_flight,
+        bytes_in_flight=None if batched else asked.bytes_in_flight,
         weigh=weigh,
     )
 
@@ -95,6 +100,7 @@ def ask_judges(
 ) -> Iterator[Annotation | Dropped]:
     """Ask judges as [annotate] says."""
     asked = settings.annotate
+    batched = any(table.batch for table in settings.judge)
 
     def weigh(request: Request) -> int:
         return sum(map(roots.weight, request.images))
@@ -110,8 +116,8 @@ def ask_judges(
         top_p=asked.top_p,
         seed=asked.seed,
         top_logprobs=asked.top_logprobs,
-        in_flight=asked.in_flight,
-        bytes_in_flight=asked.bytes_in_flight,
+        in_flight=max(asked.in_flight, AT_ONCE) if batched else asked.in_flight,
+        bytes_in_flight=None if batched else asked.bytes_in_flight,
         weigh=weigh,
     )
 

@@ -53,13 +53,21 @@ class PoolTable(PluginTable):
 
     Attributes:
         share: Share of the instructions it answers, 0 to 1; None shares the remaining slots evenly with the others.
+        batch: Ask in provider batches: about half the price, an answer within a day.
     """
 
     share: float | None = Field(default=None, ge=0, le=1)
+    batch: bool = False
 
 
 class JudgeTable(PluginTable):
-    """[[judge]]: a model that rates."""
+    """[[judge]]: a model that rates.
+
+    Attributes:
+        batch: Ask in provider batches: about half the price, an answer within a day.
+    """
+
+    batch: bool = False
 
 
 class DecodeSettings(_Strict):

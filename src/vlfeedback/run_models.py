@@ -49,17 +49,34 @@ class Access:
         """A model as its plug-in makes it, without ledger: for what costs nothing and is no call."""
         return bare(table, where, self.roots, self.allow_plugins)
 
-    def ledgered(self, model: Model) -> Model:
+    def ledgered(self, model: Model, *, batch: bool = False) -> Model:
         """A model whose calls go through the ledger, at the prices of the table.
 
+        Args:
+            batch: Ask in provider batches, at their price; live, at the full one, what a batch leaves unanswered.
         Raises:
-            ConfigError: it is asked over the network and its price is not known.
+            ConfigError: it is asked over the network and its price is not known, or it knows no batches.
         """
         recipe = getattr(model, "recipe", "original")
         if is_local(model):
             return Ledgered(model, self.book, price=_free, reserve=_free, recipe=recipe)
         rate = self.table.of(model)
-        return Ledgered(model, self.book, price=rate.cost, reserve=rate.reserve, recipe=recipe)
+        live = Ledgered(model, self.book, price=rate.cost, reserve=rate.reserve, recipe=recipe)
+        return self._batched(model, live, rate) if batch else live
+
+    def _batched(self, model: Model, live: Ledgered, rate: prices.Price) -> Model:
+        from vlfeedback.models._batch import Batched
+        from vlfeedback.models.openai import OpenAIModel
+
+        if not isinstance(model, OpenAIModel):
+            raise ConfigError(f'{model.identity}: batch = true is for endpoints (use = "openai"); leave it away.')
+        ledger, less = self.book.ledger, rate.batched()
+
+        def done(keys: list[str]) -> set[str]:
+            return {key for start in range(0, len(keys), 500) for key in ledger.replies(keys[start : start + 500])}
+
+        inner = Batched(model, ledger.path.with_name(ledger.path.name + ".batches"), done)
+        return Ledgered(inner, self.book, price=less.cost, reserve=less.reserve, recipe=live.recipe, otherwise=live)
 
     def pool(self) -> list[PoolModel]:
         """The members of [[pool]]."""
@@ -68,7 +85,7 @@ class Access:
             model = self.bare(table, f"[[pool]] {number + 1}")
             local = is_local(model)
             in_flight = LOCAL_IN_FLIGHT * int(getattr(model, "batch", 32)) if local else self.settings.decode.in_flight
-            members.append(PoolModel(self.ledgered(model), local, table.share, in_flight))
+            members.append(PoolModel(self.ledgered(model, batch=table.batch), local, table.share, in_flight))
         return members
 
     def judges(self) -> list[Model]:
@@ -76,7 +93,9 @@ class Access:
         if not self.settings.judge:
             raise ConfigError('there is no [[judge]] in run.toml: add one, such as use = "openai", model = "…".')
         tables = enumerate(self.settings.judge)
-        return [self.ledgered(self.bare(table, f"[[judge]] {number + 1}")) for number, table in tables]
+        return [
+            self.ledgered(self.bare(table, f"[[judge]] {number + 1}"), batch=table.batch) for number, table in tables
+        ]
 
 
 def bare(table: PluginTable, where: str, roots: Roots, allow_plugins: bool = False) -> Model:

@@ -66,9 +66,9 @@ def test_a_budget_holds_through_ten_kills(tmp_path: Path) -> None:
 def test_an_undisturbed_budget_is_spent_to_the_end_although_many_calls_are_in_flight(tmp_path: Path) -> None:
     world.draw(tmp_path, 12)
     with serve(tmp_path / "served.jsonl", usage=Biller({"": 20.0})) as server:
-        toml = settings(tmp_path, server, 0.1)
-        assert "the budget of" in world.call("run", toml, "--out", tmp_path / "run", "--to", "annotate", code=1)
-        assert 0.09 <= bill(server.log, RATES) <= 0.1
+        toml = settings(tmp_path, server, 0.05)
+        assert "the budget of" in world.call("run", toml, "--out", tmp_path / "run", "--to", "decode", code=1)
+        assert 0.04 <= bill(server.log, RATES) <= 0.05
 
 
 def test_a_reply_without_usage_is_paid_at_its_upper_bound(tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def _model(table: PluginTable, where: str, in_flight: int, rates: prices.Prices)
     loopback = all(host in LOOPBACK for host in hosts)
     price = rates.find(identity, name, local=bool(options.get("local", loopback)))
     shown = ", ".join(f"{host} ({HERE})" if host in LOOPBACK else host for host in hosts)
+    if getattr(table, "batch", False):
+        price, shown = price.batched(), f"{shown}, in batches"
     recipe, detail = str(options.get("recipe", "original")), str(options.get("detail") or "high")
     return _Asked(name, identity, shown, price, min(in_flight, int(options.get("in_flight", 32))), recipe, detail)
 

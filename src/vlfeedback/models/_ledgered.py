@@ -14,7 +14,7 @@ from vlfeedback.flow import Committer
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
-from vlfeedback.models._sends import permitting
+from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,11 @@ class Purse:
         self._flying += 1
         return True
 
+    def adopt(self, amount: float) -> None:
+        """An amount that counts as spent already is in flight again."""
+        self._held += amount
+        self._flying += 1
+
     def settle(self, reserved: float, cost: float) -> None:
         """Replace what was set aside by what it cost."""
         self.used += cost - reserved
@@ -150,6 +155,7 @@ class Ledgered:
         book: Ledger and queues of the command.
         price: Cost of a reply from its usage.
         reserve: Upper bound of the cost of a request.
+        otherwise: Asked, at its own price, what a batch left unanswered.
         recipe: How this model wants pictures prepared; part of the question, so rooms put it into their requests.
     """
 
@@ -161,9 +167,11 @@ class Ledgered:
         price: Callable[[Usage], float],
         reserve: Callable[[Request], float],
         recipe: str = "original",
+        otherwise: Ledgered | None = None,
     ) -> None:
         self.inner, self.recipe, self._book, self._price, self._reserve = inner, recipe, book, price, reserve
         self._factor = 1.0
+        self._otherwise = otherwise
 
     @property
     def identity(self) -> str:
@@ -212,20 +220,38 @@ class Ledgered:
         book, factor = self._book, self._factor
         reserved = self._reserve(request) * factor
         sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved))
-        await sale.open()
+        adopts: Callable[[str], bool] | None = getattr(self.inner, "adopts", None)
+        known = book.ledger.find(key) if adopts is not None and adopts(key) else None
+        if known is not None and known.state == "intent":
+            reserved = known.cost
+            sale.adopt(reserved)
+        else:
+            await sale.open()
         try:
             with permitting(sale.again):
                 generation = await self.inner.answer(request)
-        except (ModelUnavailable, ConfigError):
+        except NotBatched:
+            await sale.withdraw()
+            self._settled(key)
+            if self._otherwise is None:
+                raise
+            return await self._otherwise._buy(key, question, request)
+        except (ModelUnavailable, ConfigError, Unsent):
             await sale.withdraw()
             raise
         cost = self._cost(generation, reserved)
         await sale.close(generation, cost)
+        self._settled(key)
         if cost > reserved > 0:
             self._learn(cost / (reserved / factor))
         if sale.refused and not generation.answered:
             raise book.purse.exceeded(reserved)
         return generation
+
+    def _settled(self, key: str) -> None:
+        settled: Callable[[str], None] | None = getattr(self.inner, "settled", None)
+        if settled is not None:
+            settled(key)
 
     def _cost(self, generation: Generation, reserved: float) -> float:
         """Price of a reply; what the endpoint does not count is taken at its upper bound, never at zero."""
@@ -265,6 +291,11 @@ class _Sale:
         """
         await self._book.purse.take(self._intent.reserved)
         await self._intend()
+
+    def adopt(self, reserved: float) -> None:
+        """Go on with an intent of an earlier process, whose batch is still under way."""
+        self._intent = self._intent._replace(reserved=reserved)
+        self._book.purse.adopt(reserved)
 
     async def again(self) -> bool:
         """The same for a further sending; the one before stays in the books at its reserve, billed or not."""

@@ -10,6 +10,17 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from vlfeedback.errors import Stopped
+
+
+class NotBatched(Exception):
+    """A batch ended without an answer to this question, unbilled: it is to be asked live."""
+
+
+class Unsent(Stopped):
+    """The user asked to stop before the question was sent."""
+
+
 Permit = Callable[[], Awaitable[bool]]
 
 _permit: ContextVar[Permit | None] = ContextVar("vlfeedback_permit", default=None)

@@ -14,7 +14,7 @@ import random
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
 from vlfeedback.flow import interrupted, parked
@@ -28,6 +28,9 @@ from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import may_send_again
 from vlfeedback.models._wire import open_client
 from vlfeedback.records import Generation, Request
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 log = logging.getLogger(__name__)
 
@@ -246,6 +249,19 @@ class OpenAIModel:
                 return call.end(outcome.generation)
             log.info("%s: attempt %d failed (%s)", self.identity, call.attempts, outcome.generation.error)
             await asyncio.sleep(self._pause_before_next(call))
+
+    def body(self, request: Request) -> list[bytes]:
+        """The request's JSON body in pieces, for what is sent by other ways than one at a time."""
+        recipe = request.recipe if request.recipe != "original" else self.recipe
+        return _chat.body(request, self._shape, lambda image: self._pictures.address(image, recipe))
+
+    def connect(self) -> AsyncOpenAI:
+        """A client of the first endpoint, for its other pages."""
+        return open_client(self._endpoints[0].url, self._key, 8, max(600.0, self._policy.timeout))
+
+    def scrub(self, text: str) -> str:
+        """A text of the endpoint without the key."""
+        return self._key.scrub(text)
 
     async def aclose(self) -> None:
         """Close the connections; a later question opens them again."""

@@ -1,0 +1,356 @@
+"""Questions sent as provider batches (files and batches endpoints): half the price, an answer within a day.
+
+Questions are spooled into shards on disk, bounded in bytes and number. A shard is in the journal beside the ledger before
+it is uploaded, and its batch carries the shard's name: a process that was killed at any moment finds its batches again,
+by their id or by that name, and waits for them instead of buying anew. What a batch leaves unanswered is asked live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
+from vlfeedback.flow import interrupted
+from vlfeedback.ids import call_key, hash_id
+from vlfeedback.models import _chat
+from vlfeedback.models._sends import NotBatched, Unsent
+from vlfeedback.models.openai import OpenAIModel
+from vlfeedback.records import Generation, Request
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+SHARD_BYTES = 190_000_000
+"""Bytes of a shard: providers take 200 MB per file."""
+
+SHARD_CALLS = 50_000
+LINGER = 5.0
+"""Seconds without a further question after which a shard is sent as it is."""
+
+POLL = 20.0
+"""Seconds between two looks at a batch."""
+
+ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
+LEFT = "Stopped. Batches that were sent go on at the provider: the next run fetches them."
+LOOKS = 8
+"""Looks in a row that may fail before the run gives up; the batches go on at the provider."""
+
+
+@dataclass
+class _Shard:
+    """Questions that travel together.
+
+    Attributes:
+        name: Hash of their keys; the batch carries it.
+        keys: Of the calls.
+        batch: The provider's id, once it is known.
+    """
+
+    name: str
+    model: str
+    keys: list[str]
+    batch: str = ""
+
+
+@dataclass
+class _Spool:
+    """The shard that is being filled."""
+
+    path: Path
+    keys: list[str] = field(default_factory=list[str])
+    size: int = 0
+    last: float = 0.0
+
+
+class Batched:
+    """An endpoint's model whose questions go into batches; wrap it in the ledger.
+
+    Args:
+        live: The model; it gives bodies and connection, and answers what a batch does not.
+        journal: Folder for shards that are under way.
+        done: Which of some keys are answered in the ledger already.
+        poll: Seconds between two looks at a batch.
+        linger: Seconds to wait for company.
+    """
+
+    def __init__(
+        self,
+        live: OpenAIModel,
+        journal: Path,
+        done: Callable[[list[str]], set[str]],
+        *,
+        poll: float | None = None,
+        linger: float | None = None,
+        shard_bytes: int | None = None,
+        shard_calls: int | None = None,
+    ) -> None:
+        self.live, self.recipe = live, live.recipe
+        self._journal = journal / hash_id("batches", live.identity)[:16]
+        self._poll, self._linger = poll or POLL, linger or LINGER
+        self._most_bytes, self._most_calls = shard_bytes or SHARD_BYTES, shard_calls or SHARD_CALLS
+        self._waiting: dict[str, asyncio.Future[Generation]] = {}
+        self._found: dict[str, Generation | None] = {}
+        self._adopted: set[str] = set()
+        self._spool: _Spool | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking: asyncio.Task[None] | None = None
+        self._client: AsyncOpenAI | None = None
+        self._open_keys: dict[str, set[str]] = {}
+        self._left = self._read_journal(done)
+
+    @property
+    def identity(self) -> str:
+        return self.live.identity
+
+    def adopts(self, key: str) -> bool:
+        """Whether a batch of an earlier process holds this question: its money is set aside already."""
+        return key in self._adopted
+
+    async def answer(self, request: Request) -> Generation:
+        """The reply, when its batch is there.
+
+        Raises:
+            NotBatched: its batch ended without it.
+            ModelUnavailable: the endpoint refuses batches.
+            Stopped: the user asked to stop; the next run goes on waiting.
+        """
+        key = call_key(self.identity, request)
+        self._start()
+        if key not in self._found:
+            self._waiting[key] = asyncio.get_running_loop().create_future()
+            if key not in self._adopted:
+                self._add(key, request)
+            try:
+                await self._waiting[key]
+            finally:
+                self._waiting.pop(key, None)
+        found = self._found.pop(key)
+        self._adopted.discard(key)
+        if found is None:
+            raise NotBatched
+        return found
+
+    def settled(self, key: str) -> None:
+        """The reply is committed; a shard is forgotten when all of its replies are."""
+        for name, keys in list(self._open_keys.items()):
+            keys.discard(key)
+            if not keys:
+                self._forget(name)
+
+    # ── Filling and sending shards ──
+
+    def _add(self, key: str, request: Request) -> None:
+        spool = self._spool
+        if spool is None:
+            self._journal.mkdir(parents=True, exist_ok=True)
+            spool = self._spool = _Spool(self._journal / f"{key}.spool")
+            spool.path.unlink(missing_ok=True)
+        head = b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":' % key.encode()
+        line = b"".join([head, *self.live.body(request), b"}\n"])
+        if spool.keys and spool.size + len(line) > self._most_bytes:
+            self._close()
+            return self._add(key, request)
+        try:
+            with spool.path.open("ab") as file:
+                file.write(line)
+        except OSError as error:
+            raise LedgerError(f"{spool.path} cannot be written ({error}): free some space and run again.") from error
+        spool.keys.append(key)
+        spool.size += len(line)
+        spool.last = time.monotonic()
+        if len(spool.keys) >= self._most_calls:
+            self._close()
+        return None
+
+    def _close(self) -> None:
+        """Send the shard that is being filled."""
+        spool, self._spool = self._spool, None
+        if spool is None or not spool.keys:
+            return
+        shard = _Shard(hash_id("shard", *sorted(spool.keys)), self.identity, spool.keys)
+        spool.path.replace(self._lines(shard))
+        self._write(shard)
+        self._follow(shard)
+
+    def _start(self) -> None:
+        for shard in self._left:
+            self._follow(shard)
+        self._left = []
+        if self._ticking is None or self._ticking.done():
+            self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    async def _tick(self) -> None:
+        """Send what has waited long enough, and let everybody go when the user wants to stop."""
+        while self._waiting:
+            await asyncio.sleep(min(0.2, self._linger / 2))
+            if interrupted():
+                for task in self._tasks:
+                    task.cancel()
+                spooled = self._spool.keys if self._spool is not None else []
+                self._fail(spooled, lambda: Unsent("Stopped before the batch was sent."))
+                self._spool = None
+                self._fail(list(self._waiting), lambda: Stopped(LEFT))
+            elif self._spool is not None and time.monotonic() - self._spool.last >= self._linger:
+                self._close()
+
+    # ── Following a shard to its end ──
+
+    def _follow(self, shard: _Shard) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(shard))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, shard: _Shard) -> None:
+        import openai
+
+        try:
+            if not shard.batch:
+                shard.batch = await self._sent_before(shard) or await self._send(shard)
+                self._write(shard)
+            await self._fetch(shard, await self._ended(shard))
+        except (openai.OpenAIError, ModelUnavailable, OSError) as problem:
+            words = f"batch {shard.batch or shard.name} of {self.identity}: {self.live.scrub(str(problem))[:400]}"
+            advice = "Run again: what was sent is fetched, not bought again."
+            self._fail(shard.keys, lambda: VLFeedbackError(f"{words}. {advice}"))
+
+    async def _sent_before(self, shard: _Shard) -> str:
+        """Id of a batch that was made just before this process's predecessor was killed."""
+        if shard.name not in self._killed:
+            return ""
+        async for batch in self._open().batches.list(limit=100):
+            if (batch.metadata or {}).get("vlfeedback") == shard.name:
+                return batch.id
+        return ""
+
+    async def _send(self, shard: _Shard) -> str:
+        client = self._open()
+        path = self._lines(shard)
+        data = await asyncio.to_thread(path.read_bytes)
+        file = await client.files.create(file=(f"{shard.name}.jsonl", data), purpose="batch")
+        del data
+        batch = await client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={"vlfeedback": shard.name},
+        )
+        return batch.id
+
+    async def _ended(self, shard: _Shard) -> Any:
+        import openai
+
+        failures = 0
+        while True:
+            try:
+                batch = await self._open().batches.retrieve(shard.batch)
+                failures = 0
+                if batch.status in ENDED:
+                    return batch
+            except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError):
+                failures += 1
+                if failures >= LOOKS:
+                    raise
+            await asyncio.sleep(self._poll)
+
+    async def _fetch(self, shard: _Shard, batch: Any) -> None:
+        wanted = set(shard.keys)
+        found: dict[str, Generation | None] = dict.fromkeys(shard.keys)
+        for name in (batch.output_file_id, batch.error_file_id):
+            if name:
+                content = await self._open().files.content(name)
+                for line in content.text.splitlines():
+                    self._read(line, wanted, found)
+        if batch.status == "failed" and not any(found.values()):
+            errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
+            words = "; ".join(str(one.message) for one in errors) or "no reason was given"
+            self._forget(shard.name)
+            self._fail(
+                shard.keys, lambda: ModelUnavailable(f"the endpoint refuses a batch of {self.identity}: {words}")
+            )
+            return
+        self._found |= found
+        for key in shard.keys:
+            future = self._waiting.get(key)
+            if future is not None and not future.done():
+                future.set_result(_NOTHING)
+
+    def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None]) -> None:
+        try:
+            row: Any = json.loads(line)
+            key, response = str(row["custom_id"]), cast("dict[str, Any]", row.get("response") or {})
+            status, body = int(response.get("status_code") or 0), response.get("body")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # what is not readable is not answered: it is asked live
+        if key not in wanted or found.get(key) is not None:
+            return
+        raw = self.live.scrub(json.dumps(body, ensure_ascii=False))
+        if status == 200:
+            reply = _chat.generation(raw)
+            found[key] = reply if reply.answered else None
+        elif status in (400, 413, 422):
+            words, code = _chat.error_words(raw)
+            filtered = code in _chat.FILTER_CODES
+            found[key] = (
+                Generation("", "content_filter", detail=words, raw=raw)
+                if filtered
+                else _chat.failure("bad_request", f"status {status}: {words}", raw)
+            )
+
+    def _fail(self, keys: list[str], error: Callable[[], Exception]) -> None:
+        for key in keys:
+            future = self._waiting.get(key)
+            if future is not None and not future.done():
+                future.set_exception(error())
+
+    def _open(self) -> AsyncOpenAI:
+        if self._client is None:
+            self._client = self.live.connect()
+        return self._client
+
+    # ── The journal ──
+
+    def _lines(self, shard: _Shard) -> Path:
+        return self._journal / f"{shard.name}.jsonl"  # of questions, until the batch has an id
+
+    def _write(self, shard: _Shard) -> None:
+        """Durable before anything is uploaded, and again once the batch has an id."""
+        self._open_keys[shard.name] = set(shard.keys)
+        part = self._journal / f"{shard.name}.part"
+        with part.open("w", encoding="utf-8") as file:
+            json.dump(asdict(shard), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._journal / f"{shard.name}.json")
+        if shard.batch:
+            self._lines(shard).unlink(missing_ok=True)
+
+    def _forget(self, name: str) -> None:
+        self._open_keys.pop(name, None)
+        for ending in ("jsonl", "json"):
+            (self._journal / f"{name}.{ending}").unlink(missing_ok=True)
+
+    def _read_journal(self, done: Callable[[list[str]], set[str]]) -> list[_Shard]:
+        found: list[_Shard] = []
+        for path in self._journal.glob("*.spool"):  # never sent
+            path.unlink(missing_ok=True)
+        for path in sorted(self._journal.glob("*.json")):
+            shard = _Shard(**json.loads(path.read_text(encoding="utf-8")))
+            left = set(shard.keys) - done(shard.keys)
+            if left and (shard.batch or self._lines(shard).exists()):
+                found.append(shard)
+                self._adopted.update(left)
+                self._open_keys[shard.name] = left
+            else:
+                self._forget(shard.name)
+        self._killed = {shard.name for shard in found if not shard.batch}
+        return found
+
+
+_NOTHING = Generation("", "stop")

@@ -1,0 +1,174 @@
+"""A loopback endpoint with files, batches and live chat completions, which bills what it answers and logs it on disk.
+
+Batches end after a fixed number of looks at them; of each, a share can be left unanswered as expired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from servers import say
+
+Body = dict[str, Any]
+
+
+@dataclass
+class BatchServer:
+    """State of the endpoint.
+
+    Attributes:
+        looks: Looks at a batch before it has ended.
+        expire: Whether a question is left unanswered, by its custom id.
+        refuse: Words with which every batch fails its validation, if any.
+        lose_answer: How many batches are made without the client being told: the connection is cut instead.
+    """
+
+    log: Path
+    looks: int = 2
+    expire: Callable[[str], bool] = lambda _: False
+    refuse: str = ""
+    lose_answer: int = 0
+    port: int = 0
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    batches: dict[str, Body] = field(default_factory=dict[str, Body])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def lines(self, kind: str) -> list[Body]:
+        """What was answered, `batch` or `live`."""
+        rows = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [row for row in rows if row["kind"] == kind]
+
+    def bought(self) -> Counter[str]:
+        """How often each question was answered, by both ways."""
+        return Counter(row["body"] for kind in ("batch", "live") for row in self.lines(kind))
+
+    def answer(self, body: Body, kind: str) -> Body:
+        """A completion, written down before it goes out."""
+        with self.lock, self.log.open("a") as file:
+            file.write(
+                json.dumps({"kind": kind, "model": body["model"], "body": json.dumps(body, sort_keys=True)}) + "\n"
+            )
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": say(body)}}
+        return {"id": "c", "object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+
+    def make(self, asked: Body) -> Body:
+        """A new batch."""
+        with self.lock:
+            name = f"batch_{len(self.batches) + 1}"
+            self.batches[name] = {
+                "id": name, "object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"],
+                "completion_window": "24h", "status": "in_progress", "created_at": 1, "metadata": asked.get("metadata"),
+                "left": self.looks,
+            }  # fmt: skip
+            return self.batches[name]
+
+    def look(self, name: str) -> Body:
+        """A batch as it stands; it ends after some looks."""
+        batch = self.batches[name]
+        if batch["left"] > 0:
+            batch["left"] -= 1
+        elif batch["status"] == "in_progress":
+            self._end(batch)
+        return batch
+
+    def _end(self, batch: Body) -> None:
+        if self.refuse:
+            batch["status"] = "failed"
+            batch["errors"] = {"object": "list", "data": [{"code": "bad", "message": self.refuse}]}
+            return
+        done: list[str] = []
+        left: list[str] = []
+        for line in self.files[batch["input_file_id"]].decode().splitlines():
+            row = json.loads(line)
+            if self.expire(row["custom_id"]):
+                left.append(
+                    json.dumps({"custom_id": row["custom_id"], "response": None, "error": {"code": "batch_expired"}})
+                )
+                continue
+            reply = {"status_code": 200, "request_id": "r", "body": self.answer(row["body"], "batch")}
+            done.append(json.dumps({"id": "x", "custom_id": row["custom_id"], "response": reply, "error": None}))
+        for kind, lines in (("output_file_id", done), ("error_file_id", left)):
+            if lines:
+                self.files[f"{batch['id']}_{kind}"] = "\n".join(reversed(lines)).encode()
+                batch[kind] = f"{batch['id']}_{kind}"
+        batch["status"] = "expired" if left else "completed"
+
+
+def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def _send(self, body: Body | bytes, status: int = 200) -> None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            parts = self.path.split("?")[0].strip("/").split("/")[1:]
+            if parts[0] == "files" and parts[-1] == "content":
+                self._send(server.files[parts[1]])
+            elif parts == ["batches"]:
+                self._send({"object": "list", "data": list(server.batches.values()), "has_more": False})
+            elif parts[0] == "batches":
+                self._send(server.look(parts[1]))
+            else:
+                self._send({"error": {"message": "no such page"}}, 404)
+
+        def do_POST(self) -> None:
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            path = self.path.split("/v1/")[1]
+            if path == "files":
+                boundary = self.headers["Content-Type"].split("boundary=")[1].strip('"').encode()
+                part = next(one for one in data.split(b"--" + boundary) if b"filename=" in one)
+                with server.lock:
+                    name = f"file_{len(server.files) + 1}"
+                    server.files[name] = part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+                self._send({"id": name, "object": "file", "bytes": len(data), "created_at": 1, "filename": "x",
+                            "purpose": "batch", "status": "processed"})  # fmt: skip
+            elif path == "batches":
+                batch = server.make(json.loads(data))
+                if server.lose_answer:
+                    server.lose_answer -= 1
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                self._send(batch)
+            else:
+                self._send(server.answer(json.loads(data), "live"))
+
+    return Handler
+
+
+@contextlib.contextmanager
+def serve_batches(log: Path, **options: Any) -> Iterator[BatchServer]:
+    """Run the endpoint in threads of this process."""
+    server = BatchServer(log, **options)
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+    http.daemon_threads = True
+    server.port = http.server_address[1]
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()

@@ -1,0 +1,153 @@
+"""Judging in provider batches: half the price, the same ledger, and nothing bought twice by a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import world
+from batch_server import BatchServer, serve_batches
+
+from vlfeedback.ledger import Ledger
+
+COUNT = 6
+FAST = "import vlfeedback.models._batch as batch\nbatch.POLL, batch.LINGER, batch.SHARD_CALLS = 0.1, 0.3, 4\n"
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short waits and small shards in the processes that the tests start."""
+    (tmp_path / "sitecustomize.py").write_text(FAST)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+
+
+def settings(folder: Path, server: BatchServer) -> Path:
+    world.draw(folder, COUNT)
+    prices = folder / "prices.toml"
+    rows = (
+        f'[models."{name}"]\ninput = 1000\noutput = 10000\nbatch = 0.5\nimages = "openai-tiles"\n'
+        for name in (*world.POOL, "judge")
+    )
+    prices.write_text("".join(rows), encoding="utf-8")
+    toml = world.settings(folder, server.url, more=f'[prices]\npath = "{prices}"\n')
+    text = toml.read_text(encoding="utf-8")
+    toml.write_text(text.replace('model = "judge"', 'model = "judge"\nbatch = true'), encoding="utf-8")
+    return toml
+
+
+def cost_of_judging(run: Path) -> float:
+    with Ledger.open(run / "ledger.sqlite", write=False) as ledger:
+        return sum(one.cost + one.lost_cost for one in ledger.totals() if one.purpose == "annotate")
+
+
+LIVE = 100 * 1000 / 1e6 + 10 * 10_000 / 1e6
+
+
+def test_batches_cost_half_and_give_the_same_tables(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log") as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        world.collect(toml, "--out", run)
+        assert len(server.lines("batch")) == COUNT
+        assert len(server.lines("live")) == 4 * COUNT
+        assert len(server.batches) == 2, "six questions in shards of four"
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
+        assert not list((run / "ledger.sqlite.batches").rglob("*.json*")), "nothing is left under way"
+        live = tmp_path / "live"
+        toml.write_text(toml.read_text(encoding="utf-8").replace("batch = true", ""), encoding="utf-8")
+        world.collect(toml, "--out", live)
+        assert world.digest(run) == world.digest(live)
+
+
+def test_what_a_batch_leaves_unanswered_is_asked_live_at_the_full_price(tmp_path: Path) -> None:
+    gone: set[str] = set()
+
+    def expire(key: str) -> bool:
+        if len(gone) < 2:
+            gone.add(key)
+        return key in gone
+
+    with serve_batches(tmp_path / "log", expire=expire) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        done = world.collect(toml, "--out", run)
+        assert done["calls_failed"] == 0
+        assert len(server.lines("batch")) == COUNT - 2
+        assert len(server.lines("live")) == 4 * COUNT + 2
+        assert cost_of_judging(run) == pytest.approx((COUNT - 2) * LIVE / 2 + 2 * LIVE)
+
+
+def wait_for(condition: object, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_batches_of_a_killed_process_are_found_again(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        process = world.start("run", toml, "--out", run, "--to", "pair")
+        wait_for(
+            lambda: (
+                sum(len(server.files[b["input_file_id"]].splitlines()) for b in list(server.batches.values())) == COUNT
+            )
+        )
+        time.sleep(0.5)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        for batch in server.batches.values():
+            batch["left"] = 0
+        world.collect(run)
+        assert len(server.batches) == 2
+        assert set(server.bought().values()) == {1}
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2), "no intent was counted as lost"
+
+
+def test_a_batch_whose_id_never_arrived_is_found_by_its_name(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", lose_answer=1) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        assert "Run again" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
+        world.collect(run)
+        assert len(server.batches) == 2
+        assert set(server.bought().values()) == {1}
+
+
+def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        process = world.start("run", toml, "--out", run, "--to", "pair")
+        wait_for(lambda: len(server.batches) == 2)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+        for batch in server.batches.values():
+            batch["left"] = 0
+        world.collect(run)
+        assert set(server.bought().values()) == {1}
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
+
+
+def test_a_refused_batch_is_said_and_costs_nothing(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", refuse="enqueued token limit reached") as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        assert "enqueued token limit" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
+        assert cost_of_judging(run) == 0
+
+
+def test_the_plan_knows_the_discount_and_refuses_an_unknown_one(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log") as server:
+        toml = settings(tmp_path, server)
+        half = json.loads(world.call("plan", toml, "--json"))["rows"][-1]
+        text = toml.read_text(encoding="utf-8")
+        toml.write_text(text.replace("batch = true", ""), encoding="utf-8")
+        full = json.loads(world.call("plan", toml, "--json"))["rows"][-1]
+        assert half["cost"] == pytest.approx(full["cost"] / 2)
+        assert "in batches" in half["host"]
+        prices = tmp_path / "prices.toml"
+        prices.write_text(prices.read_text().replace("batch = 0.5\n", ""))
+        toml.write_text(text, encoding="utf-8")
+        assert "what a batched call costs" in world.call("plan", toml, code=2)
