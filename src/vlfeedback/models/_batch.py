@@ -1,8 +1,9 @@
 """Questions sent as provider batches (files and batches endpoints): half the price, an answer within a day.
 
-Questions are spooled into shards on disk, bounded in bytes and number. A shard is in the journal beside the ledger before
-it is uploaded, and its batch carries the shard's name: a process that was killed at any moment finds its batches again,
-by their id or by that name, and waits for them instead of buying anew. What a batch leaves unanswered is asked live.
+Questions are spooled into shards on disk, bounded in bytes and number. A shard is in the journal beside the ledger
+before it is uploaded, and its batch carries the shard's name: a process that was killed at any moment finds its batches
+again, by their id or by that name, and waits for them instead of buying anew. What a batch leaves unanswered is asked
+live.
 """
 
 from __future__ import annotations
