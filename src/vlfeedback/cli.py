@@ -213,14 +213,22 @@ def compare(dir_a: Path, dir_b: Path, as_json: Json = False) -> None:
 
 @app.command(rich_help_panel="Look")
 def score(
-    benchmark: Annotated[str, typer.Argument(help="mme")],
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…")],
+    benchmark: Annotated[str, typer.Argument(help="mme, pope, mmhal, mmvet or llava_bench.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files in the official format; mme: a folder.")],
+    parser: Annotated[str, typer.Option(help="official; also lenient (mme), strict (pope, mmhal).")] = "official",
+    template: Annotated[Path | None, typer.Option(help="mmhal: response_template.json, for the types.")] = None,
+    capabilities: Annotated[Path | None, typer.Option(help="mmvet: question id → capabilities.")] = None,
     as_json: Json = False,
 ) -> None:
     """The scorer alone, on files in the benchmark's official format."""
+    from vlfeedback.commands import _score_text
     from vlfeedback.commands import score as command
 
-    _emit(command.score(benchmark, paths), as_json, command.show)
+    found = command.score(benchmark, paths, parser=parser, template=template, capabilities=capabilities)
+    if as_json:
+        for warning in found.warnings:
+            _tell(warning if warning.startswith("INCOMPLETE") else f"note: {warning}")
+    _emit(found, as_json, _score_text.show)
 
 
 @app.command(rich_help_panel="Look")

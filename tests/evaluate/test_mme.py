@@ -83,7 +83,7 @@ def test_totals_are_sums_of_subtasks_and_never_weighted_by_size() -> None:
 def test_accuracy_counts_questions_and_accuracy_plus_counts_pictures() -> None:
     lines = {"count": pair("a", "Yes", "No") + pair("b", "Yes", "Yes") + pair("c", "No", "Yes") + pair("d", "Hm", "No")}
     (one,) = score_lines(lines, MME).subtasks
-    assert (one.accuracy, one.accuracy_plus, one.score) == (50.0, 25.0, 75.0)
+    assert (one.accuracy, one.accuracy_plus, one.score) == (0.5, 0.25, 75.0)
     assert one.other == 1 / 8 and one.yes == 4 / 8
     assert one.readable == (200 + 50 + 0) / 3
 
@@ -209,7 +209,33 @@ def test_questions_are_joined_on_collapsed_white_space() -> None:
 
 
 def test_the_result_is_plain_json() -> None:
-    assert json.loads(json.dumps(score_lines(full(), MME).to_json()))["perception"]["value"] == 2000
+    found = json.loads(json.dumps(score_lines(full(), MME).to_json(), allow_nan=False))
+    assert (found["perception"], found["cognition"], found["se"]) == (2000, 800, {"perception": 0, "cognition": 0})
+    assert (found["n_expected"], found["n_present"], found["complete"]) == (2374, 2374, True)
+    ocr = found["subtasks"]["OCR"]
+    assert len(found["subtasks"]) == 14
+    shown = {name: ocr[name] for name in ("score", "accuracy", "accuracy_plus", "questions", "images", "other")}
+    assert shown == {"score": 200, "accuracy": 1, "accuracy_plus": 1, "questions": 40, "images": 20, "other": 0}
+
+
+def test_the_lenient_parser_is_labelled_and_its_share_of_differences_stands_beside_the_official_score() -> None:
+    lines = {"count": pair("a", "The answer is yes", "Know") + pair("b", "Yes", "No")}
+    official_, lenient = score_lines(lines, MME), score_lines(lines, MME, mme.LENIENT)
+    assert (official_.protocol, lenient.protocol) == ("mme/official", "mme/lenient")
+    assert official_.differs == lenient.differs == 0.5
+    assert official_.subtasks[0].accuracy == 0.75 and official_.subtasks[0].other == 0.25
+    assert lenient.subtasks[0].accuracy == 0.75 and lenient.to_json()["n_unparsable"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("yes", "yes"), ("I see: YES!", "yes"), ("It is not.", "no"), ("Yes and no", "other"), ("Know", "other"),
+        ("", "other"), ("No, there is not", "no"), ("eyes", "other"), ("**Yes**", "yes"), ("yes/no", "other"),
+    ],
+)  # fmt: skip
+def test_whole_words_are_read_anywhere_and_both_kinds_are_no_answer(text: str, reading: str) -> None:
+    assert mme.whole_words(text) == reading
 
 
 # ── the benchmark on a folder of its data ───────────────────────────────────────────────────────────────────────────

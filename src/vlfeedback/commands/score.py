@@ -1,70 +1,135 @@
-"""`vlfeedback score`: the scorer alone, on files in a benchmark's official format."""
+"""`vlfeedback score`: the scorer alone, on files in a benchmark's official format; no model, no network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple, Protocol
 
-from rich.console import Console
-
-from vlfeedback.commands._terminal import table
-from vlfeedback.errors import ConfigError, NotBuiltYet
+from vlfeedback.errors import ConfigError
 from vlfeedback.registry import closest
 
-if TYPE_CHECKING:
-    from vlfeedback.evaluate._mme_result import MMEResult, Total
 
-LATER = ("pope", "mmhal", "mmvet", "llava_bench")
-"""Benchmarks of the design whose scorers this version does not have."""
+class Scored(Protocol):
+    """What every scorer gives.
+
+    Attributes:
+        complete: Every item of the benchmark is there and has a reply.
+        warnings: What a reader must know before quoting a figure, the worst first.
+    """
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    def to_json(self) -> dict[str, Any]: ...
 
 
-def score(benchmark: str, paths: Sequence[Path]) -> MMEResult:
-    """Score answers that lie on disk; no model, no network.
+class Given(NamedTuple):
+    """What the caller gave besides the benchmark's name."""
+
+    paths: Sequence[Path]
+    parser: str = "official"
+    template: Path | None = None
+    capabilities: Path | None = None
+
+    def only_path(self, what: str) -> Path:
+        """The one path.
+
+        Raises:
+            ConfigError: there are several.
+        """
+        if len(self.paths) != 1:
+            raise ConfigError(f"this benchmark is scored from {what}, not from {len(self.paths)} paths.")
+        return self.paths[0]
+
+
+def _mme(given: Given) -> Scored:
+    from vlfeedback.evaluate import mme
+
+    folder = given.only_path("one folder of answer files")
+    return mme.score_folder(folder, parser=mme.LENIENT if given.parser == "lenient" else mme.PARSER)
+
+
+def _pope(given: Given) -> Scored:
+    from vlfeedback.evaluate import _pope_result as pope
+
+    return pope.score_files(given.paths, parser=f"pope-{given.parser}")
+
+
+def _mmhal(given: Given) -> Scored:
+    from vlfeedback.evaluate import _mmhal_result as mmhal
+
+    path = given.only_path("one file of judge replies")
+    return mmhal.score_file(path, template=given.template, parser=f"mmhal-{given.parser}")
+
+
+def _mmvet(given: Given) -> Scored:
+    from vlfeedback.evaluate import _mmvet_result as mmvet
+
+    if given.capabilities is None:
+        raise ConfigError(
+            "score mmvet needs --capabilities FILE: question id → list of capabilities, or the benchmark's mm-vet.json."
+        )
+    return mmvet.score_files(given.paths, given.capabilities)
+
+
+def _llava_bench(given: Given) -> Scored:
+    from vlfeedback.evaluate import _llava_bench_result as llava_bench
+
+    return llava_bench.score_file(given.only_path("one file of reviews"))
+
+
+class _Scorer(NamedTuple):
+    """How a benchmark is scored, and which parsers and options it takes besides the official rule."""
+
+    score: Callable[[Given], Scored]
+    parsers: tuple[str, ...] = ("official",)
+    options: tuple[str, ...] = ()
+
+
+SCORERS: dict[str, _Scorer] = {
+    "mme": _Scorer(_mme, ("official", "lenient")),
+    "pope": _Scorer(_pope, ("official", "strict")),
+    "mmhal": _Scorer(_mmhal, ("official", "strict"), ("template",)),
+    "mmvet": _Scorer(_mmvet, options=("capabilities",)),
+    "llava_bench": _Scorer(_llava_bench),
+}
+
+
+def score(
+    benchmark: str,
+    paths: Sequence[Path],
+    *,
+    parser: str = "official",
+    template: Path | None = None,
+    capabilities: Path | None = None,
+) -> Scored:
+    """Score answers or judge replies that lie on disk.
 
     Args:
-        benchmark: `mme`.
-        paths: For MME one folder with a text file per subtask: image, question, ground truth, response, tab-separated.
+        benchmark: mme, pope, mmhal, mmvet or llava_bench.
+        paths: MME: one folder with a text file per subtask. POPE: one file of JSON lines per split. MMHal-Bench: one
+            JSON list of judge replies. MM-Vet: grade files. LLaVA-Bench: one file of reviews, JSON lines.
+        parser: `official`; also `lenient` (mme) or `strict` (pope, mmhal).
+        template: MMHal-Bench's response_template.json, for the types of the questions.
+        capabilities: MM-Vet: what each question needs.
     Raises:
-        ConfigError: unknown benchmark, or not one folder.
-        NotBuiltYet: a benchmark that is planned.
+        ConfigError: unknown benchmark, parser or option; a path that is not there; a wrong number of paths.
         DataError: the files are not in the official format.
     """
-    if benchmark in LATER:
-        raise NotBuiltYet(f"this version cannot score {benchmark} yet; it has mme.")
-    if benchmark != "mme":
-        raise ConfigError(f"there is no scorer {benchmark!r}; {closest(benchmark, ('mme', *LATER))}")
-    if len(paths) != 1:
-        raise ConfigError(f"score mme takes one folder of answer files, not {len(paths)} paths.")
-    from vlfeedback.evaluate.mme import score_folder
-
-    return score_folder(paths[0])
-
-
-def show(result: MMEResult, console: Console) -> None:
-    """Totals with intervals, subtasks, and everything that makes them less than they seem."""
-    if not result.complete:
-        console.print(
-            f"[bold]INCOMPLETE[/bold]: {result.n_present:,} of {result.n_expected:,} questions; "
-            f"missing {', '.join(result.missing) or 'some questions'}"
-        )
-    totals = table("", "MME (mme/official)", "score", "95 % interval", "readable answers only")
-    for name, total in (("perception", result.perception), ("cognition", result.cognition)):
-        if total is not None:
-            totals.add_row(
-                name, f"{total.value:.1f}", _interval(total), "" if total.readable is None else f"{total.readable:.1f}"
-            )
-    console.print(totals)
-    rows = table("", "subtask", "score", "accuracy", "accuracy+", "images", "neither yes nor no")
-    for one in result.subtasks:
-        shares = (f"{one.accuracy:.3f}", f"{one.accuracy_plus:.3f}", str(one.images), f"{one.other:.1%}")
-        rows.add_row(one.name, f"{one.score:.1f}", *shares)
-    console.print(rows)
-    for warning in result.warnings:
-        console.print(f"note: {warning}", highlight=False, soft_wrap=True)
-
-
-def _interval(total: Total) -> str:
-    if total.low is None or total.high is None:
-        return "too few images"
-    return f"{total.low:.1f} to {total.high:.1f}"
+    if benchmark not in SCORERS:
+        raise ConfigError(f"there is no scorer {benchmark!r}; {closest(benchmark, tuple(SCORERS))}")
+    scorer = SCORERS[benchmark]
+    if parser not in scorer.parsers:
+        raise ConfigError(f"{benchmark} has no parser {parser!r}; {closest(parser, scorer.parsers)}")
+    options = {"template": template, "capabilities": capabilities}
+    for name, value in options.items():
+        if value is not None and name not in scorer.options:
+            raise ConfigError(f"--{name} says nothing of {benchmark}; leave it out.")
+    for path in [*paths, *(value for value in options.values() if value is not None)]:
+        if not path.exists():
+            raise ConfigError(f"{path} is not there.")
+    return scorer.score(Given(paths, parser, template, capabilities))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vlfeedback import stats
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._mme_files import Line
-from vlfeedback.evaluate._yes_no import PARSER, Reading, image_score, official, question_key
+from vlfeedback.evaluate._yes_no import LENIENT, PARSER, Reading, image_score, official, question_key, whole_words
 from vlfeedback.ids import hash_id
 
 
@@ -42,9 +42,9 @@ class Subtask:
     """One subtask.
 
     Attributes:
-        score: accuracy + accuracy+ in per cent, at most 200.
-        accuracy: Right answers, per cent of questions.
-        accuracy_plus: Pictures with both answers right, per cent.
+        score: 100 · accuracy + 100 · accuracy+, at most 200.
+        accuracy: Right answers, as a share of questions.
+        accuracy_plus: Pictures with both answers right, as a share of pictures.
         readable: The same score on pictures whose two answers can be read; None if there are none.
         images: Pictures with both questions, which are scored; `expected` should be there.
         unpaired: Lines whose picture has no second line; they are in no figure.
@@ -65,6 +65,24 @@ class Subtask:
     other: float
     yes: float
     constant: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "area": self.area,
+            "score": self.score,
+            "accuracy": self.accuracy,
+            "accuracy_plus": self.accuracy_plus,
+            "questions": 2 * self.images,
+            "images": self.images,
+            "images_expected": self.expected,
+            "unpaired": self.unpaired,
+            "other": self.other,
+            "n_other": round(2 * self.images * self.other),
+            "yes_ratio": self.yes,
+            "readable": self.readable,
+            "constant": self.constant or None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +114,7 @@ class MMEResult:
         complete: Every subtask has all of its pictures and nothing else.
         other: Share of all answers that are neither yes nor no.
         yes: Share of all answers read as yes.
+        differs: Share of answers that the official and the other parser read differently.
         missing: Subtasks without a file.
         constant: Subtasks in which every question got the same answer: usually a broken conversion.
         questions: Digest of subtask, image, question and truth of every line: equal for equal question sets.
@@ -112,14 +131,44 @@ class MMEResult:
     complete: bool
     other: float
     yes: float
+    differs: float
     missing: tuple[str, ...]
     constant: tuple[str, ...]
     questions: str
     warnings: tuple[str, ...]
 
+    @property
+    def protocol(self) -> str:
+        """`mme/official`, or `mme/lenient` where words are read anywhere."""
+        return f"{self.benchmark}/{'official' if self.parser == PARSER else 'lenient'}"
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        totals = {"perception": self.perception, "cognition": self.cognition}
+        return {
+            "benchmark": self.benchmark,
+            "protocol": self.protocol,
+            "parser": self.parser,
+            **{area: total and total.value for area, total in totals.items()},
+            "subtasks": {one.name: one.to_json() for one in self.subtasks},
+            "se": {area: total and total.se for area, total in totals.items()},
+            "ci": {
+                area: None if total is None or total.low is None else [total.low, total.high]
+                for area, total in totals.items()
+            },
+            "readable": {area: total and total.readable for area, total in totals.items()},
+            "n_expected": self.n_expected,
+            "n_present": self.n_present,
+            "n_unparsable": sum(round(2 * one.images * one.other) for one in self.subtasks),
+            "complete": self.complete,
+            "other": self.other,
+            "yes_ratio": self.yes,
+            "parsers_differ": self.differs,
+            "missing": list(self.missing),
+            "constant": list(self.constant),
+            "questions": self.questions,
+            "warnings": list(self.warnings),
+        }
 
 
 class _Picture(NamedTuple):
@@ -127,17 +176,22 @@ class _Picture(NamedTuple):
 
     readings: tuple[Reading, Reading]
     right: tuple[bool, bool]
+    differs: int
 
     @property
     def points(self) -> float:
         return image_score(self.right)
 
 
-def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout) -> MMEResult:
+def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout, parser: str = PARSER) -> MMEResult:
     """Score lines by subtask.
 
     Lines are paired by the name of their picture, not by position.
 
+    Args:
+        lines: By subtask.
+        layout: Which subtasks are expected.
+        parser: The official one, or `whole-words`, which is labelled as lenient.
     Raises:
         DataError: a picture has more than two lines in one subtask, or the same question twice; a subtask has no pair;
             or there is no subtask of the layout at all.
@@ -150,7 +204,7 @@ def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout) -> MMEResul
     warnings: list[str] = []
     for name in layout.subtasks:
         if name in lines:
-            pictures[name] = _pictures(name, lines[name], warnings)
+            pictures[name] = _pictures(name, lines[name], parser, warnings)
             subtasks.append(_subtask(name, layout, pictures[name], len(lines[name])))
     missing = tuple(name for name in layout.subtasks if name not in lines)
     constant = tuple(one.name for one in subtasks if one.constant)
@@ -161,7 +215,7 @@ def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout) -> MMEResul
     warnings = [*_incomplete(complete, present, expected, missing), *_constant(constant), *warnings]
     return MMEResult(
         benchmark=layout.name,
-        parser=PARSER,
+        parser=parser,
         perception=_total(subtasks, pictures, "perception", len(layout.perception)),
         cognition=_total(subtasks, pictures, "cognition", len(layout.cognition)),
         subtasks=tuple(subtasks),
@@ -170,6 +224,7 @@ def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout) -> MMEResul
         complete=complete,
         other=read.count("other") / len(read),
         yes=read.count("yes") / len(read),
+        differs=sum(picture.differs for listed in pictures.values() for picture in listed) / len(read),
         missing=missing,
         constant=constant,
         questions=_digest(lines),
@@ -177,7 +232,7 @@ def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout) -> MMEResul
     )
 
 
-def _pictures(name: str, lines: Sequence[Line], warnings: list[str]) -> list[_Picture]:
+def _pictures(name: str, lines: Sequence[Line], parser: str, warnings: list[str]) -> list[_Picture]:
     by_image: dict[str, list[Line]] = {}
     for line in lines:
         by_image.setdefault(line.image, []).append(line)
@@ -188,8 +243,7 @@ def _pictures(name: str, lines: Sequence[Line], warnings: list[str]) -> list[_Pi
         if len(pair) == 2:
             if question_key(pair[0].question) == question_key(pair[1].question):
                 raise DataError(f"{name}.txt asks {image} the same question twice; remove the repeated line.")
-            one, two = official(pair[0].response), official(pair[1].response)
-            found.append(_Picture((one, two), (one == pair[0].truth, two == pair[1].truth)))
+            found.append(_picture(pair, parser))
     if not found:
         raise DataError(f"{name}.txt has no picture with two questions; nothing can be scored.")
     if any(lines[index].image != lines[index + 1].image for index in range(0, len(lines) - 1, 2)):
@@ -201,16 +255,25 @@ def _pictures(name: str, lines: Sequence[Line], warnings: list[str]) -> list[_Pi
     return found
 
 
+def _picture(pair: Sequence[Line], parser: str) -> _Picture:
+    exact: list[Reading] = [official(line.response) for line in pair]
+    loose: list[Reading] = [whole_words(line.response) for line in pair]
+    one, two = loose if parser == LENIENT else exact
+    differs = sum(a != b for a, b in zip(exact, loose, strict=True))
+    right = (one == pair[0].truth, two == pair[1].truth)
+    return _Picture((one, two), right, differs)
+
+
 def _subtask(name: str, layout: Layout, pictures: Sequence[_Picture], lines: int) -> Subtask:
     read = [reading for picture in pictures for reading in picture.readings]
     right = sum(sum(picture.right) for picture in pictures)
     readable = [picture.points for picture in pictures if "other" not in picture.readings]
-    accuracy = 100 * right / len(read)
-    plus = 100 * sum(all(picture.right) for picture in pictures) / len(pictures)
+    accuracy = right / len(read)
+    plus = sum(all(picture.right) for picture in pictures) / len(pictures)
     return Subtask(
         name=name,
         area=layout.area[name],
-        score=accuracy + plus,
+        score=100 * accuracy + 100 * plus,
         accuracy=accuracy,
         accuracy_plus=plus,
         readable=sum(readable) / len(readable) if readable else None,

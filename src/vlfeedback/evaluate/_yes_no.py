@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -11,6 +12,8 @@ from vlfeedback.records import Answer, ItemScore, ItemState
 
 Reading = Literal["yes", "no", "other"]
 PARSER = "mme-official-first4"
+LENIENT = "whole-words"
+_WORD = re.compile(r"[a-z]+")
 
 
 def official(response: str) -> Reading:
@@ -28,6 +31,16 @@ def official(response: str) -> Reading:
         return "yes" if lowered == "yes" else "no"
     start = lowered[:4]
     return "yes" if "yes" in start else "no" if "no" in start else "other"
+
+
+def whole_words(text: str) -> Reading:
+    """Read a reply leniently: `yes`, or else `no` or `not`, as a whole word anywhere; both or neither is `other`.
+
+    No official rule: it is there to show how much of a score is a matter of form.
+    """
+    words = set(_WORD.findall(text.lower()))
+    yes, no = "yes" in words, bool(words & {"no", "not"})
+    return "other" if yes == no else "yes" if yes else "no"
 
 
 def image_score(right: tuple[bool, bool]) -> float:

@@ -19,13 +19,13 @@ from vlfeedback.evaluate._contract import Benchmark, Example, Item
 from vlfeedback.evaluate._mme_files import Line, read_file, read_folder, write_folder
 from vlfeedback.evaluate._mme_result import Layout, MMEResult, Subtask, Total, score_lines
 from vlfeedback.evaluate._summary import summarise
-from vlfeedback.evaluate._yes_no import PARSER, official, question_key, score_pairs
+from vlfeedback.evaluate._yes_no import LENIENT, PARSER, official, question_key, score_pairs, whole_words
 from vlfeedback.images import Roots
 from vlfeedback.records import Answer, ItemScore, Score
 
 __all__ = [
-    "EXAMPLES", "MME", "PARSER", "Layout", "Line", "MMEResult", "Subtask", "Total", "answer_lines", "load", "official",
-    "read_file", "read_folder", "score_folder", "score_lines", "write_folder",
+    "EXAMPLES", "LENIENT", "MME", "PARSER", "Layout", "Line", "MMEResult", "Subtask", "Total", "answer_lines", "load",
+    "official", "read_file", "read_folder", "score_folder", "score_lines", "whole_words", "write_folder",
 ]  # fmt: skip
 
 MME = Layout(
@@ -41,16 +41,17 @@ MME = Layout(
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
-def score_folder(folder: Path, layout: Layout = MME) -> MMEResult:
+def score_folder(folder: Path, layout: Layout = MME, *, parser: str = PARSER) -> MMEResult:
     """Score a folder of official result files; needs no pictures, no model and no network.
 
     Args:
         folder: One text file per subtask; missing ones are named in the result, loudly.
         layout: Which subtasks are expected.
+        parser: `mme-official-first4`, or `whole-words`, which is lenient and labelled so.
     Raises:
         DataError: the files are not of the format.
     """
-    return score_lines(read_folder(folder, layout.subtasks), layout)
+    return score_lines(read_folder(folder, layout.subtasks), layout, parser)
 
 
 def answer_lines(items: Sequence[Item], answers: Iterable[Answer]) -> dict[str, list[Line]]:
