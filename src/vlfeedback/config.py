@@ -192,9 +192,16 @@ class ControlTable(_Strict):
 
 
 class EvaluateTable(PluginTable):
-    """[evaluate.NAME]: a benchmark; `use` defaults to NAME."""
+    """[evaluate.NAME]: a benchmark; `use` defaults to NAME.
+
+    Attributes:
+        judge: [evaluate.NAME.judge]: the model that judges its answers, where it has one; never taken from [[judge]].
+        judge_in_flight: Judgements under way at once.
+    """
 
     use: str = ""
+    judge: JudgeTable | None = None
+    judge_in_flight: int = Field(default=16, ge=1)
 
 
 class ImageLimits(_Strict):
@@ -325,6 +332,7 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
     if isinstance(evaluate, dict):
         for one in cast("dict[str, Any]", evaluate).values():
             _anchor_path(one, anchored)
+            _anchor_path(one, anchored, "judge_prompt")
     if isinstance(train := data.get("train"), dict):
         _anchor_training(cast("dict[str, Any]", train), folder, anchored)
 
@@ -338,9 +346,9 @@ def _anchor_training(table: dict[str, Any], folder: Path, anchored: Any) -> None
             table[key] = anchored(name)
 
 
-def _anchor_path(table: Any, anchored: Any) -> None:
-    if isinstance(table, dict) and "path" in table:
-        table["path"] = anchored(cast("dict[str, Any]", table)["path"])
+def _anchor_path(table: Any, anchored: Any, key: str = "path") -> None:
+    if isinstance(table, dict) and key in table:
+        table[key] = anchored(cast("dict[str, Any]", table)[key])
 
 
 def changed(settings: Settings, assignments: Mapping[str, Any], where: str = "--set") -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from vlfeedback import config, flow, progress, registry, tables, training_data
 from vlfeedback import evaluate as evaluate_room
 from vlfeedback import train as train_room
-from vlfeedback.config import ControlTable, PluginTable, Settings
+from vlfeedback.config import ControlTable, EvaluateTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError
-from vlfeedback.evaluate import Benchmark, Item
+from vlfeedback.evaluate import Benchmark, Exporter, Item, Judged
 from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
 from vlfeedback.pipeline import Outcome
-from vlfeedback.records import Answer, Dropped, ItemScore, Score
+from vlfeedback.records import Answer, Dropped, ItemScore, Judgement, Score
 from vlfeedback.run_folder import RunFolder, inputs_digest
 from vlfeedback.run_models import LOCAL_IN_FLIGHT, Access, close, is_local
 from vlfeedback.train import Lora, Recipe, TrainResult
@@ -153,26 +153,38 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     benchmarks = _benchmarks(run, reach)
     asked = list(_asked(run, reach))
     described = {name: table.model_dump(mode="json") for name, table in run.settings.evaluate.items()}
-    inputs = inputs_digest("evaluate", described, [[one.name, one.model.identity] for one in asked])
+    judges = [judge and judge.model.identity for _, judge in benchmarks]
+    protocols = [benchmark.protocol for benchmark, _ in benchmarks]
+    inputs = inputs_digest("evaluate", described, [[one.name, one.model.identity] for one in asked], protocols, judges)
     if run.fresh("scores", inputs) and run.fresh("answers", inputs):
         found = run.need("scores", "evaluate")
         return [Outcome("evaluate", found.rows, 0, reused=True)]
     answers: list[Answer] = []
+    judged: list[Judgement] = []
     scored: list[ItemScore] = []
-    per_model: list[tuple[Benchmark, list[ItemScore]]] = []
-    for benchmark in benchmarks:
+    per_model: list[tuple[Benchmark | Judged, list[ItemScore]]] = []
+    for benchmark, judge in benchmarks:
         items = list(benchmark.items())
         for one in asked:
             mine = _ask(benchmark, items, one)
+            said = _judge(benchmark, items, mine, judge, one) if isinstance(benchmark, Judged) and judge else []
             if flow.interrupted():  # its answers are in the ledger; half a benchmark is no result
                 return [Outcome("evaluate", len(mine), 0, complete=False)]
             answers += mine
-            found = evaluate_room.item_scores(benchmark, items, mine)
+            judged += said
+            found = evaluate_room.item_scores(benchmark, items, mine, said)
             scored += found
             per_model.append((benchmark, found))
-    close(one.model for one in asked)
+            if isinstance(benchmark, Exporter):
+                name = re.sub(r"[^\w.+-]+", "-", one.name)
+                benchmark.export(run.path / "official" / benchmark.name / name, items, mine, said)
+    close([*(one.model for one in asked), *(judge.model for _, judge in benchmarks if judge)])
     # Written before anything is summed up: a benchmark that refuses a sum leaves its answers to look at.
     tables.write(run.table("answers"), Answer, answers, room="evaluate", inputs=inputs)
+    if judged:
+        tables.write(run.table("judgements"), Judgement, judged, room="evaluate", inputs=inputs)
+    else:
+        run.table("judgements").unlink(missing_ok=True)
     tables.write(run.table("item_scores"), ItemScore, scored, room="evaluate", inputs=inputs)
     scores: list[Score] = [score for benchmark, found in per_model for score in benchmark.summarise(found)]
     rows = _compared(asked, scored)
@@ -182,14 +194,58 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     return [Outcome("evaluate", len(scores), 0)]
 
 
-def _benchmarks(run: RunFolder, reach: Access) -> list[Benchmark]:
+class _Grader(NamedTuple):
+    """The judge of a benchmark.
+
+    Attributes:
+        clock: When the reply to a call came.
+    """
+
+    model: Model
+    in_flight: int
+    clock: Callable[[str], float | None]
+
+
+class _Test(NamedTuple):
+    benchmark: Benchmark | Judged
+    judge: _Grader | None
+
+
+def _benchmarks(run: RunFolder, reach: Access) -> list[_Test]:
     if not run.settings.evaluate:
         raise ConfigError("there is no [evaluate.NAME] in run.toml: add a benchmark, such as [evaluate.mme].")
-    found: list[Benchmark] = []
+    found: list[_Test] = []
     for name, table in run.settings.evaluate.items():
         plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
-        found.append(registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": run.roots}))
+        benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": run.roots})
+        found.append(_Test(benchmark, _grader(name, table, benchmark, reach)))
     return found
+
+
+def _grader(name: str, table: EvaluateTable, benchmark: Any, reach: Access) -> _Grader | None:
+    """The model of [evaluate.NAME.judge]; who trains a policy is not taken for its judge unasked."""
+    where = f"[evaluate.{name}.judge]"
+    if not isinstance(benchmark, Judged):
+        if table.judge is not None:
+            raise ConfigError(f"{where}: {benchmark.name} is scored without a judge; remove the table.")
+        return None
+    if table.judge is None:
+        raise ConfigError(f'{benchmark.name} needs a judge: add {where} with use = "openai", model = "…".')
+    model = reach.ledgered(reach.bare(table.judge, where))
+
+    def clock(key: str) -> float | None:
+        call = reach.book.ledger.find(key)
+        return call.finished if call is not None else None
+
+    return _Grader(model, table.judge_in_flight, clock)
+
+
+def _judge(benchmark: Judged, items: list[Item], answers: list[Answer], judge: _Grader, one: Asked) -> list[Judgement]:
+    stream = evaluate_room.judgements(
+        benchmark, items, answers, judge.model, in_flight=judge.in_flight, clock=judge.clock
+    )
+    total = benchmark.runs * sum(answer.finish != "error" for answer in answers)
+    return list(progress.track(stream, f"judge {one.name}", total, "judgements"))
 
 
 def _asked(run: RunFolder, reach: Access) -> Iterable[Asked]:
@@ -219,7 +275,7 @@ def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:
     )
 
 
-def _ask(benchmark: Benchmark, items: list[Item], one: Asked) -> list[Answer]:
+def _ask(benchmark: Benchmark | Judged, items: list[Item], one: Asked) -> list[Answer]:
     in_flight = LOCAL_IN_FLIGHT * int(getattr(getattr(one.model, "inner", one.model), "batch", 16))
     stream = evaluate_room.answers(items, one.model, benchmark=benchmark.name, model_name=one.name, in_flight=in_flight)
     found = list(progress.track(stream, f"evaluate {one.name}", len(items), "items"))

@@ -324,12 +324,35 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge said of one answer to a benchmark's item, before anything reads it.
+
+    Attributes:
+        run: 0 for the first judgement of an answer, 1 for its repetition, and so on.
+        attempts: How often it was asked, because the replies before the last could not be read; ≥ 1.
+        text: Empty if `finish` is `error`: then there is no reply.
+        time: Seconds since 1970 of the reply; 0 if unknown.
+    """
+
+    answer: Answer
+    protocol: str
+    judge: str
+    run: int
+    attempts: int
+    text: str
+    finish: Finish
+    call_key: str = ""
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ItemScore:
     """One metric of one answer under a named protocol.
 
     Attributes:
         value: None where `state` is `failed`: a reply that does not exist is never scored. An unreadable reply has the
             value that the protocol gives it, or None.
+        time: Of the judge's last reply, seconds since 1970.
     """
 
     answer: Answer
@@ -338,6 +361,7 @@ class ItemScore:
     value: float | None
     state: ItemState
     judge: str | None = None
+    time: float | None = None
 
     def __post_init__(self) -> None:
         if self.state == "failed" and self.value is not None:
@@ -359,6 +383,7 @@ class Score:
     n_failed: int
     model: str
     judge: str | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

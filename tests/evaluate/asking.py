@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as Pillow
 
 from vlfeedback.evaluate import Item
 from vlfeedback.images import Roots
-from vlfeedback.records import Answer, Finish
+from vlfeedback.records import Answer, Finish, Judgement
 
 SPLIT = ("artwork", "celebrity", "landmark", "posters", "scene")
 
@@ -38,3 +39,19 @@ def tiny_mme(
             text = f"Is it {number}?  Please answer yes or no.\tYes\nIs it 99? Please answer yes or no.\tNo\n"
             (asked / f"{number:04d}.txt").write_text(text, encoding="utf-8")
     return Roots({"mme": folder, "run": folder / "run"})
+
+
+def judged_by(
+    benchmark: Any, items: Iterable[Item], answers: Iterable[Answer], reply: Callable[[Item], str | None]
+) -> list[Judgement]:
+    """Judgements of all answers that there are; where the reply is None, the call failed."""
+    given = {one.item_id: one for one in answers if one.finish != "error"}
+    return [
+        Judgement(
+            given[item.item_id], benchmark.protocol, "judge", run, 1, text or "", "error" if text is None else "stop"
+        )
+        for item in items
+        if item.item_id in given
+        for run in range(benchmark.runs)
+        for text in (reply(item),)
+    ]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluate.asking import answer, tiny_mme
+from evaluate import copies
+from evaluate.asking import answer, judged_by, tiny_mme
 
 import vlfeedback.evaluate
 from vlfeedback import evaluate
-from vlfeedback.evaluate import Benchmark, Example
+from vlfeedback.evaluate import Benchmark, Example, Exporter, Item, Judged
 from vlfeedback.images import Roots
+from vlfeedback.records import Answer, ItemScore
 
 FOLDER = Path(vlfeedback.evaluate.__file__).parent
 PLUGINS = sorted(file.stem for file in FOLDER.glob("[!_]*.py"))
@@ -32,7 +34,20 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Benchmark]
         "mme": {"path": folder / "mme", "images": "mme", "roots": tiny_mme(folder / "mme")},
         "pocket": {"roots": Roots({"run": folder / "run"}), "images": 2},
     }
+    for name in set(PLUGINS) - supplied.keys():
+        roots = getattr(copies, name)(folder / name)
+        supplied[name] = {"path": folder / name, "images": "pictures", "roots": roots}
     return {name: importlib.import_module(f"vlfeedback.evaluate.{name}").load(**supplied[name]) for name in PLUGINS}
+
+
+def scored(benchmark: Benchmark, items: list[Item], answers: list[Answer], reply: str) -> list[ItemScore]:
+    """Item scores of answers; a judge, where there is one, says the same as the model."""
+    said = judged_by(benchmark, items, answers, lambda _: reply) if isinstance(benchmark, Judged) else []
+    return evaluate.item_scores(benchmark, items, answers, said)
+
+
+def say_all(items: list[Item], name: str) -> list[Answer]:
+    return [answer(item, "An answer.", benchmark=name) for item in items]
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -57,13 +72,27 @@ def test_items_are_the_same_every_time_and_unique(name: str, benchmarks: dict[st
 def test_the_books_balance_for_good_unreadable_and_failed_answers(name: str, benchmarks: dict[str, Benchmark]) -> None:
     items = list(benchmarks[name].items())
     for reply in ("", "???", "I cannot say.", "yes", "a" * 5000, "\x00\ud800"):
-        scores = evaluate.item_scores(benchmarks[name], items, [answer(item, reply, benchmark=name) for item in items])
+        scores = scored(benchmarks[name], items, [answer(item, reply, benchmark=name) for item in items], reply)
         assert {score.answer.item_id for score in scores} == {item.item_id for item in items}
         assert all(score.state != "failed" for score in scores)
     failed = evaluate.item_scores(
         benchmarks[name], items, [answer(item, "", benchmark=name, finish="error") for item in items]
     )
     assert all(score.state == "failed" and score.value is None for score in failed)
+
+
+@pytest.mark.parametrize("name", [name for name in PLUGINS if name != "pocket"])
+def test_every_benchmark_writes_the_official_files(name: str, benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
+    benchmark = benchmarks[name]
+    assert isinstance(benchmark, Exporter)
+    items = list(benchmark.items())
+    answers = [
+        answer(item, "\ud800 é\n", benchmark=name, finish="error" if n == 1 else "stop") for n, item in enumerate(items)
+    ]
+    said = judged_by(benchmark, items, answers, lambda _: "Rating: 3") if isinstance(benchmark, Judged) else []
+    benchmark.export(tmp_path / "out", items, answers, said)
+    files = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert files and all(file.read_bytes().decode() for file in files)
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
@@ -75,6 +104,11 @@ def test_examples(name: str, example: Example, benchmarks: dict[str, Benchmark])
         else answer(item, item.expected if reply == "=" else reply, benchmark=name)
         for item, reply in zip(items, example.replies, strict=True)
     ]
-    scores = evaluate.item_scores(benchmarks[name], items, answers)
+    if isinstance(benchmarks[name], Judged):
+        replies = {item.item_id: reply for item, reply in zip(items, example.replies, strict=True)}
+        said = judged_by(benchmarks[name], items, say_all(items, name), lambda one: replies[one.item_id])
+        scores = evaluate.item_scores(benchmarks[name], items, say_all(items, name), said)
+    else:
+        scores = evaluate.item_scores(benchmarks[name], items, answers)
     for metric, values in example.values.items():
         assert tuple(score.value for score in scores if score.metric == metric) == pytest.approx(values)

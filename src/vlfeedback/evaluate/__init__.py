@@ -1,8 +1,9 @@
 """Room 6: a model × a benchmark → answers → item scores → scores.
 
-Three steps with tables between them: `answers` asks the model, greedily; `item_scores` is pure and balances its books
-by item id; `summarise` and `compare` add the intervals. An item ends as scored, unparsable (there is a reply, and the
-protocol says what an unreadable one is worth) or failed (there is no reply, and so no value).
+Three steps with tables between them: `answers` asks the model, greedily; `judgements` asks a judge, where the benchmark
+has one; `item_scores` is pure and balances its books by item id. `summarise` and `compare` add the intervals. An item
+ends as scored, unparsable (there is a reply, and the protocol says what an unreadable one is worth) or failed (there is
+no reply, and so no value).
 """
 
 from __future__ import annotations
@@ -12,21 +13,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from vlfeedback import flow, tables
 from vlfeedback.errors import BooksError, ConfigError
 from vlfeedback.evaluate._compare import Row, compare, sentence
-from vlfeedback.evaluate._contract import SUMMED, Benchmark, Example, Item
+from vlfeedback.evaluate._contract import SUMMED, Benchmark, Example, Exporter, Item, Judged, Mark
+from vlfeedback.evaluate._judging import judged_scores, judgements
 from vlfeedback.evaluate._summary import summarise
 from vlfeedback.ids import call_key
 from vlfeedback.models import Model
-from vlfeedback.records import Answer, ItemScore, Part, Request, Sampling
+from vlfeedback.records import Answer, ItemScore, Judgement, Part, Request, Sampling
 
 __all__ = [
     "SUMMED",
     "Benchmark",
     "Example",
+    "Exporter",
     "Item",
+    "Judged",
+    "Mark",
     "Row",
     "answers",
     "compare",
     "item_scores",
+    "judgements",
     "request",
     "sentence",
     "summarise",
@@ -68,13 +74,19 @@ def answers(
     return flow.each(items, ask, in_flight=in_flight)
 
 
-def item_scores(benchmark: Benchmark, items: Sequence[Item], answered: Iterable[Answer]) -> list[ItemScore]:
+def item_scores(
+    benchmark: Benchmark | Judged,
+    items: Sequence[Item],
+    answered: Iterable[Answer],
+    judged: Iterable[Judgement] = (),
+) -> list[ItemScore]:
     """Score one model's answers and balance the books: items = scored + unparsable + failed.
 
     Args:
         benchmark: Whose items and answers these are.
         items: All that were asked.
         answered: One answer per item, in any order.
+        judged: What the judge said of them, where the benchmark has one.
     Returns:
         Item scores in the order of the items.
     Raises:
@@ -94,7 +106,11 @@ def item_scores(benchmark: Benchmark, items: Sequence[Item], answered: Iterable[
             f"and {len(found.keys() - wanted)} answers have no item. Run `vlfeedback evaluate` again to ask them."
         )
     place = {item.item_id: index for index, item in enumerate(items)}
-    scores = list(benchmark.score(items, [found[item.item_id] for item in items]))
+    ordered = [found[item.item_id] for item in items]
+    if isinstance(benchmark, Judged):
+        scores = list(judged_scores(benchmark, items, ordered, judged))
+    else:
+        scores = list(benchmark.score(items, ordered))
     _balance(benchmark.name, found, scores)
     return sorted(scores, key=lambda score: place[score.answer.item_id])
 
@@ -110,9 +126,10 @@ def _balance(name: str, answered: dict[str, Answer], scores: Iterable[ItemScore]
         if score.answer.finish == "error" and score.state != "failed":
             raise BooksError(f"{name}: the scorer scored item {item}, which has no reply")
         by_metric[score.metric] = score
-    failed = sum(answered[item].finish == "error" for item in seen)
+    lost = {item for item, found in seen.items() if all(score.state == "failed" for score in found.values())}
+    failed = len(lost)
     unread = sum(
-        answered[item].finish != "error" and any(score.state == "unparsable" for score in found.values())
+        item not in lost and any(score.state == "unparsable" for score in found.values())
         for item, found in seen.items()
     )
     tables.balance("evaluate", len(answered), scored=len(seen) - unread - failed, unparsable=unread, failed=failed)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from vlfeedback.records import Answer, Conduct, Image, ItemScore, Score
+from vlfeedback.records import Answer, Conduct, Image, ItemScore, Judgement, Request, Score
 
 SUMMED = frozenset({"perception", "cognition"})
 """Metrics that are sums of the means of strata, as in MME; every other metric is a mean."""
@@ -68,13 +69,93 @@ class Benchmark(Protocol):
         ...
 
 
+class Mark(NamedTuple):
+    """One metric of one answer, from what a judge said of it.
+
+    Attributes:
+        value: As the protocol counts it; None where an unreadable reply has no value.
+        readable: Whether any of the judge's replies can be read.
+    """
+
+    value: float | None
+    readable: bool = True
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A benchmark whose answers another model judges; the stage asks, this one words the question and reads the reply.
+
+    Attributes:
+        name: As in `Answer.benchmark`.
+        protocol: Names the wording too: scores under own words never stand under the official name.
+        runs: How often each answer is judged, ≥ 1; runs are averaged per item.
+        tries: How often a judgement is asked at most while replies cannot be read, ≥ 1.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def protocol(self) -> str: ...
+
+    @property
+    def runs(self) -> int: ...
+
+    @property
+    def tries(self) -> int: ...
+
+    def items(self) -> Iterator[Item]:
+        """The questions, in the same order every time."""
+        ...
+
+    def question(self, item: Item, answer: Answer, attempt: int) -> Request:
+        """What the judge is asked about an answer, for the first time (`attempt` 0) or again."""
+        ...
+
+    def readable(self, reply: str) -> bool:
+        """Whether a reply settles the question, so that it is not asked again."""
+        ...
+
+    def marks(self, item: Item, replies: Sequence[str]) -> dict[str, Mark]:
+        """Metrics of an answer from the judge's replies, one per run; always the same metrics; pure.
+
+        `replies` is empty where there is none: then values do not count.
+        """
+        ...
+
+    def summarise(self, item_scores: Iterable[ItemScore]) -> list[Score]:
+        """Results of one model with their intervals."""
+        ...
+
+
+@runtime_checkable
+class Unjudged(Protocol):
+    """A judged benchmark with further metrics that need no judge."""
+
+    def unjudged(self, item: Item, answer: Answer) -> dict[str, float]:
+        """Metrics of an answer from its text and the item's label alone; pure. Which there are depends on the item."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """A benchmark that writes the official files of its authors' scripts."""
+
+    def export(
+        self, folder: Path, items: Sequence[Item], answers: Sequence[Answer], judgements: Sequence[Judgement]
+    ) -> None:
+        """Write one model's answers, and what a judge said of them; what has no reply is left out or null."""
+        ...
+
+
 class Example(NamedTuple):
     """What the contract tests run: replies to the first items of a stratum, and what they score.
 
     Attributes:
         about: What it shows.
         stratum: Of the items.
-        replies: One per item; `=` stands for the item's expected answer, None for a call that failed.
+        replies: One per item; `=` stands for the item's expected answer, None for a call that failed. Of a judged
+            benchmark, the replies of the judge.
         values: By metric, one per item; None where there is no value.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from vlfeedback import stats
 from vlfeedback.errors import DataError
@@ -13,7 +13,9 @@ MAX_FAILED = 0.02
 """Share of items without a reply above which no headline is given."""
 
 
-def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILED) -> list[Score]:
+def summarise(
+    item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILED, readable: Collection[str] = ()
+) -> list[Score]:
     """Summarise the item scores of any models, benchmarks and protocols, each for itself.
 
     A metric of `SUMMED` is the sum of its strata's means, and each stratum's own mean follows as `METRIC/STRATUM`;
@@ -23,6 +25,7 @@ def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILE
     Args:
         item_scores: In any order.
         max_failed: Highest share of failed items of a metric.
+        readable: Metrics whose mean over readable replies follows as `METRIC/readable`, where any reply is unreadable.
     Raises:
         DataError: more items failed than `max_failed`: a headline from what is left would be of another benchmark.
     """
@@ -37,6 +40,9 @@ def summarise(item_scores: Iterable[ItemScore], *, max_failed: float = MAX_FAILE
         if not _valued(group):
             continue
         scores.append(_score(group, metric, summed=metric in SUMMED))
+        sure = [score for score in group if score.state != "unparsable"]
+        if metric in readable and len(sure) < len(group) and _valued(sure):
+            scores.append(_score(sure, f"{metric}/readable", summed=False))
         if metric in SUMMED:
             parts: dict[str, list[ItemScore]] = {}
             for score in group:
@@ -78,4 +84,5 @@ def _score(group: Sequence[ItemScore], metric: str, *, summed: bool) -> Score:
         n_failed=sum(score.state == "failed" for score in group),
         model=first.answer.model,
         judge=first.judge,
+        time=max((score.time for score in group if score.time is not None), default=None),
     )

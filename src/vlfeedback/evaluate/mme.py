@@ -1,8 +1,9 @@
 """MME: 1,187 pictures with two yes-or-no questions each, in ten perception and four cognition subtasks.
 
 Protocol `mme/official`: the question unchanged, the official parser (the first four characters decide), and the
-official formula. A subtask is 100 · accuracy + 100 · accuracy+; perception and cognition are sums of subtasks, never
-means.
+official formula. `mme/llava` and `mme/qwen` word the question as LLaVA does and as lmms-eval does for Qwen-VL, with the
+same parser and formula. A subtask is 100 · accuracy + 100 · accuracy+; perception and cognition are sums of subtasks,
+never means.
 
 Source:
     Fu et al. 2023 (arXiv:2306.13394).
@@ -10,9 +11,11 @@ Source:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.evaluate._contract import Benchmark, Example, Item
@@ -21,7 +24,7 @@ from vlfeedback.evaluate._mme_result import Layout, MMEResult, Subtask, Total, s
 from vlfeedback.evaluate._summary import summarise
 from vlfeedback.evaluate._yes_no import LENIENT, PARSER, official, question_key, score_pairs, whole_words
 from vlfeedback.images import Roots
-from vlfeedback.records import Answer, ItemScore, Score
+from vlfeedback.records import Answer, ItemScore, Judgement, Score
 
 __all__ = [
     "EXAMPLES", "LENIENT", "MME", "PARSER", "Layout", "Line", "MMEResult", "Subtask", "Total", "answer_lines", "load",
@@ -39,6 +42,15 @@ MME = Layout(
 """Pictures per subtask."""
 
 PICTURES = (".png", ".jpg", ".jpeg")
+
+_REQUEST = re.compile(r"\s*Please answer yes or no\.\s*$")
+ENDINGS = {"llava": "\nAnswer the question using a single word or phrase.", "qwen": " Answer:"}
+"""What other protocols put in the place of the question's last sentence."""
+
+
+def worded(question: str, protocol: str) -> str:
+    """A question in the words of a protocol; `official` changes nothing."""
+    return question if protocol == "official" else _REQUEST.sub("", question) + ENDINGS[protocol]
 
 
 def score_folder(folder: Path, layout: Layout = MME, *, parser: str = PARSER) -> MMEResult:
@@ -64,7 +76,7 @@ def answer_lines(items: Sequence[Item], answers: Iterable[Answer]) -> dict[str, 
     for item in items:
         if item.item_id in given:
             image = item.cluster.rsplit("/", 1)[-1]
-            line = Line(image, item.prompt, item.expected, given[item.item_id].text)
+            line = Line(image, question_key(item.prompt), item.expected, given[item.item_id].text)
             lines.setdefault(item.stratum, []).append(line)
     return lines
 
@@ -78,7 +90,12 @@ class MMEBenchmark:
     roots: Roots
     max_tokens: int = 64
     name: str = "mme"
-    protocol: str = "mme/official"
+    wording: str = "official"
+
+    @property
+    def protocol(self) -> str:
+        """`mme/official`, `mme/llava` or `mme/qwen`."""
+        return f"mme/{self.wording}"
 
     def items(self) -> Iterator[Item]:
         """All questions, subtask by subtask, pictures in the order of their names."""
@@ -106,8 +123,9 @@ class MMEBenchmark:
             for number, (question, truth) in enumerate(_questions(text), 1):
                 cluster = f"{subtask}/{picture.name}"
                 yield Item(
-                    f"{cluster}#{number}", question, (image,), cluster, subtask, truth, max_tokens=self.max_tokens
-                )
+                    f"{cluster}#{number}", worded(question, self.wording), (image,), cluster, subtask, truth,
+                    max_tokens=self.max_tokens,
+                )  # fmt: skip
 
     def score(self, items: Sequence[Item], answers: Iterable[Answer]) -> Iterator[ItemScore]:
         """Points per picture, accuracy, unreadable and yes answers."""
@@ -117,6 +135,13 @@ class MMEBenchmark:
     def summarise(self, item_scores: Iterable[ItemScore]) -> list[Score]:
         """Perception, cognition, their subtasks, and the rates."""
         return summarise(item_scores)
+
+    def export(
+        self, folder: Path, items: Sequence[Item], answers: Sequence[Answer], judgements: Sequence[Judgement]
+    ) -> None:
+        """One text file per subtask, as the official script reads them."""
+        del judgements
+        write_folder(folder, answer_lines(items, answers))
 
 
 def _questions(path: Path) -> list[tuple[str, str]]:
@@ -128,16 +153,24 @@ def _questions(path: Path) -> list[tuple[str, str]]:
     return [(question, truth.strip().lower()) for question, truth in rows]
 
 
-def load(*, path: Path, images: str, roots: Roots, max_tokens: int = 64) -> Benchmark:
+def load(
+    *,
+    path: Path,
+    images: str,
+    roots: Roots,
+    protocol: Literal["official", "llava", "qwen"] = "official",
+    max_tokens: int = 64,
+) -> Benchmark:
     """MME from the user's own copy.
 
     Args:
         path: The unpacked benchmark: a folder per subtask.
         images: Name of the image root in [images] that is the same folder.
         roots: Where pictures lie (given by the pipeline).
+        protocol: `official` sends the question unchanged; `llava` and `qwen` replace its request for yes or no.
         max_tokens: Upper bound of a reply; only its first four characters count.
     """
-    return MMEBenchmark(path, images, roots, max_tokens)
+    return MMEBenchmark(path, images, roots, max_tokens, wording=protocol)
 
 
 EXAMPLES: tuple[Example, ...] = (
