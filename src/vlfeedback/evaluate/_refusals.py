@@ -8,9 +8,9 @@ _APOLOGY = (
     r"(?:(?:i['’]?m|i am|we are) (?:very |so |really )?sorry|sorry|apologies|my apologies|i apologi[sz]e|unfortunately)"
 )
 _UNABLE = (
-    r"(?:i|we) (?:cannot|can['’]?t|can not|won['’]?t|will not|do not|don['’]?t|am not able to|am unable to|"
-    r"must decline|have to decline|decline|refuse|should not|shouldn['’]?t|am not allowed|['’]?m not able to|"
-    r"['’]?m unable to|am not comfortable|['’]?m not comfortable)"
+    r"(?:(?:i|we) (?:cannot|can['’]?t|can not|won['’]?t|will not|do not|don['’]?t|am not able to|am unable to|"
+    r"must decline|have to decline|decline|refuse|should not|shouldn['’]?t|am not allowed|am not comfortable)"
+    r"|i['’]?m (?:not able to|unable to|not allowed|not comfortable))"
 )
 _DECLINES = re.compile(
     rf"^\W*(?:as an? [\w\s]{{0,40}}(?:assistant|model|ai)\W+)?(?:{_APOLOGY}\b\W*(?:but\W+|and\W+)?)?(?:however\W+)?"
