@@ -179,7 +179,24 @@ def train(
         )
 
 
-_room("evaluate", "Base, aligned and controls × benchmarks → scores.")
+@app.command(rich_help_panel="One room of a run folder")
+def evaluate(
+    run_dir: Dir,
+    changes: Set = [],  # noqa: B006
+    judge_prompt: Annotated[
+        list[str],
+        typer.Option(metavar="[NAME=]FILE", help="Official judge template, from your copy of benchmark NAME."),
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+    plugins: Plugins = False,
+) -> None:
+    """Base, aligned and controls × benchmarks → scores."""
+    from vlfeedback.commands import evaluate as command
+
+    prompts = command.prompt_changes(run_dir, judge_prompt)
+    _run_rooms(run_dir, "evaluate", "evaluate", [*changes, *prompts], as_json, plugins)
+
+
 _room("report", "A run folder → report.html, figures, dataset card.")
 
 

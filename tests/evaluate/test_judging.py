@@ -30,7 +30,6 @@ from vlfeedback.evaluate._refusals import refuses
 from vlfeedback.ids import call_key
 from vlfeedback.records import Generation, Judgement, Request
 
-
 RANDOM = "coco_pope_random.json"
 
 
@@ -115,7 +114,7 @@ def test_own_words_never_stand_under_the_official_name(tmp_path: Path, module: A
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{} {} {}", "4 empty ones"), ("{} {} {} {a}", "4 empty ones"), ("{} {", "no template"), ("{0} {1} {2}", "4 empty")],
+    [("{} {} {}", "4 empty ones"), ("{} {} {} {a}", "4 empty"), ("{} {", "no template"), ("{0} {1}", "4 empty")],
 )  # fmt: skip
 def test_a_template_with_other_fields_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "t.txt").write_text(text)
