@@ -359,3 +359,15 @@ def test_json_of_exports_never_holds_what_is_no_json(tmp_path: Path) -> None:
         "content": ["nan"],
         "score": [None],
     }
+
+
+def test_a_failed_grade_in_a_small_capability_does_not_take_the_total_away(tmp_path: Path) -> None:
+    copies.mmvet(tmp_path, questions=120)
+    benchmark = mmvet.load(path=tmp_path, images="pictures", roots=copies.roots(tmp_path))
+    items = list(benchmark.items())
+    answers = [answer(item, "x", benchmark="mmvet") for item in items]
+    # 2 of 120 are within the limit of the total, and 2 of the 60 that need ocr are not within that of a capability.
+    said = judged_by(benchmark, items, answers, lambda item: None if item.item_id in ("v1_0", "v1_2") else "1.0")
+    found = {one.metric: one for one in benchmark.summarise(evaluate.item_scores(benchmark, items, answers, said))}
+    assert (found["correctness"].value, found["correctness"].n_failed) == (100, 2)
+    assert (found["ocr"].value, found["ocr"].n, found["correctness/math_ocr"].n_failed) == (100, 58, 2)
