@@ -59,8 +59,11 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunFolder, list
 Play = Callable[..., tuple[RunFolder, list[Request]]]
 
 
-def test_answers_judgements_and_scores_are_tables_and_official_files(play: Play, tmp_path: Path) -> None:
+def test_answers_judgements_and_scores_are_tables_and_official_files(
+    play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, asked = play(tmp_path, lambda text: "Rating: 5" if "dpo" in text else "Rating: 2")
+    assert "INCOMPLETE: mmhal has 16 of its 96 questions" in capsys.readouterr().err
     said = list(tables.read(run.table("judgements"), Judgement))
     assert len(said) == len(asked) == 32 and {one.judge for one in said} == {"scripted:grader"}
     scores = {(one.model, one.metric): one for one in tables.read(run.table("scores"), Score)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,7 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     per_model: list[tuple[Benchmark | Judged, list[ItemScore]]] = []
     for benchmark, judge in benchmarks:
         items = list(benchmark.items())
+        _say_what_is_missing(benchmark, len(items))
         for one in asked:
             mine = _ask(benchmark, items, one)
             said = _judge(benchmark, items, mine, judge, one) if isinstance(benchmark, Judged) and judge else []
@@ -192,6 +194,14 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     _write_cards(run, reach, rows)
     tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs)
     return [Outcome("evaluate", len(scores), 0)]
+
+
+def _say_what_is_missing(benchmark: Benchmark | Judged, items: int) -> None:
+    """A benchmark of known size that has other items is scored, and nobody is to overlook it."""
+    size = getattr(benchmark, "size", items)
+    if items != size:
+        text = f"INCOMPLETE: {benchmark.name} has {items:,} of its {size:,} questions here; not comparable with others."
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Grader(NamedTuple):

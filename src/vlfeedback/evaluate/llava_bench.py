@@ -50,6 +50,7 @@ class LlavaBenchmark:
     protocol: str
     max_tokens: int
     name: str = "llava_bench"
+    size: int = 60
     runs: int = 1
     tries: int = 1
 

@@ -21,6 +21,7 @@ from vlfeedback.errors import DataError, ImageError
 from vlfeedback.evaluate._contract import Benchmark, Example, Item
 from vlfeedback.evaluate._mme_files import Line, read_file, read_folder, write_folder
 from vlfeedback.evaluate._mme_result import Layout, MMEResult, Subtask, Total, score_lines
+from vlfeedback.evaluate._parquet import hub_rows, parquet_files
 from vlfeedback.evaluate._summary import summarise
 from vlfeedback.evaluate._yes_no import LENIENT, PARSER, official, question_key, score_pairs, whole_words
 from vlfeedback.images import Roots
@@ -89,6 +90,7 @@ class MMEBenchmark:
     images: str
     roots: Roots
     max_tokens: int = 64
+    size: int = 2374
     name: str = "mme"
     wording: str = "official"
 
@@ -100,10 +102,25 @@ class MMEBenchmark:
     def items(self) -> Iterator[Item]:
         """All questions, subtask by subtask, pictures in the order of their names."""
         found = [name for name in MME.subtasks if (self.path / name).is_dir()]
-        if not found:
+        tables = [] if found else parquet_files(self.path)
+        if not found and not tables:
             raise DataError(f"{self.path} holds none of the folders {', '.join(MME.subtasks)}; is it the unpacked MME?")
         for subtask in found:
             yield from self._subtask(subtask)
+        yield from self._rows(tables)
+
+    def _rows(self, tables: list[Path]) -> Iterator[Item]:
+        """Questions of the dataset hub's Parquet files, under the same ids as those of the folders."""
+        seen: dict[str, int] = {}
+        for row in hub_rows(tables, ("question_id", "question", "answer", "category")):
+            subtask, truth = row.texts["category"], row.texts["answer"].strip().lower()
+            if subtask not in MME.subtasks or truth not in ("yes", "no"):
+                raise DataError(f"{row.where} is no question of MME: category {subtask!r}, answer {truth!r}.")
+            cluster = f"{subtask}/{row.texts['question_id'].rsplit('/', 1)[-1]}"
+            seen[cluster] = seen.get(cluster, 0) + 1
+            question, number = worded(row.texts["question"], self.wording), seen[cluster]
+            image = row.image(self.roots)
+            yield Item(f"{cluster}#{number}", question, (image,), cluster, subtask, truth, max_tokens=self.max_tokens)
 
     def _subtask(self, subtask: str) -> Iterator[Item]:
         home = self.path / subtask
@@ -156,7 +173,7 @@ def _questions(path: Path) -> list[tuple[str, str]]:
 def load(
     *,
     path: Path,
-    images: str,
+    images: str = "",
     roots: Roots,
     protocol: Literal["official", "llava", "qwen"] = "official",
     max_tokens: int = 64,
@@ -164,8 +181,8 @@ def load(
     """MME from the user's own copy.
 
     Args:
-        path: The unpacked benchmark: a folder per subtask.
-        images: Name of the image root in [images] that is the same folder.
+        path: The unpacked benchmark: a folder per subtask; or a folder of the dataset hub's Parquet files.
+        images: Name of the image root in [images] that is the same folder; of no use with Parquet files.
         roots: Where pictures lie (given by the pipeline).
         protocol: `official` sends the question unchanged; `llava` and `qwen` replace its request for yes or no.
         max_tokens: Upper bound of a reply; only its first four characters count.

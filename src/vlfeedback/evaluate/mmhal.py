@@ -79,6 +79,7 @@ class MMHalBenchmark:
     runs: int
     max_tokens: int
     name: str = "mmhal"
+    size: int = 96
     tries: int = 1
 
     @cached_property

@@ -60,6 +60,7 @@ class MMVetBenchmark:
     runs: int
     max_tokens: int
     name: str = "mmvet"
+    size: int = 218
     tries: int = TRIES
 
     @property

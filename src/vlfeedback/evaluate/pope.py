@@ -18,14 +18,15 @@ from typing import Literal
 
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._contract import Benchmark, Example, Item
+from vlfeedback.evaluate._parquet import hub_rows, parquet_files
 from vlfeedback.evaluate._pictures import picture
-from vlfeedback.evaluate._pope_result import PARSER, official, score_files
+from vlfeedback.evaluate._pope_result import OLD_RANDOM, PARSER, SIZE, official, score_files
 from vlfeedback.evaluate._read import Row, id_of, rows_of, unique
 from vlfeedback.evaluate._resample import noise, ratio
 from vlfeedback.evaluate._summary import summarise
 from vlfeedback.evaluate._yes_no import whole_words
 from vlfeedback.images import Roots
-from vlfeedback.records import Answer, ItemScore, ItemState, Judgement, Score
+from vlfeedback.records import Answer, Image, ItemScore, ItemState, Judgement, Score
 
 __all__ = ["EXAMPLES", "PARSER", "load", "official", "score_files"]
 
@@ -49,11 +50,44 @@ class PopeBenchmark:
     def _rows(self) -> dict[str, list[Row]]:
         files = {name: self.path / f"coco_pope_{name}.json" for name in SPLITS}
         found = {name: rows_of(file) for name, file in files.items() if file.is_file()}
+        if not found and self._tables:
+            return self._of_tables()
         if not found:
             raise DataError(f"{self.path} holds none of {', '.join(file.name for file in files.values())}.")
         for name, rows in found.items():
             unique((id_of(row) for row in rows), files[name])
         return found
+
+    @cached_property
+    def _tables(self) -> list[Path]:
+        return parquet_files(self.path)
+
+    def _of_tables(self) -> dict[str, list[Row]]:
+        """The dataset hub's Parquet files as rows of the official ones; each picture is stored once."""
+        found: dict[str, list[Row]] = {}
+        names = ("question_id", "question", "answer", "image_source", "category")
+        for row in hub_rows(self._tables, names):
+            split = row.texts["category"]
+            if split not in SPLITS:
+                raise DataError(f"{row.where} is no question of POPE: category {split!r}.")
+            image = f"{row.texts['image_source']}.jpg"
+            if image not in self._stored:
+                self._stored[image] = row.image(self.roots)
+            label = row.texts["answer"].strip().lower()
+            fields = {"question_id": row.texts["question_id"], "image": image, "text": row.texts["question"]}
+            found.setdefault(split, []).append(Row(row.where, {**fields, "label": label}))
+        for rows in found.values():
+            unique((id_of(row) for row in rows), self.path)
+        return {name: found[name] for name in SPLITS if name in found}
+
+    @cached_property
+    def _stored(self) -> dict[str, Image]:
+        return {}
+
+    @property
+    def size(self) -> int:
+        """Questions of a whole benchmark: 9,000, or 8,910 with the older random split."""
+        return 2 * SIZE + (OLD_RANDOM if len(self._rows.get("random", ())) == OLD_RANDOM else SIZE)
 
     def items(self) -> Iterator[Item]:
         """All questions, split by split, in the order of the files."""
@@ -66,7 +100,7 @@ class PopeBenchmark:
         if not isinstance(image, str) or not isinstance(text, str) or label not in ("yes", "no"):
             raise DataError(f"{row.where}: a question of POPE has image, text, and a label yes or no.")
         name = image.replace("\\", "/").rsplit("/", 1)[-1]
-        found = picture(self.roots, self.images, (name, image), "POPE")
+        found = self._stored.get(name) or picture(self.roots, self.images, (name, image), "POPE")
         return Item(
             f"{split}/{id_of(row)}", text + self.suffix, (found,), name, split, str(label), max_tokens=self.max_tokens
         )
@@ -144,7 +178,7 @@ def _f1(scores: Sequence[ItemScore], metric: str) -> list[Score]:
 def load(
     *,
     path: Path,
-    images: str,
+    images: str = "",
     roots: Roots,
     protocol: Literal["official", "llava"] = "official",
     max_tokens: int = 64,
@@ -152,8 +186,9 @@ def load(
     """POPE from the user's own copy.
 
     Args:
-        path: Folder with coco_pope_random.json, coco_pope_popular.json and coco_pope_adversarial.json (JSON lines).
-        images: Name of the image root in [images] that is COCO's val2014.
+        path: Folder with coco_pope_random.json, coco_pope_popular.json and coco_pope_adversarial.json (JSON lines); or
+            a folder of the dataset hub's Parquet files, config Full.
+        images: Name of the image root in [images] that is COCO's val2014; of no use with Parquet files.
         roots: Where pictures lie (given by the pipeline).
         protocol: `official` sends the question unchanged, `llava` appends a request for a single word or phrase.
         max_tokens: Upper bound of a reply; what follows its first full stop does not count.
