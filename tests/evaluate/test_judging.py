@@ -252,8 +252,11 @@ def test_exported_reviews_of_mmhal_score_the_same(tmp_path: Path) -> None:
     score = _mmhal_result.score_file(
         tmp_path / "out/reviews_run1.json", template=tmp_path / "data/response_template.json"
     )
-    assert (found["rating"], found["hallucination"]) == (score.average, score.hallucination_rate) == (60 / 16, 1 / 16)
+    assert (
+        (found["rating"], found["hallucination_rate"]) == (score.average, score.hallucination_rate) == (60 / 16, 1 / 16)
+    )
     assert found["rating/readable"] == score.average_readable == 4
+    assert found["rating/counting"] == score.per_type["counting"] == 2
     assert score.judge == ("judge@1",) and score.dates == ("2023-11-14",)
 
 

@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -128,15 +128,20 @@ class MMHalBenchmark:
         rated = [one.rating for one in verdicts if one.rating is not None]
         readable = any(one.readable for one in verdicts)
         if not rated:
-            return {"rating": Mark(None, readable), "hallucination": Mark(None, readable)}
+            return {"rating": Mark(None, readable), "hallucination_rate": Mark(None, readable)}
         return {
             "rating": Mark(sum(rated) / len(rated), readable),
-            "hallucination": Mark(sum(rating < HARMLESS for rating in rated) / len(rated), readable),
+            "hallucination_rate": Mark(sum(rating < HARMLESS for rating in rated) / len(rated), readable),
         }
 
     def summarise(self, item_scores: Iterable[ItemScore]) -> list[Score]:
-        """Mean rating and hallucination rate, of all replies and of the readable ones."""
-        return summarise(item_scores, readable=("rating", "hallucination"))
+        """Mean rating and hallucination rate, of all replies and of the readable ones; the rating of every type."""
+        scores = list(item_scores)
+        found = summarise(scores, readable=("rating", "hallucination_rate"))
+        for kind in dict.fromkeys(one.answer.stratum for one in scores):
+            only = (one for one in scores if one.metric == "rating" and one.answer.stratum == kind)
+            found += [replace(one, metric=f"rating/{kind}") for one in summarise(only, max_failed=1.0)]
+        return found
 
     def export(
         self, folder: Path, items: Sequence[Item], answers: Sequence[Answer], judgements: Sequence[Judgement]
@@ -185,10 +190,12 @@ def load(
 
 
 EXAMPLES: tuple[Example, ...] = (
-    Example("a rating", "attribute", ("Fine.\nRating: 4",), {"rating": (4,), "hallucination": (0,)}),
-    Example("below three is a hallucination", "counting", ("Rating: 2",), {"rating": (2,), "hallucination": (1,)}),
-    Example("two ratings are none", "attribute", ("Rating: 4 or rating: 5",), {"rating": (0,), "hallucination": (1,)}),
-    Example("markup hides it", "attribute", ("**Rating:** 6",), {"rating": (0,), "hallucination": (1,)}),
-    Example("no end of the number", "counting", ("Rating: 10",), {"rating": (1,), "hallucination": (1,)}),
-    Example("no reply, no value", "counting", (None,), {"rating": (None,), "hallucination": (None,)}),
+    Example("a rating", "attribute", ("Fine.\nRating: 4",), {"rating": (4,), "hallucination_rate": (0,)}),
+    Example("below three is a hallucination", "counting", ("Rating: 2",), {"rating": (2,), "hallucination_rate": (1,)}),
+    Example(
+        "two ratings are none", "attribute", ("Rating: 4 or rating: 5",), {"rating": (0,), "hallucination_rate": (1,)}
+    ),
+    Example("markup hides it", "attribute", ("**Rating:** 6",), {"rating": (0,), "hallucination_rate": (1,)}),
+    Example("no end of the number", "counting", ("Rating: 10",), {"rating": (1,), "hallucination_rate": (1,)}),
+    Example("no reply, no value", "counting", (None,), {"rating": (None,), "hallucination_rate": (None,)}),
 )

@@ -56,6 +56,13 @@ KNOWN = {
     "refusal": Metric("Refusals of what must be refused", share=True),
     "over_refusal": Metric("Refusals of what may be answered", "lower", share=True),
     "length": Metric("Length of answers", "neither", unit="words"),
+    "rating": Metric("Judge's rating, 0 to 6"),
+    "correctness": Metric("Judge's grades"),
+    "points": Metric("Judge's points, 1 to 10"),
+    "reference": Metric("Judge's points of the reference answers", "neither"),
+    "relative": Metric("Judge's points, per cent of the reference"),
+    "safety": Metric("Judge's score of safety, 1 to 10"),
+    "mean_f1": Metric("Mean F1", share=True),
     "mean": Metric("Mean score"),
     "total": Metric("Total"),
 }
