@@ -79,12 +79,22 @@ def test_a_missing_review_is_in_no_figure(tmp_path: Path) -> None:
     assert found.relative["all"] == 75 and found.warnings[0].startswith("INCOMPLETE: 58 of 60")
 
 
-def test_the_tuple_of_the_official_script_is_read_where_there_is_no_text(tmp_path: Path) -> None:
+def test_the_tuple_of_the_official_script_counts_where_it_is(tmp_path: Path) -> None:
     rows = [{"question_id": n, "category": ORDER[n], "tuple": [8.0, 4.0] if n else [-1, -1]} for n in range(60)]
     found = scored(tmp_path, rows)
     assert found.relative_readable["all"] == 50 and found.n_unparsable == 1
-    odd = scored(tmp_path, [review(n, tuple=[8.0, 6.0] if n else [9.0, 9.0]) for n in range(60)])
-    assert odd.relative["all"] == 75 and any("its tuple is [9.0, 9.0]" in text for text in odd.warnings)
+    # Published files hold pairs that a person put in place of an unreadable review; the published figure has them.
+    rows = [review(n, tuple=[8.0, 6.0]) if n else review(0, "Both are fine.", tuple=[10, 4]) for n in range(60)]
+    mended = scored(tmp_path, rows)
+    assert mended.relative["all"] == pytest.approx(100 * (4 + 59 * 6) / (10 + 59 * 8)) and mended.n_unparsable == 0
+    assert any("its tuple [10.0, 4.0] counts" in text for text in mended.warnings)
+
+
+def test_the_printed_figure_rounds_both_means_as_the_official_script_does(tmp_path: Path) -> None:
+    found = scored(tmp_path, [review(n, "7 5" if n < 57 else "9 9.3") for n in range(60)])
+    model, reference = (57 * 5 + 3 * 9.3) / 60, (57 * 7 + 3 * 9) / 60
+    assert found.relative["all"] == pytest.approx(100 * model / reference, abs=1e-9)
+    assert found.printed["all"] == round(round(model, 3) / round(reference, 3) * 100, 1)
 
 
 def test_nothing_readable_has_no_ratio(tmp_path: Path) -> None:
