@@ -86,3 +86,13 @@ def test_several_processes_may_only_train(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="2 processes were started: only the training is shared"):
         preflight.one_process(tmp_path)
+
+
+def test_a_benchmarks_judge_that_lies_nowhere_is_missing_before_the_run() -> None:
+    judge = {"use": "transformers", "model": "/nowhere/judge"}
+    settings = config.parse({"evaluate": {"mmhal": {"judge": judge}, "mme": {}}}, "here")
+    (one,) = preflight.missing_models(settings)
+    assert (
+        one.what == "checkpoint of [evaluate.mmhal.judge]"
+        and list(preflight.missing_models(settings, training=False)) == []
+    )

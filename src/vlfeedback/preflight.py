@@ -50,6 +50,8 @@ def missing_models(settings: Settings, *, training: bool = True) -> Iterator[Mis
     """
     places = [(f"[[pool]] {n}", _model(table)) for n, table in enumerate(settings.pool, 1)]
     places += [(f"[[judge]] {n}", _model(table)) for n, table in enumerate(settings.judge, 1)]
+    graders = ((name, one.judge) for name, one in settings.evaluate.items() if training)
+    places += [(f"[evaluate.{name}.judge]", _model(table)) for name, table in graders if table is not None]
     if training:
         places += [(f"[[upper]] {n}", _model(table)) for n, table in enumerate(settings.upper, 1)]
         asked = settings.train

@@ -81,7 +81,7 @@ def test_the_books_balance_for_good_unreadable_and_failed_answers(name: str, ben
     assert all(score.state == "failed" and score.value is None for score in failed)
 
 
-@pytest.mark.parametrize("name", [name for name in PLUGINS if name != "pocket"])
+@pytest.mark.parametrize("name", PLUGINS)
 def test_every_benchmark_writes_the_official_files(name: str, benchmarks: dict[str, Benchmark], tmp_path: Path) -> None:
     benchmark = benchmarks[name]
     assert isinstance(benchmark, Exporter)

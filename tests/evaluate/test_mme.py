@@ -225,6 +225,8 @@ def test_the_lenient_parser_is_labelled_and_its_share_of_differences_stands_besi
     assert official_.differs == lenient.differs == 0.5
     assert official_.subtasks[0].accuracy == 0.75 and official_.subtasks[0].other == 0.25
     assert lenient.subtasks[0].accuracy == 0.75 and lenient.to_json()["n_unparsable"] == 1
+    shown = official_.to_json()["subtasks"]["count"]
+    assert (shown["other"], shown["other_rate"], shown["questions"], shown["images"]) == (1, 0.25, 4, 2)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def _mme(found: dict[str, Any], console: Console) -> None:
     console.print(totals)
     rows = table("", "subtask", "score", "accuracy", "accuracy+", "images", "neither yes nor no")
     for name, one in found["subtasks"].items():
-        shares = f"{one['accuracy']:.3f}", f"{one['accuracy_plus']:.3f}", str(one["images"]), f"{one['other']:.1%}"
+        shares = f"{one['accuracy']:.3f}", f"{one['accuracy_plus']:.3f}", str(one["images"]), f"{one['other_rate']:.1%}"
         rows.add_row(name, _digits(one["score"], 2), *shares)
     console.print(rows)
 

@@ -12,19 +12,22 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from vlfeedback.errors import BooksError, ConfigError, DataError
 from vlfeedback.evaluate._contract import Benchmark, Example, Item
+from vlfeedback.evaluate._mme_files import write_folder
 from vlfeedback.evaluate._mme_result import Layout
 from vlfeedback.evaluate._summary import summarise
 from vlfeedback.evaluate._yes_no import score_pairs
+from vlfeedback.evaluate.mme import answer_lines
 from vlfeedback.images import Roots
 from vlfeedback.pocket import questions, scenes
 from vlfeedback.pocket.answers import check, compare, reference
 from vlfeedback.pocket.questions import COGNITION, FAMILIES, PERCEPTION, RED_TEAM, Question
 from vlfeedback.pocket.scenes import Scene
-from vlfeedback.records import Answer, Image, ItemScore, ItemState, Score
+from vlfeedback.records import Answer, Image, ItemScore, ItemState, Judgement, Score
 
 AREA: dict[str, str] = {**dict.fromkeys(PERCEPTION, "perception"), **dict.fromkeys(COGNITION, "cognition")}
 SHORT, LONG = 24, 128
@@ -138,6 +141,13 @@ class PocketBenchmark:
     def summarise(self, item_scores: Iterable[ItemScore]) -> list[Score]:
         """Perception and cognition sums, their families, and the rates."""
         return summarise(item_scores)
+
+    def export(
+        self, folder: Path, items: Sequence[Item], answers: Sequence[Answer], judgements: Sequence[Judgement]
+    ) -> None:
+        """The yes/no questions as files of MME's format; nothing else of it has an official one."""
+        del judgements
+        write_folder(folder, answer_lines([item for item in items if item.stratum in AREA], answers))
 
 
 def _values(item: Item, scene: Scene, text: str) -> dict[str, float | None]:
