@@ -88,12 +88,15 @@ def test_what_was_judged_is_not_bought_again_and_keeps_its_date(play: Play, tmp_
 
 def test_a_failing_judge_leaves_no_headline_and_no_zero(play: Play, tmp_path: Path) -> None:
     def judge(text: str) -> str | Generation:
-        return Generation("", "error", error="server") if "What is 3?" in text else "Rating: 6"
+        lost = "What is 3?" in text and "dpo" in text
+        return Generation("", "error", error="server") if lost else "Rating: 6"
 
-    with pytest.raises(DataError, match="no headline"):
+    with pytest.raises(DataError, match=r"1 of 16 items of 'rating' have no reply from base\+dpo.*no headline"):
         play(tmp_path, judge)
+    assert not tables.info(tmp_path / "run/scores.parquet").complete
+    assert {one.model for one in tables.read(tmp_path / "run/scores.parquet", Score)} == {"base"}
     found = [one for one in tables.read(tmp_path / "run/item_scores.parquet", ItemScore) if one.metric == "rating"]
-    assert {one.value for one in found} == {6.0, None} and sum(one.state == "failed" for one in found) == 2
+    assert {one.value for one in found} == {6.0, None} and sum(one.state == "failed" for one in found) == 1
 
 
 def test_the_users_template_reaches_the_judge(play: Play, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from vlfeedback import config, flow, progress, registry, tables, training_data
 from vlfeedback import evaluate as evaluate_room
 from vlfeedback import train as train_room
 from vlfeedback.config import ControlTable, EvaluateTable, PluginTable, Settings
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate import Benchmark, Exporter, Item, Judged
 from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
@@ -188,12 +188,32 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     else:
         run.table("judgements").unlink(missing_ok=True)
     tables.write(run.table("item_scores"), ItemScore, scored, room="evaluate", inputs=inputs)
-    scores: list[Score] = [score for benchmark, found in per_model for score in benchmark.summarise(found)]
     rows = _compared(asked, scored)
     _write_json(run.path / "comparisons.json", rows)
+    scores, refused = _summed_up(per_model)
+    tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs, complete=not refused)
+    if refused:
+        raise DataError("\n".join(refused))
     _write_cards(run, reach, rows)
-    tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs)
     return [Outcome("evaluate", len(scores), 0)]
+
+
+class _Sums(NamedTuple):
+    """Results, and why some models have none on some benchmarks."""
+
+    scores: list[Score]
+    refused: list[str]
+
+
+def _summed_up(per_model: Iterable[tuple[Benchmark | Judged, list[ItemScore]]]) -> _Sums:
+    """One benchmark that has no headline takes nothing from the others."""
+    found = _Sums([], [])
+    for benchmark, scored in per_model:
+        try:
+            found.scores.extend(benchmark.summarise(scored))
+        except DataError as error:
+            found.refused.append(str(error))
+    return found
 
 
 def _say_what_is_missing(benchmark: Benchmark | Judged, items: int) -> None:
