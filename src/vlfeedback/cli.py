@@ -235,13 +235,16 @@ def score(
     parser: Annotated[str, typer.Option(help="official; also lenient (mme), strict (pope, mmhal).")] = "official",
     template: Annotated[Path | None, typer.Option(help="mmhal: response_template.json, for the types.")] = None,
     capabilities: Annotated[Path | None, typer.Option(help="mmvet: question id → capabilities.")] = None,
+    questions: Annotated[list[Path], typer.Option(help="pope: official files, where PATH… are answers alone.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """The scorer alone, on files in the benchmark's official format."""
     from vlfeedback.commands import _score_text
     from vlfeedback.commands import score as command
 
-    found = command.score(benchmark, paths, parser=parser, template=template, capabilities=capabilities)
+    found = command.score(
+        benchmark, paths, parser=parser, template=template, capabilities=capabilities, questions=questions
+    )
     if as_json:
         for warning in found.warnings:
             _tell(warning if warning.startswith("INCOMPLETE") else f"note: {warning}")

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.evaluate._pope_result import STRICT, Asked, official, read_split, score_files, score_splits
+from vlfeedback.evaluate._pope_files import Asked, read_split
+from vlfeedback.evaluate._pope_result import STRICT, official, score_files, score_splits
 
 
 def rows(answers: dict[str, list[str | None]], *, per_image: int = 6) -> list[dict[str, Any]]:
@@ -185,3 +186,46 @@ def test_an_id_twice_a_name_twice_and_a_folder_are_refused(tmp_path: Path) -> No
     (tmp_path / "b.json").write_bytes(b"\xff\xfe{\x00")
     with pytest.raises(DataError, match="not UTF-8"):
         read_split(tmp_path / "b.json")
+
+
+# ── answers in files of their own ───────────────────────────────────────────────────────────────────────────────────
+
+
+def apart(folder: Path, split: str, listed: list[dict[str, Any]], field: str = "answer") -> tuple[Path, Path]:
+    """Questions and answers of one split, in two files."""
+    (folder / "q").mkdir(exist_ok=True)
+    asked = [{name: value for name, value in row.items() if name != "answer"} for row in listed]
+    said = [{"question_id": row["question_id"], field: row["answer"]} for row in listed]
+    return write(folder / "q" / f"coco_pope_{split}.json", asked), write(folder / f"my_{split}.jsonl", said[::-1])
+
+
+@pytest.mark.parametrize("field", ["answer", "text"])
+def test_answers_are_joined_to_their_questions_by_id(tmp_path: Path, field: str) -> None:
+    listed = rows({"yes": ["Yes", "No", "Yes"], "no": ["No", "Yes", "No", "No"]})
+    pairs = [apart(tmp_path, split, listed, field) for split in ("random", "popular")]
+    whole = score_files([write(tmp_path / "random.json", listed)]).pooled
+    found = score_files([said for _, said in pairs], questions=[asked for asked, _ in pairs])
+    assert list(found.splits) == ["my_random", "my_popular"] and found.splits["my_random"] == whole
+
+
+def test_a_question_without_an_answer_shifts_no_other(tmp_path: Path) -> None:
+    listed = rows({"yes": ["Yes"] * 3, "no": ["No"] * 3})
+    asked, said = apart(tmp_path, "random", listed)
+    write(said, [{"question_id": n, "answer": "Yes" if n < 4 else "No"} for n in (2, 3, 4, 5, 6)])
+    found = score_files([said], questions=[asked])
+    assert (found.n_present, found.n_failed, found.pooled.accuracy) == (5, 1, 1)
+
+
+def test_answers_to_other_questions_or_to_nobody_knows_which_are_refused(tmp_path: Path) -> None:
+    listed = rows({"yes": ["Yes"]})
+    (asked, said), (other, _) = apart(tmp_path, "random", listed), apart(tmp_path, "popular", listed)
+    write(said, [{"question_id": 9, "answer": "Yes"}])
+    with pytest.raises(DataError, match="answers 9, which"):
+        score_files([said], questions=[asked])
+    write(said, [{"question": "is there a bird?", "answer": "yes"}])
+    with pytest.raises(DataError, match="has no question_id"):
+        score_files([said], questions=[asked])
+    with pytest.raises(ConfigError, match=r"does mine\.json answer"):
+        score_files([write(tmp_path / "mine.json", listed)], questions=[asked, other])
+    with pytest.raises(DataError, match="--questions"):
+        score_files([write(tmp_path / "b.json", [{"question_id": 1, "answer": "Yes"}])])

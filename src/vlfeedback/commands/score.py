@@ -34,6 +34,7 @@ class Given(NamedTuple):
     parser: str = "official"
     template: Path | None = None
     capabilities: Path | None = None
+    questions: Sequence[Path] = ()
 
     def only_path(self, what: str) -> Path:
         """The one path.
@@ -56,7 +57,7 @@ def _mme(given: Given) -> Scored:
 def _pope(given: Given) -> Scored:
     from vlfeedback.evaluate import _pope_result as pope
 
-    return pope.score_files(given.paths, parser=f"pope-{given.parser}")
+    return pope.score_files(given.paths, questions=given.questions, parser=f"pope-{given.parser}")
 
 
 def _mmhal(given: Given) -> Scored:
@@ -92,7 +93,7 @@ class _Scorer(NamedTuple):
 
 SCORERS: dict[str, _Scorer] = {
     "mme": _Scorer(_mme, ("official", "lenient")),
-    "pope": _Scorer(_pope, ("official", "strict")),
+    "pope": _Scorer(_pope, ("official", "strict"), ("questions",)),
     "mmhal": _Scorer(_mmhal, ("official", "strict"), ("template",)),
     "mmvet": _Scorer(_mmvet, options=("capabilities",)),
     "llava_bench": _Scorer(_llava_bench),
@@ -106,6 +107,7 @@ def score(
     parser: str = "official",
     template: Path | None = None,
     capabilities: Path | None = None,
+    questions: Sequence[Path] = (),
 ) -> Scored:
     """Score answers or judge replies that lie on disk.
 
@@ -116,6 +118,7 @@ def score(
         parser: `official`; also `lenient` (mme) or `strict` (pope, mmhal).
         template: MMHal-Bench's response_template.json, for the types of the questions.
         capabilities: MM-Vet: what each question needs.
+        questions: POPE: the official files of the splits, where `paths` holds answers alone.
     Raises:
         ConfigError: unknown benchmark, parser or option; a path that is not there; a wrong number of paths.
         DataError: the files are not in the official format.
@@ -125,11 +128,15 @@ def score(
     scorer = SCORERS[benchmark]
     if parser not in scorer.parsers:
         raise ConfigError(f"{benchmark} has no parser {parser!r}; {closest(parser, scorer.parsers)}")
-    options = {"template": template, "capabilities": capabilities}
-    for name, value in options.items():
-        if value is not None and name not in scorer.options:
+    options = {
+        "template": [template] if template else [],
+        "capabilities": [capabilities] if capabilities else [],
+        "questions": list(questions),
+    }
+    for name, files in options.items():
+        if files and name not in scorer.options:
             raise ConfigError(f"--{name} says nothing of {benchmark}; leave it out.")
-    for path in [*paths, *(value for value in options.values() if value is not None)]:
+    for path in [*paths, *(file for files in options.values() for file in files)]:
         if not path.exists():
             raise ConfigError(f"{path} is not there.")
-    return scorer.score(Given(paths, parser, template, capabilities))
+    return scorer.score(Given(paths, parser, template, capabilities, questions))

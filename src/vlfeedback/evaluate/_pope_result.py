@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vlfeedback import stats
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.evaluate._read import Row, id_of, reply_text, rows_of, unique
+from vlfeedback.evaluate._pope_files import Asked, join_split, questions_of, read_split
 from vlfeedback.evaluate._resample import Noise, noise, ratio
 from vlfeedback.evaluate._yes_no import Reading, whole_words
 
@@ -34,45 +34,12 @@ def official(text: str) -> Reading:
     return "no" if NEGATIVE.intersection(words) else "yes"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question of a split with the model's answer; `answer` is None where there is none."""
-
-    question_id: str
-    image: str
-    label: str
-    answer: str | None
-
-
 class Said(NamedTuple):
     """How one answer was read: as `yes`, `no`, or (strictly) neither."""
 
     image: str
     label: str
     read: Reading
-
-
-def read_split(path: Path) -> list[Asked]:
-    """Read one split: JSON lines `question_id, image, text, label, answer`.
-
-    Raises:
-        DataError: a row is not of the format, or a question_id occurs twice.
-    """
-    rows = [_asked(row) for row in rows_of(path)]
-    unique((row.question_id for row in rows), path)
-    return rows
-
-
-def _asked(row: Row) -> Asked:
-    label = row.fields.get("label")
-    if not isinstance(label, str) or label.strip().lower() not in ("yes", "no"):
-        raise DataError(f"{row.where}: the label is {label!r}; it must be yes or no.")
-    image = row.fields.get("image")
-    if not isinstance(image, str):
-        raise DataError(f"{row.where} names no image; without it the questions on one picture cannot be told.")
-    # The three splits name one picture alike, but not always with the same folder before it.
-    name = image.replace("\\", "/").rsplit("/", 1)[-1]
-    return Asked(id_of(row), name, label.strip().lower(), reply_text(row, "answer"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +182,25 @@ class PopeResult:
         }
 
 
-def score_files(paths: Sequence[Path], *, parser: str = PARSER) -> PopeResult:
+def score_files(paths: Sequence[Path], *, questions: Sequence[Path] = (), parser: str = PARSER) -> PopeResult:
     """Score answer files, one per split, each named by its stem.
 
+    Args:
+        paths: With the questions in them, or answers alone.
+        questions: The official files of the splits, where `paths` holds answers alone; joined by id.
+        parser: `pope-official` or `pope-strict`.
     Raises:
-        ConfigError: two files of one name.
+        ConfigError: two files of one name, or it cannot be told which questions a file answers.
         DataError: a file is not of the format, or holds no answer at all.
     """
     names = [path.stem for path in paths]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"score pope takes one file per split, each with a name of its own, not {', '.join(names)}.")
-    return score_splits({path.stem: read_split(path) for path in paths}, parser=parser)
+    if questions:
+        read = {path.stem: join_split(path, questions_of(path, questions)) for path in paths}
+    else:
+        read = {path.stem: read_split(path) for path in paths}
+    return score_splits(read, parser=parser)
 
 
 def score_splits(splits: Mapping[str, Sequence[Asked]], *, parser: str = PARSER) -> PopeResult:
