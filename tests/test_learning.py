@@ -99,10 +99,18 @@ def test_a_failing_judge_leaves_no_headline_and_no_zero(play: Play, tmp_path: Pa
     assert {one.value for one in found} == {6.0, None} and sum(one.state == "failed" for one in found) == 1
 
 
-def test_the_users_template_reaches_the_judge(play: Play, tmp_path: Path) -> None:
+def test_the_users_template_reaches_the_judge_whenever_it_changes(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copies.mmhal(tmp_path / "data")
     _, asked = play(tmp_path, lambda _: "Rating: 6", judge_prompt=str(tmp_path / "data/eval_gpt4.py"))
     assert asked[0].parts[0].text == "Judge.\n{literal}\nCat, Tree\nWhat is 0?\nIt is 0.\nbase answers\n"
+    play(tmp_path, lambda _: "Rating: 6", judge_prompt=str(tmp_path / "data/eval_gpt4.py"))
+    assert len(asked) == 32  # nothing changed, nothing asked
+    text = copies.MMHAL_TEMPLATE.replace("Judge.", "Judge well.")
+    monkeypatch.setattr(copies, "MMHAL_TEMPLATE", text)  # the same name, another prompt
+    play(tmp_path, lambda _: "Rating: 6", judge_prompt=str(tmp_path / "data/eval_gpt4.py"))
+    assert len(asked) == 64
 
 
 @pytest.mark.parametrize(

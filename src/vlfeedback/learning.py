@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -153,7 +154,10 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     """Room 6: base, aligned, controls and upper bounds × benchmarks → answers, item scores, scores, comparisons."""
     benchmarks = _benchmarks(run, reach)
     asked = list(_asked(run, reach))
-    described = {name: table.model_dump(mode="json") for name, table in run.settings.evaluate.items()}
+    described = {
+        name: [table.model_dump(mode="json"), _content(table.options.get("judge_prompt"))]
+        for name, table in run.settings.evaluate.items()
+    }
     judges = [judge and judge.model.identity for _, judge in benchmarks]
     protocols = [benchmark.protocol for benchmark, _ in benchmarks]
     inputs = inputs_digest("evaluate", described, [[one.name, one.model.identity] for one in asked], protocols, judges)
@@ -222,6 +226,12 @@ def _say_what_is_missing(benchmark: Benchmark | Judged, items: int) -> None:
     if items != size:
         text = f"INCOMPLETE: {benchmark.name} has {items:,} of its {size:,} questions here; not comparable with others."
         print(text, file=sys.stderr, flush=True)
+
+
+def _content(path: object) -> str | None:
+    """Digest of a judge prompt: an edited file under the same name is another prompt."""
+    found = Path(path) if isinstance(path, str) else None
+    return hashlib.sha256(found.read_bytes()).hexdigest() if found is not None and found.is_file() else None
 
 
 class _Grader(NamedTuple):
