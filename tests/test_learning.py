@@ -47,6 +47,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunFolder, list
             return judge(request.parts[-1].text or "")
 
         monkeypatch.setattr(learning, "_asked", models)
+        monkeypatch.setattr(learning, "_write_cards", lambda *_: None)  # nothing was trained
         monkeypatch.setattr(Access, "bare", lambda *_: scripted.load(model="grader", replies=reply))
         run = run_of(folder, **options)
         with access(run) as reach:
