@@ -56,6 +56,9 @@ def missing_models(settings: Settings, *, training: bool = True) -> Iterator[Mis
         places += [(f"[[upper]] {n}", _model(table)) for n, table in enumerate(settings.upper, 1)]
         asked = settings.train
         places += [("[train] model", asked.model if asked.use == "transformers" else ""), ("[train] init", asked.init)]
+        for place in asked.data:
+            if not (Path(place) / "run.toml").exists():
+                yield Missing("run folder of [train] data", place)
     for what, name in places:
         if name and name.startswith(PATH_LIKE) and not Path(name).expanduser().exists():
             yield Missing(f"checkpoint of {what}", str(Path(name).expanduser().resolve()))

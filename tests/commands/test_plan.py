@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import command
 from rich.console import Console
 
 from vlfeedback import config
@@ -136,3 +137,14 @@ def test_lengths_measured_in_a_ledger_replace_the_assumed_ones(tmp_path: Path) -
 
 def test_a_budget_that_is_too_small_is_said() -> None:
     assert "stop early" in text_of(plan(settings(annotate={"budget": 0.5})))
+
+
+def test_what_a_second_stage_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of tables stand in brackets, which are no markup."""
+    assert command(monkeypatch, "plan", SILKIE.with_name("second_stage.toml")) == 0
+    told = capsys.readouterr().out
+    assert "checkpoint of [train] init:" in told
+    assert told.count("run folder of [train] data:") == 2
+    assert "the number of instructions" not in told

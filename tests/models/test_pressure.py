@@ -61,7 +61,7 @@ def test_an_endpoint_that_is_out_is_looked_at_by_one_call_at_a_time_and_comes_ba
 
         replies = asyncio.run(run())
         assert len([reply for reply in replies if isinstance(reply, Generation) and reply.answered]) >= 150
-        assert model.at_once[0] >= 16
+        assert model.at_once[0] > 1, "it is back, and still looked at by one call at a time"
 
 
 def test_an_endpoint_that_stays_out_is_given_up_after_a_while(tmp_path: Path, roots: Roots, ask: Ask) -> None:

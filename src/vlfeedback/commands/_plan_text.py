@@ -195,8 +195,8 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
         console.print(f"  {line}", soft_wrap=True, highlight=False)
     console.print("\n[bold]missing[/bold]" if found.missing else "\nnothing is missing")
     for one in found.missing:
-        console.print(f"  {one.what}: {one.where}", soft_wrap=True, highlight=False)
-    if found.instructions is None:
+        console.print(f"  {one.what}: {one.where}", soft_wrap=True, highlight=False, markup=False)
+    if found.instructions is None and found.sources:
         console.print("  the number of instructions: add `sample = N` to each source, or put its file in place")
     ready = f"vlfeedback run {target} --limit 20" if not found.missing else "put in place what is missing"
     console.print(f"\nnext: {ready}", soft_wrap=True, highlight=False)
