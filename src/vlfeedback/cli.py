@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from vlfeedback import __version__
 from vlfeedback.errors import Stopped, VLFeedbackError
@@ -134,15 +135,27 @@ def plan(
     _emit(found.plan, as_json, lambda one, console: show(one, console, str(found.next)))
 
 
-def _room(name: str, text: str) -> None:
+class _WithFormats(TyperCommand):
+    """A command whose help ends with the formats of its room and what each was tested on."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from vlfeedback import registry
+
+        super().format_help(ctx, formatter)
+        print("Formats (`use = ...`), and what each was tested on; options: docs/plugins.md\n")
+        for name, files in registry.stated("source", "TESTED_ON").items():
+            print(f"  {name:15} {', '.join(files) or 'not seen: no file of it was available'}")
+
+
+def _room(name: str, text: str, cls: type[TyperCommand] | None = None) -> None:
     def command(run_dir: Dir, changes: Set = [], as_json: Json = False, plugins: Plugins = False) -> None:  # noqa: B006
         _run_rooms(run_dir, name, name, changes, as_json, plugins)
 
     command.__doc__ = text
-    app.command(name, rich_help_panel="One room of a run folder")(command)
+    app.command(name, cls=cls, rich_help_panel="One room of a run folder")(command)
 
 
-_room("source", "Instruction datasets → instructions.")
+_room("source", "Instruction datasets → instructions.", _WithFormats)
 _room("decode", "Instructions × the pool → responses.")
 _room("annotate", "Responses × the judge × a rubric → annotations.")
 _room("pair", "Annotations → preference pairs.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -48,6 +49,22 @@ def names(room: PluginRoom) -> tuple[str, ...]:
     """Names of a room's plug-ins, shipped and installed; nothing of them is imported."""
     shipped = [one.name for one in pkgutil.iter_modules([str(_ROOT / room)]) if not one.name.startswith("_")]
     return tuple(sorted({*shipped, *(point.name for point in entry_points(group=f"vlfeedback.{room}"))}))
+
+
+def stated(room: PluginRoom, constant: str) -> dict[str, Any]:
+    """A constant that the shipped plug-ins of a room state, by plug-in; nothing of them is imported.
+
+    Args:
+        constant: Its name; its value must be a literal. A plug-in without it is left out.
+    """
+    found: dict[str, Any] = {}
+    for path in sorted((_ROOT / room).glob("[!_]*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+            value = getattr(node, "value", None)
+            if value is not None and any(isinstance(one, ast.Name) and one.id == constant for one in targets):
+                found[path.stem] = ast.literal_eval(value)
+    return found
 
 
 def find(room: PluginRoom, name: str, *, allow_plugins: bool = False) -> Plugin:

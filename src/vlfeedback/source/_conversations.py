@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.source import Found, Picture
-from vlfeedback.source._fields import optional_text, text
-from vlfeedback.source._rows import BadRecord, Fields
+from vlfeedback.source import Found, Named, Picture
+from vlfeedback.source._fields import objects, optional_text, text
+from vlfeedback.source._rows import BadRecord, Fields, as_fields
 
 Turns = Literal["first", "each"]
 """Which turns of the person become instructions."""
@@ -21,10 +21,16 @@ _PERSON = frozenset({"human", "user"})
 
 
 class Asked(NamedTuple):
-    """A turn of the person and the model's reply to it, if there is one."""
+    """A turn of the person, the model's reply to it if there is one, and the pictures that it carries itself."""
 
     prompt: str
     reply: str | None
+    pictures: tuple[Picture, ...] = ()
+
+
+class _Said(NamedTuple):
+    text: str
+    pictures: tuple[Picture, ...] = ()
 
 
 def checked_turns(turns: str) -> Turns:
@@ -42,7 +48,8 @@ def asked(turns: Sequence[Fields]) -> list[Asked]:
     """Turns of the person with the replies that follow them.
 
     Args:
-        turns: With `from` and `value`, or `role` and `content`; other roles than the person's and `system` reply.
+        turns: With `from` and `value`, or `role` and `content`; other roles than the person's and `system` reply. A
+            content may be a list of parts of type `text`, `image` or `image_url`: a picture's place is then marked.
     Raises:
         BadRecord: nobody asks, or a turn has no text.
     """
@@ -50,15 +57,37 @@ def asked(turns: Sequence[Fields]) -> list[Asked]:
     waiting = False
     for turn in turns:
         role = text(turn, "from", "role").strip().lower()
-        said = text(turn, "value", "content")
+        said = _said(turn)
         if role in _PERSON:
-            found.append(Asked(said, None))
+            found.append(Asked(said.text, None, said.pictures))
         elif role != "system" and waiting:
-            found[-1] = found[-1]._replace(reply=said)
+            found[-1] = found[-1]._replace(reply=said.text)
         waiting = role in _PERSON
     if not found:
         raise BadRecord("no turn of its conversation is a person's")
     return found
+
+
+def _said(turn: Fields) -> _Said:
+    """Text and pictures of a turn, whose content may be a list of typed parts."""
+    content = turn.get("value") if turn.get("value") is not None else turn.get("content")
+    if not isinstance(content, list):
+        return _Said(text(turn, "value", "content"))
+    if not content:
+        raise BadRecord("a turn has no content")
+    words: list[str] = []
+    pictures: list[Picture] = []
+    for part in objects(turn, "value" if turn.get("value") is not None else "content"):
+        kind = text(part, "type")
+        if kind == "text":
+            words.append(text(part, "text", "value"))
+        elif kind in ("image", "image_url"):
+            url = part.get("image_url")
+            pictures.append(Named(text(as_fields(url) or part, "url", "value", "image", "path", "image_url")))
+            words.append(f"{MARKER}\n" if not words else f"\n{MARKER}")
+        else:
+            raise BadRecord(f"a part of type {kind!r} is neither text nor a picture")
+    return _Said("".join(words), tuple(pictures))
 
 
 def without_markers(prompt: str, pictures: int) -> str:
@@ -89,9 +118,10 @@ def found_in_turns(
         BadRecord: the conversation cannot be read.
     """
     questions = asked(turns)
+    pictures = (*pictures, *(picture for question in questions for picture in question.pictures))
     marked = sum(question.prompt.count(MARKER) for question in questions) == len(pictures)
     so_far = 0
-    for number, (prompt, reply) in enumerate(questions, 1):
+    for number, (prompt, reply, _) in enumerate(questions, 1):
         name = record_id if which == "first" else f"{record_id}#{number}"
         so_far += prompt.count(MARKER)
         seen = pictures[:so_far] if marked else pictures
@@ -103,3 +133,15 @@ def found_in_turns(
 def name_of(fields: Fields, otherwise: str) -> str:
     """A record's own id, or the place where it stands."""
     return optional_text(fields, "id", "question_id") or otherwise
+
+
+def question(record_id: str, fields: Fields, pictures: tuple[Picture, ...], category: str = "") -> Found:
+    """The instruction of a record that is no conversation, as the question files of these datasets have it.
+
+    Raises:
+        BadRecord: it has no question.
+    """
+    asked_for = text(fields, "text", "instruction", "question", "conversations")
+    reference = optional_text(fields, "output", "answer", "gpt4_answer") or None
+    kind = optional_text(fields, "category", "type") or ""
+    return Found(record_id, without_markers(asked_for, len(pictures)), pictures, kind or category, reference=reference)

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast, get_args
 
+from vlfeedback.errors import ConfigError
 from vlfeedback.records import Conduct
 from vlfeedback.source import Embedded, Found, Named, Picture
 from vlfeedback.source._rows import BadRecord, Fields, Row, as_fields
@@ -105,6 +106,33 @@ def from_patterns(picture_id: str, patterns: Sequence[str]) -> Named:
     return Named(paths[0], or_else=tuple(paths[1:]))
 
 
+def filled(pattern: str, names: Mapping[str, str]) -> str:
+    """A pattern with `{name}` replaced by values; other braces stay as they are."""
+    for name, value in names.items():
+        pattern = pattern.replace(f"{{{name}}}", value)
+    return pattern
+
+
+def one_of(option: str, given: str, allowed: Sequence[str]) -> str:
+    """Check an option that takes one of a few words.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if given not in allowed:
+        raise ConfigError(f"{option} = {given!r}: use one of {', '.join(map(repr, allowed))}")
+    return given
+
+
+def conduct_of(given: str) -> Conduct:
+    """A word of the settings as a conduct.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    return cast("Conduct", one_of("conduct", given, sorted(_CONDUCTS)))
+
+
 def embedded(encoded: str) -> Embedded:
     """A picture as base64 text.
 
@@ -126,14 +154,21 @@ def mapped(row: Row, fields_of: FieldMap) -> Found:
     return Found(
         record_id=optional_text(fields, fields_of.record_id) or row.name,
         prompt=text(fields, fields_of.prompt),
-        images=_pictures(fields.get(fields_of.image), fields_of.image),
-        category=optional_text(fields, fields_of.category) or "",
+        images=pictures(fields.get(fields_of.image), fields_of.image),
+        category=_category(fields, fields_of.category),
         conduct=cast("Conduct | None", conduct),
         reference=optional_text(fields, fields_of.reference) or None,
     )
 
 
-def _pictures(value: object, key: str) -> tuple[Picture, ...]:
+def _category(fields: Fields, key: str) -> str:
+    """A kind, or several kinds as one text: `count+colour`."""
+    if isinstance(fields.get(key), list):
+        return "+".join(texts(fields, key))
+    return optional_text(fields, key) or ""
+
+
+def pictures(value: object, key: str) -> tuple[Picture, ...]:
     """Pictures of a field: a path, bytes, an object with `bytes` and `path`, or a list of these."""
     if value is None or value == "":
         return ()
@@ -144,9 +179,9 @@ def _pictures(value: object, key: str) -> tuple[Picture, ...]:
     if isinstance(value, Mapping):
         entry = cast("Fields", value)
         inside = entry.get("bytes")
-        return _pictures(inside if inside is not None else entry.get("path"), key)
+        return pictures(inside if inside is not None else entry.get("path"), key)
     if isinstance(value, list):
-        return tuple(picture for entry in cast("list[object]", value) for picture in _pictures(entry, key))
+        return tuple(picture for entry in cast("list[object]", value) for picture in pictures(entry, key))
     raise BadRecord(f"field {key!r} is {_kind(value)}, not the path of a picture")
 
 

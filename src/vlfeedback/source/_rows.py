@@ -31,6 +31,9 @@ _OTHER_ENCODINGS = {
 }
 
 
+_PACKED = {b"\x1f\x8b": "packed with gzip", b"PK\x03\x04": "a ZIP archive", b"\x28\xb5\x2f\xfd": "packed with zstd"}
+
+
 class Row(NamedTuple):
     """One record as found and what to call it: `line 3`, `record 3`."""
 
@@ -89,6 +92,37 @@ def json_rows(path: Path) -> Iterator[Row | Dropped]:
         yield from _array(stream, path) if start.startswith(b"[") else _lines(stream, path)
 
 
+def json_map_rows(path: Path) -> Iterator[Row | Dropped]:
+    """Read a JSON object of objects, each named by its key; or a list, as `json_rows`. The whole file is in memory.
+
+    Raises:
+        DataError: there is no such file, it is empty, larger than `LONGEST`, in another encoding, or damaged.
+    """
+    with open_file(path) as stream:
+        raw = stream.read(LONGEST + 1)
+    if len(raw) > LONGEST:
+        raise DataError(f"{path} is larger than {LONGEST:,} bytes, too large for one JSON object")
+    start = raw.removeprefix(codecs.BOM_UTF8).lstrip()
+    if not start:
+        raise DataError(f"{path} is empty: check that it was downloaded or written completely")
+    if start.startswith(b"["):
+        yield from json_rows(path)
+        return
+    try:
+        value = json.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, raw[: error.start].count(b"\n") + 1, error.start, error) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: damaged JSON: {error}. Check that the file was copied completely") from error
+    for name, entry in (as_fields(value) or {}).items():
+        fields = as_fields(entry)
+        yield (
+            Dropped("source", name, "bad_record", f"{name!r} is not a JSON object")
+            if fields is None
+            else Row(name, fields)
+        )
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a dataset's file for reading bytes.
 
@@ -105,6 +139,13 @@ def open_file(path: Path) -> BinaryIO:
         if start.startswith(mark):
             stream.close()
             raise DataError(f"{path} is {name}, at byte 0: convert it, `iconv -f {name} -t UTF-8`")
+    for mark, name in _PACKED.items():
+        if start.startswith(mark):
+            stream.close()
+            raise DataError(f"{path} is {name}, at byte 0, and no text: unpack it, and give the file inside as `path`")
+    if b"\0" in start and start[:4] != b"PAR1" and not start.startswith(b"\xff\xff"):
+        stream.close()
+        raise DataError(f"{path} has a zero byte at byte {start.index(0)}: UTF-16 without its mark, or no text at all")
     return stream
 
 

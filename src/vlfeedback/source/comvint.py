@@ -14,6 +14,8 @@ from vlfeedback.source._conversations import checked_turns, found_in_turns, name
 from vlfeedback.source._fields import from_patterns, named, objects, optional_text, text
 from vlfeedback.source._rows import Row, json_reader
 
+TESTED_ON: tuple[str, ...] = ()
+
 IMAGE_FILES = ("{}.jpg", "VG_100K/{}.jpg", "VG_100K_2/{}.jpg", "flickr30k-images/{}.jpg")
 """Where its pictures may lie: Visual Genome and Flickr30k."""
 

@@ -14,6 +14,12 @@ from vlfeedback.source._fields import FieldMap, mapped
 from vlfeedback.source._rows import Row, row_reader
 from vlfeedback.source._table_rows import csv_rows
 
+TESTED_ON: tuple[str, ...] = (
+    "SLAKE test_open.csv",
+    "SLAKE test_close.csv",
+    "VisIT-Bench visit_fully_annotated_example.csv",
+)
+
 
 def load(
     path: Path,

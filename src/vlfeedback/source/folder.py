@@ -14,6 +14,8 @@ from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._rows import not_utf8, open_file
 
+TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "RLAIF-V imgs_detail/", "SVIT questions.txt")
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """Endings of files that are taken for pictures."""
 

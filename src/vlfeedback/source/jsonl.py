@@ -14,6 +14,13 @@ from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import FieldMap, mapped
 from vlfeedback.source._rows import Row, json_reader
 
+TESTED_ON: tuple[str, ...] = (
+    "RLAIF-V detail_test_30_input.jsonl",
+    "OwlEval questions.jsonl",
+    "SLAKE test.json",
+    "RLAIF-V RefoMB_dev.jsonl",
+)
+
 
 def load(
     path: Path,

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlfeedback.source import Example, Found, Named, Reader
-from vlfeedback.source._conversations import checked_turns, found_in_turns, name_of
+from vlfeedback.source._conversations import checked_turns, found_in_turns, name_of, question
 from vlfeedback.source._fields import named, objects
 from vlfeedback.source._rows import Fields, Row, as_fields, json_reader
 
+TESTED_ON: tuple[str, ...] = ()
+
 
 def load(path: Path, *, turns: str = "first") -> Reader:
-    """Read LLaVA-Med's conversations; the category is the kind of figure that `domain` marks as true.
+    """Read LLaVA-Med's conversations or questions; the category is the kind of figure that `domain` marks as true.
 
     Args:
         path: A JSON list or JSON lines.
@@ -27,9 +29,13 @@ def load(path: Path, *, turns: str = "first") -> Reader:
     which = checked_turns(turns)
 
     def found_in(row: Row) -> Iterator[Found]:
-        talk = objects(row.fields, "conversations", "conversatons")
-        pictures = named(row.fields, "image")
-        yield from found_in_turns(name_of(row.fields, row.name), talk, pictures, which, _domain(row.fields))
+        name, pictures = name_of(row.fields, row.name), named(row.fields, "image")
+        kind = _domain(row.fields)
+        if "conversations" in row.fields or "conversatons" in row.fields:
+            talk = objects(row.fields, "conversations", "conversatons")
+            yield from found_in_turns(name, talk, pictures, which, kind)
+        else:
+            yield question(name, row.fields, pictures, kind)
 
     return json_reader(path, found_in)
 

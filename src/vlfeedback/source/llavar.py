@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlfeedback.source import Example, Found, Named, Reader
-from vlfeedback.source._conversations import checked_turns, found_in_turns, name_of
-from vlfeedback.source._fields import named, objects, optional_text, text
+from vlfeedback.source._conversations import checked_turns, found_in_turns, name_of, question
+from vlfeedback.source._fields import named, objects, optional_text
 from vlfeedback.source._rows import Row, json_reader
+
+TESTED_ON: tuple[str, ...] = ("LLaVAR qa50_questions.jsonl",)
 
 
 def load(path: Path, *, turns: str = "first", category: str = "") -> Reader:
@@ -33,7 +35,7 @@ def load(path: Path, *, turns: str = "first", category: str = "") -> Reader:
         if "conversations" in row.fields:
             yield from found_in_turns(name, objects(row.fields, "conversations"), pictures, which, kind)
         else:
-            yield Found(name, text(row.fields, "text", "conversations"), pictures, kind)
+            yield question(name, row.fields, pictures, category)
 
     return json_reader(path, found_in)
 

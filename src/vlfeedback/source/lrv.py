@@ -14,6 +14,8 @@ from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import from_patterns, optional_text, text
 from vlfeedback.source._rows import Row, json_reader
 
+TESTED_ON: tuple[str, ...] = ("LRV-Instruction evaluation_set.json",)
+
 VISUAL_GENOME = ("{}.jpg", "VG_100K/{}.jpg", "VG_100K_2/{}.jpg")
 """Where a Visual Genome picture may lie: in one folder, or in the two that it is distributed in."""
 

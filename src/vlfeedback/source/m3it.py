@@ -14,6 +14,8 @@ from vlfeedback.source._conversations import name_of
 from vlfeedback.source._fields import embedded, optional_text, text, texts
 from vlfeedback.source._rows import Row, json_reader
 
+TESTED_ON: tuple[str, ...] = ()
+
 
 def load(path: Path, *, category: str = "") -> Reader:
     """Read a file of M3IT; pictures of kept records go to the run folder.

@@ -1,7 +1,6 @@
 """A Parquet file, as `datasets` and many hubs write it; pictures by path or inside.
 
-Tested on files written by pyarrow with pictures as bytes, as `{bytes, path}` and as paths; no published file was
-available.
+Tested on: what `datasets` 5.2.0 writes by `to_parquet`, and files of pyarrow with pictures as bytes and as paths.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -20,6 +19,8 @@ from vlfeedback.source import Embedded, Example, Found, Named, Reader
 from vlfeedback.source._fields import FieldMap, mapped
 from vlfeedback.source._rows import Row, row_reader
 from vlfeedback.source._table_rows import parquet_rows
+
+TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by to_parquet",)
 
 
 def load(
@@ -48,7 +49,7 @@ def load(
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
 
-    return row_reader(lambda: parquet_rows(path), found_in)
+    return row_reader(lambda: parquet_rows(path, fields_of), found_in)
 
 
 def _example() -> bytes:

@@ -14,6 +14,8 @@ from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import optional_text, text, texts
 from vlfeedback.source._rows import BadRecord, Fields, Row, json_reader
 
+TESTED_ON: tuple[str, ...] = ("PCA-EVAL meta_data.json", "PCA-EVAL end2end_prompts.json")
+
 
 def load(path: Path) -> Reader:
     """Read one domain of PCA-EVAL.

@@ -15,6 +15,8 @@ from vlfeedback.source._fields import named, optional_text, text
 from vlfeedback.source._rows import Fields, Row, row_reader
 from vlfeedback.source._table_rows import csv_rows
 
+TESTED_ON: tuple[str, ...] = ()
+
 _LETTER = re.compile(r"\s*[A-D]\s*:\s*")
 
 

@@ -18,6 +18,8 @@ from vlfeedback.pocket.scenes import Scene
 from vlfeedback.records import Dropped, Image
 from vlfeedback.source import Example, Found, Reader
 
+TESTED_ON: tuple[str, ...] = ("made here",)
+
 WORLD = 20_000
 """Scenes of instructions come from worlds of their own, apart from those in which the models went to school."""
 

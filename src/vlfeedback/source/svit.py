@@ -15,6 +15,8 @@ from vlfeedback.source._conversations import checked_turns, found_in_turns, name
 from vlfeedback.source._fields import from_patterns, named, objects, optional_text, text
 from vlfeedback.source._rows import Row, json_reader
 
+TESTED_ON: tuple[str, ...] = ()
+
 VISUAL_GENOME = ("{}.jpg", "VG_100K/{}.jpg", "VG_100K_2/{}.jpg")
 """Where a Visual Genome picture may lie: in one folder, or in the two that it is distributed in."""
 

@@ -1,0 +1,33 @@
+"""The files of a dataset that may be one file or a folder of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vlfeedback.errors import DataError
+
+
+def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) -> list[Path]:
+    """A file itself, or the files of a folder and its sub-folders, by name; hidden ones are left out.
+
+    Args:
+        path: File or folder.
+        endings: Of the files that are wanted in a folder, lower case, with the dot.
+        skip_empty: Leave files without a byte out.
+    Raises:
+        DataError: there is nothing at the path, or no such file in the folder.
+    """
+    if not path.is_dir():
+        return [path]  # one that is not there is told of when it is opened
+    found = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.name.lower().endswith(tuple(endings))
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+        and not (skip_empty and not file.stat().st_size)
+    ]
+    if not found:
+        raise DataError(f"{path} holds no file that ends in {' or '.join(endings)}. Check `path` of the source")
+    return found

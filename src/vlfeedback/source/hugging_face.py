@@ -1,0 +1,232 @@
+"""A dataset of Hugging Face on disk, with a field map: what `save_to_disk` writes, or the Parquet files of a hub.
+
+Tested on: what `datasets` 5.2.0 writes by `save_to_disk` (in shards, and of several splits) and by `to_parquet`. The
+package itself is not needed.
+"""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyarrow has no types of its own.
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.records import Dropped
+from vlfeedback.source import Embedded, Example, Found, Named, Reader
+from vlfeedback.source._conversations import checked_turns, found_in_turns
+from vlfeedback.source._fields import FieldMap, mapped, objects, pictures
+from vlfeedback.source._files import files_of
+from vlfeedback.source._rows import Fields, Row, row_reader
+from vlfeedback.source._table_rows import arrow_rows, parquet_rows
+
+TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by save_to_disk and to_parquet",)
+
+SHARDS = (".arrow", ".parquet")
+
+
+def load(
+    path: Path,
+    *,
+    split: str = "",
+    prompt: str = "prompt",
+    image: str = "image",
+    record_id: str = "id",
+    category: str = "category",
+    reference: str = "reference",
+    conduct: str = "conduct",
+    turns: str = "first",
+) -> Reader:
+    """Read a dataset of Hugging Face; pictures inside it go to the run folder if their record is kept.
+
+    A prompt that is a list of turns is read as a conversation by the rule of `llava`. Columns of classes give their
+    names. `image` may be a picture of `datasets` (bytes and path), a path below the root, or a list of these.
+
+    Args:
+        path: The folder that `save_to_disk` made, a folder of Parquet shards, or one `.arrow` or `.parquet` file.
+        split: Which split, where there are several: a folder of that name, or files that begin with it.
+        prompt: Column with the prompt or conversation; the only one that must be there.
+        image: Column with the picture or pictures.
+        record_id: Column with the record's own id.
+        category: Column with the kind of the instruction.
+        reference: Column with a known good answer.
+        conduct: Column with `answer`, `caution` or `refuse`.
+        turns: `first` or `each`, for conversations.
+    Raises:
+        ConfigError: `turns` is neither, or there are several splits and none is named.
+        DataError: there is no dataset.
+    """
+    which = checked_turns(turns)
+    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct)
+
+    def found_in(row: Row) -> Iterator[Found]:
+        if not isinstance(row.fields.get(prompt), list):
+            yield mapped(row, fields_of)
+            return
+        plain = mapped(Row(row.name, {**row.fields, prompt: "", image: None}), fields_of)
+        talk = objects(row.fields, prompt)
+        seen = pictures(row.fields.get(image), image)
+        for found in found_in_turns(plain.record_id, talk, seen, which, plain.category):
+            yield replace(found, conduct=plain.conduct)
+
+    def read() -> Iterator[Found | Dropped]:
+        shards = _shards(path, split)
+        for number, shard in enumerate(shards, 1):
+            rows = arrow_rows if shard.suffix == ".arrow" else parquet_rows
+            for item in row_reader(lambda rows=rows, shard=shard: rows(shard, fields_of), found_in)():
+                yield item if len(shards) == 1 else _numbered(item, number)
+
+    return read
+
+
+def _numbered(item: Found | Dropped, shard: int) -> Found | Dropped:
+    """A record that has no id but its row, named with its shard: every shard has a row 1."""
+    if not item.record_id.startswith("row "):
+        return item
+    name = f"shard {shard} {item.record_id}"
+    return replace(item, record_id=name)
+
+
+def _shards(path: Path, split: str) -> list[Path]:
+    """Files of one split, in order."""
+    if not path.is_dir():
+        return [path]
+    if (path / "state.json").is_file():
+        return _saved(path)
+    splits = _splits(path)
+    if split and (path / split).is_dir():
+        inside = path / split
+        return _saved(inside) if (inside / "state.json").is_file() else files_of(inside, SHARDS)
+    if len(splits) == 1 and not split:
+        return _shards(path / splits[0], "")
+    found = files_of(path, SHARDS)
+    kinds = sorted({file.name.split("-")[0].removesuffix(file.suffix) for file in found})
+    if split:
+        chosen = [file for file in found if file.name.split("-")[0].removesuffix(file.suffix) == split]
+        if chosen:
+            return chosen
+    elif not splits and (len(kinds) == 1 or all("-of-" not in file.name for file in found)):
+        return found
+    known = ", ".join(map(repr, splits or kinds))
+    raise ConfigError(f"{path} has the splits {known}" + (f", not {split!r}" if split else ": name one with `split`"))
+
+
+def _splits(path: Path) -> list[str]:
+    """Splits of what `save_to_disk` made of several."""
+    listing = path / "dataset_dict.json"
+    if not listing.is_file():
+        return []
+    names = _json(listing).get("splits")
+    if not isinstance(names, list):
+        raise DataError(f"{listing} lists no splits: check that the dataset was copied completely")
+    return [str(name) for name in cast("list[object]", names)]
+
+
+def _saved(folder: Path) -> list[Path]:
+    """Files that `state.json` lists; a name that leads out of the folder is refused."""
+    listed = _json(folder / "state.json").get("_data_files")
+    if not isinstance(listed, list):
+        raise DataError(f"{folder / 'state.json'} lists no files: check that the dataset was copied completely")
+    found: list[Path] = []
+    for entry in cast("list[object]", listed):
+        name = cast("Fields", entry).get("filename") if isinstance(entry, Mapping) else None
+        if not isinstance(name, str) or Path(name).name != name:
+            raise DataError(f"{folder / 'state.json'} lists {name!r}, which is no file of this folder")
+        found.append(folder / name)
+    return found
+
+
+def _json(path: Path) -> Fields:
+    try:
+        value: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Check that the dataset was copied completely") from error
+    return cast("Fields", value) if isinstance(value, dict) else {}
+
+
+_ROWS: list[dict[str, object]] = [
+    {"key": "a", "ask": "What is it?", "photo": {"bytes": b"GIF89a", "path": None}, "kind": 1},
+    {"key": "b", "ask": "Where?", "photo": {"bytes": None, "path": "b.png"}, "kind": 0},
+    {"key": "c", "ask": None, "photo": None, "kind": 7},
+]
+_CLASSES = {"info": {"features": {"kind": {"names": ["indoor", "outdoor"], "_type": "ClassLabel"}}}}
+
+
+def _table(rows: list[dict[str, object]]) -> pa.Table:
+    return pa.Table.from_pylist(rows).replace_schema_metadata({"huggingface": json.dumps(_CLASSES)})
+
+
+def _arrow(rows: list[dict[str, object]]) -> bytes:
+    target = io.BytesIO()
+    table = _table(rows)
+    with pa.ipc.new_stream(target, table.schema) as writer:
+        writer.write_table(table)
+    return target.getvalue()
+
+
+def _parquet(rows: list[dict[str, object]]) -> bytes:
+    target = io.BytesIO()
+    pq.write_table(_table(rows), target)
+    return target.getvalue()
+
+
+_MAP: dict[str, object] = {"prompt": "ask", "image": "photo", "record_id": "key", "category": "kind"}
+_FOUND = (
+    Found("a", "What is it?", (Embedded(b"GIF89a"),), "outdoor"),
+    Found("b", "Where?", (Named("b.png"),), "indoor"),
+    Dropped("source", "row 3", "bad_record"),
+)
+_TALK: list[dict[str, object]] = [
+    {
+        "messages": [
+            {"role": "user", "content": "<image>Who?"},
+            {"role": "assistant", "content": "You."},
+            {"role": "user", "content": "Sure?"},
+        ],
+        "images": [{"bytes": b"GIF89a", "path": "x.gif"}],
+    }
+]
+
+EXAMPLES = (
+    Example(
+        {"saved/state.json": '{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}',
+         "saved/data-00000-of-00001.arrow": _arrow(_ROWS)},
+        "saved",
+        _FOUND,
+        _MAP,
+    ),
+    Example(
+        {"several/dataset_dict.json": '{"splits": ["train", "test"]}',
+         "several/test/state.json": '{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}',
+         "several/test/data-00000-of-00001.arrow": _arrow(_ROWS[:1])},
+        "several",
+        _FOUND[:1],
+        {**_MAP, "split": "test"},
+    ),
+    Example(
+        {"hub/data/train-00000-of-00002.parquet": _parquet(_ROWS[1:]),
+         "hub/data/train-00001-of-00002.parquet": _parquet(_ROWS[:1]),
+         "hub/data/test-00000-of-00001.parquet": b"not looked at",
+         "hub/README.md": "A card."},
+        "hub",
+        (_FOUND[1], Dropped("source", "shard 1 row 2", "bad_record"), _FOUND[0]),
+        {**_MAP, "split": "train"},
+    ),
+    Example(
+        {"talk.parquet": _parquet(_TALK)},
+        "talk.parquet",
+        (
+            Found("row 1#1", "Who?", (Embedded(b"GIF89a"),), reference="You."),
+            Found("row 1#2", "Sure?", (Embedded(b"GIF89a"),)),
+        ),
+        {"prompt": "messages", "image": "images", "turns": "each"},
+    ),
+)  # fmt: skip

@@ -1,0 +1,178 @@
+"""Every format says what it was tested on; datasets in several files are read in order, and damage is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlfeedback import registry
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.records import Dropped
+from vlfeedback.source import Found, csv, figstep, hugging_face, jsonl, mm_safetybench, rtvlm
+from vlfeedback.source._conversations import asked
+from vlfeedback.source._rows import BadRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arrow(path: Path, rows: list[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+def saved(folder: Path, shards: list[list[dict[str, object]]]) -> Path:
+    names = [f"data-{number:05}-of-{len(shards):05}.arrow" for number in range(len(shards))]
+    for name, rows in zip(names, shards, strict=True):
+        arrow(folder / name, rows)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    return folder
+
+
+class TestTestedOn:
+    def test_every_plugin_states_it(self) -> None:
+        assert set(registry.stated("source", "TESTED_ON")) == {
+            name for name in registry.names("source") if (ROOT / f"src/vlfeedback/source/{name}.py").is_file()
+        }
+
+    def test_it_stands_in_the_help_and_in_the_docs(self) -> None:
+        command = [sys.executable, "-m", "vlfeedback", "source", "--help"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+        for name, files in registry.stated("source", "TESTED_ON").items():
+            line = next(line for line in shown.splitlines() if line.split()[:1] == [name])
+            said = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+            for file in files or ("not seen",):
+                assert file in line and file in said
+
+
+class TestHuggingFace:
+    def test_shards_come_in_the_order_of_the_listing_and_rows_are_named(self, tmp_path: Path) -> None:
+        folder = saved(tmp_path / "d", [[{"prompt": "One?"}], [{"prompt": "Two?"}]])
+        found = list(hugging_face.load(folder)())
+        assert [(item.record_id, item.prompt) for item in found if isinstance(item, Found)] == [
+            ("shard 1 row 1", "One?"),
+            ("shard 2 row 1", "Two?"),
+        ]
+
+    def test_only_the_mapped_columns_are_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.parquet"
+        table = pa.table({"prompt": ["One?"], "huge": [b"x" * 1000]})
+        pq.write_table(table, path, compression="none", use_dictionary=False)
+        data = bytearray(path.read_bytes())
+        at = data.index(b"x" * 1000)
+        data[at - 12 : at] = b"\xff" * 12  # the page's head
+        path.write_bytes(bytes(data))
+        with pytest.raises(DataError):
+            list(hugging_face.load(path, category="huge")())
+        assert [item.prompt for item in hugging_face.load(path)() if isinstance(item, Found)] == ["One?"]
+
+    def test_several_splits_need_a_name(self, tmp_path: Path) -> None:
+        (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+        for split in ("train", "test"):
+            saved(tmp_path / split, [[{"prompt": f"{split}?"}]])
+        with pytest.raises(ConfigError, match=r"'train', 'test'.*split"):
+            list(hugging_face.load(tmp_path)())
+        with pytest.raises(ConfigError, match="not 'dev'"):
+            list(hugging_face.load(tmp_path, split="dev")())
+        assert [item.prompt for item in hugging_face.load(tmp_path, split="test")() if isinstance(item, Found)] == [
+            "test?"
+        ]
+
+    @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/hostname", 7, None])
+    def test_a_listing_cannot_lead_out_of_its_folder(self, tmp_path: Path, name: object) -> None:
+        (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        with pytest.raises(DataError, match="no file of this folder"):
+            list(hugging_face.load(tmp_path)())
+
+    def test_damage_is_told(self, tmp_path: Path) -> None:
+        folder = saved(tmp_path / "d", [[{"prompt": "One?"}] * 300])
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        shard = folder / "data-00000-of-00001.arrow"
+        shard.write_bytes(shard.read_bytes()[:-400])
+        with pytest.raises(DataError, match=r"cannot be read as Arrow.*copied completely"):
+            list(hugging_face.load(folder)())
+        shard.unlink()
+        with pytest.raises(DataError, match="cannot be opened"):
+            list(hugging_face.load(folder)())
+        (folder / "state.json").write_text("{")
+        with pytest.raises(DataError, match="copied completely"):
+            list(hugging_face.load(folder)())
+        with pytest.raises(DataError, match=r"no file that ends in \.arrow or \.parquet"):
+            list(hugging_face.load(empty)())
+
+
+class TestRedTeamSets:
+    def test_a_folder_of_nothing_is_told(self, tmp_path: Path) -> None:
+        for load in (rtvlm.load, mm_safetybench.load):
+            with pytest.raises(DataError, match="holds no file"):
+                list(load(tmp_path)())
+
+    def test_words_are_checked_before_reading(self) -> None:
+        for call in (
+            lambda: rtvlm.load(Path("no"), conduct="sing"),
+            lambda: figstep.load(Path("no"), asked="loudly"),
+            lambda: mm_safetybench.load(Path("no"), kind="sd"),
+        ):
+            with pytest.raises(ConfigError, match="use one of"):
+                call()
+
+    @pytest.mark.parametrize("content", ['{"0": {"Question": "x"', "", b"\xff\xfe{\0".decode("latin-1"), "7"])
+    def test_a_damaged_map(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "01-X.json").write_bytes(content.encode("latin-1"))
+        items: list[object] = []
+        try:
+            items = list(mm_safetybench.load(tmp_path)())
+        except DataError as error:
+            assert "01-X.json" in str(error)
+        assert not items
+
+
+class TestParts:
+    def test_pictures_in_parts_are_marked_where_they_stand(self) -> None:
+        turns = [
+            {"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Who?"}]},
+            {"role": "assistant", "content": [{"type": "text", "value": "You."}]},
+        ]
+        (question,) = asked(turns)
+        assert question.prompt == "<image>\nWho?" and question.reply == "You." and len(question.pictures) == 1
+
+    @pytest.mark.parametrize("parts", [[], [{"type": "audio"}], [{"text": "x"}], ["x"], [{"type": "image"}]])
+    def test_parts_that_cannot_be_read(self, parts: list[object]) -> None:
+        with pytest.raises(BadRecord):
+            asked([{"role": "user", "content": parts}])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x1f\x8b\x08\0packed", "packed with gzip.*unpack"),
+        (b"PK\x03\x04zip", "a ZIP archive.*unpack"),
+        ('[{"a": 1}]'.encode("utf-16-le"), "zero byte at byte 1: UTF-16"),
+    ],
+)
+def test_files_that_are_no_text_say_what_they_are(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(jsonl.load(tmp_path / "a.jsonl")())
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,image,prompt\nx,y,z\n")
+    with pytest.raises(DataError, match="'prompt' names more than one column"):
+        list(csv.load(tmp_path / "a.csv")())
+
+
+def test_several_kinds_are_one_category(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "x", "category": ["a", "b"]}\n{"prompt": "x", "category": [1]}\n')
+    first, second = jsonl.load(tmp_path / "a.jsonl")()
+    assert isinstance(first, Found) and first.category == "a+b"
+    assert isinstance(second, Dropped) and second.reason == "bad_record"
