@@ -42,12 +42,15 @@ def plugins() -> str:
     parts = ["# Plug-ins\n\nMade by `make docs` from the plug-ins themselves; not edited by hand.\n"]
     for room in registry.ROOMS:
         parts.append(f"## {room}\n")
+        tested = registry.stated(room, "TESTED_ON")  # type: ignore[arg-type]
         for name in registry.names(room):  # type: ignore[arg-type]
             plugin = registry.find(room, name)  # type: ignore[arg-type]
             options = [
                 str(one) for one in inspect.signature(plugin.load).parameters.values() if one.name not in INJECTED
             ]
             text = inspect.cleandoc(plugin.load.__doc__ or "")
+            if name in tested:
+                text += f"\n\nTested on: {', '.join(tested[name]) or 'not seen, no file of it was available'}."
             parts.append(f'### `use = "{name}"`\n\n```\n{name}({", ".join(options)})\n\n{text}\n```\n')
     return "\n".join(parts)
 

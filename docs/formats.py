@@ -46,6 +46,7 @@ SAMPLES = (
     Sample("lrv", "lrv/evaluation_set.json"),
     *(Sample("pca_eval", f"pca_eval/{domain}/meta_data.json", "pca_eval") for domain in PCA),
     *(Sample("pca_eval", f"pca_eval/{domain}/end2end_prompts.json", "pca_eval") for domain in PCA),
+    Sample("pca_eval", "pca_eval", "pca_eval"),
     Sample("figstep", "figstep/safebench.csv", "figstep"),
     Sample("figstep", "figstep/safebench.csv", "", {"asked": "text"}),
     Sample("jsonl", "owleval/questions.jsonl", "owleval/cases", {"prompt": "question", "record_id": "question_id"}),
@@ -57,7 +58,13 @@ SAMPLES = (
     Sample("csv", "visit_bench/visit_fully_annotated_example.csv", "", {"prompt": "instruction", "image": "image_url"}),
     Sample("folder", "owleval/cases", "owleval/cases", {"prompts": "../../svit/questions.txt"}),
     Sample("folder", "rlaif_v/data_gen_example_imgs/imgs_detail", "rlaif_v/data_gen_example_imgs/imgs_detail"),
-    Sample("red_team", "owleval/cases", "", {"count": 60}),
+    Sample("red_team", "owleval/cases", "owleval/cases", {"count": 60}),
+    Sample(
+        "red_team",
+        "owleval/cases",
+        "owleval/cases",
+        {"count": 40, "families": ["jailbreak"], "behaviours": "../../figstep/safebench.csv"},
+    ),
 )
 
 

@@ -20,6 +20,12 @@ from vlfeedback.errors import ConfigError, ImageError
 MAX_PIXELS = 89_000_000
 """Default limit of width times height; Pillow itself warns a little above it."""
 
+THUMB = 12
+"""Side of the thumbnail of an `appearance`, pixels."""
+FINE = 64
+PALE = 120
+"""Below this difference of the brightest and the darkest value of a thumbnail a picture is pale."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
 _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 _BEGINNINGS = {
@@ -180,13 +186,46 @@ def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
         ImageError: `bad_image` or `image_too_large`.
     """
     with _decoding(io.BytesIO(data), "the picture", max_pixels) as picture:
-        small = _upright(picture).convert("L").resize((9, 8), Pillow.Resampling.BOX)
-        values = small.tobytes()
+        return _difference_hash(_upright(picture))
+
+
+def _difference_hash(upright: Pillow.Image) -> int:
+    values = upright.convert("L").resize((9, 8), Pillow.Resampling.BOX).tobytes()
     bits = 0
     for row in range(8):
         for column in range(8):
             bits = bits << 1 | (values[row * 9 + column + 1] > values[row * 9 + column])
     return bits
+
+
+class Appearance(NamedTuple):
+    """What a picture looks like.
+
+    Attributes:
+        fingerprint: See `fingerprint`.
+        thumb: `THUMB` x `THUMB` RGB pixels, to confirm a likeness by.
+        fine: `FINE` x `FINE` gray pixels of a pale picture (a page of text), whose thumbnail says little; or empty.
+    """
+
+    fingerprint: int
+    thumb: builtins.bytes
+    fine: builtins.bytes
+
+
+def appearance(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Appearance:
+    """Decode a picture once, small, for finding near-duplicates; JPEGs are read at an eighth where that is enough.
+
+    Raises:
+        ImageError: `bad_image` or `image_too_large`.
+    """
+    with _decoding(io.BytesIO(data), "the picture", max_pixels) as picture:
+        if picture.format in ("JPEG", "MPO"):
+            picture.draft(None, (16 * THUMB, 16 * THUMB))
+        upright = _upright(picture)
+        thumb = upright.convert("RGB").resize((THUMB, THUMB), Pillow.Resampling.BOX).tobytes()
+        pale = max(thumb) - min(thumb) < PALE
+        fine = upright.convert("L").resize((FINE, FINE), Pillow.Resampling.BOX).tobytes() if pale else b""
+        return Appearance(_difference_hash(upright), thumb, fine)
 
 
 def suffix_of(data: bytes) -> str:

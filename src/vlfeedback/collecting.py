@@ -58,6 +58,7 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
             outcomes.append(reused(run, "decode", "responses"))
         else:
             decode.check_pool(plans, settings.decode.k)
+            _plan(run, plans, read.digest)
             decoding = Sink(run, "responses", "decode")
     if "annotate" not in rooms:
         if decoding is not None:
@@ -69,14 +70,31 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
 
 
+def _plan(run: RunFolder, pool: list[decode.PoolModel], instructions: str) -> None:
+    """Write down who answers what before anything is asked; a plan of the same inputs is kept as it is."""
+    identities, shares, k = [one.model.identity for one in pool], [one.share for one in pool], run.settings.decode.k
+    inputs = inputs_digest("plan", decode.PLANNER, instructions, sorted(zip(identities, shares, strict=True)), k)
+    ids: list[str] = tables.frame(run.table("instructions"), ["id"])["id"].to_list()
+    if run.fresh("plan", inputs):  # rows in another order have the same digest, but decode reads both side by side
+        planned = tables.frame(run.table("plan"), ["instruction_id"])["instruction_id"].to_list()
+        if planned == ids:
+            return
+    rows = decode.plans(ids, identities, shares, k)
+    tables.write(run.table("plan"), decode.Plan, rows, room="decode", inputs=inputs)
+
+
 AT_ONCE = 20_000
 """Instructions under way where a provider's batches are filled: their pictures lie on disk meanwhile."""
 
 
 def ask_pool(
-    settings: Settings, instructions: Iterable[Instruction], pool: Sequence[decode.PoolModel], roots: Roots
+    settings: Settings,
+    instructions: Iterable[Instruction],
+    pool: Sequence[decode.PoolModel],
+    roots: Roots,
+    planned: Iterable[decode.Plan] | None = None,
 ) -> Iterator[decode.Answered]:
-    """Ask a pool as [decode] says."""
+    """Ask a pool as [decode] says; without a stored plan every instruction draws by itself."""
     asked = settings.decode
     batched = any(table.batch for table in settings.pool)
 
@@ -88,6 +106,7 @@ def ask_pool(
         pool,
         k=asked.k,
         sampling=Sampling(asked.temperature, asked.top_p, asked.max_tokens, asked.seed),
+        planned=planned,
         system=asked.system,
         in_flight=max(asked.in_flight, AT_ONCE) if batched else asked.in_flight,
         bytes_in_flight=None if batched else asked.bytes_in_flight,
@@ -123,7 +142,9 @@ def ask_judges(
 
 
 def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
-    stream = ask_pool(run.settings, tables.read(run.table("instructions"), Instruction), pool, run.roots)
+    instructions = tables.read(run.table("instructions"), Instruction)
+    planned = tables.read(run.table("plan"), decode.Plan)
+    stream = ask_pool(run.settings, instructions, pool, run.roots, planned)
     for one in progress.track(stream, "decode", total, "instructions"):
         sink.extend(one.responses)
         sink.extend(one.dropped)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vlfeedback._config_text import anchor, assignment, flat, without_none
 from vlfeedback.errors import ConfigError
 from vlfeedback.registry import closest
+
+__all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
 
 
 class _Strict(BaseModel):
@@ -41,11 +44,27 @@ class SourceTable(PluginTable):
         name: Shown in tables; default the plug-in's name.
         images: Name of an image root of [images].
         sample: How many instructions to keep, by content hash; None keeps all.
+        weight: Instead of `sample`: its part of what [mix] total leaves to the sources with a weight.
     """
 
     name: str = ""
     images: str = ""
     sample: int | None = Field(default=None, ge=1)
+    weight: float | None = Field(default=None, gt=0)
+
+
+class MixSettings(_Strict):
+    """[mix]: how sources are put together.
+
+    Attributes:
+        total: Instructions of all sources; every source has a `sample` or a `weight` then.
+        near: Pictures that look alike: `split` keeps them on one side, `drop` also drops what asks the same of them.
+        leaks: What shares a picture or question with a benchmark of [evaluate]: `drop`, only `tell`, or `off`.
+    """
+
+    total: int | None = Field(default=None, ge=1)
+    near: Literal["split", "drop", "off"] = "split"
+    leaks: Literal["drop", "tell", "off"] = "drop"
 
 
 class PoolTable(PluginTable):
@@ -54,10 +73,23 @@ class PoolTable(PluginTable):
     Attributes:
         share: Share of the instructions it answers, 0 to 1; None shares the remaining slots evenly with the others.
         batch: Ask in provider batches: about half the price, an answer within a day.
+        always: It answers every instruction: `share = 1.0` in a word.
     """
 
     share: float | None = Field(default=None, ge=0, le=1)
     batch: bool = False
+    always: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _always_is_a_share(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            table = cast("dict[str, Any]", data)
+            if table.get("always") is True:
+                if table.get("share", 1) not in (1, None):
+                    raise ValueError(f"always = true says share = 1, but share = {table['share']}: leave one out")
+                return {**table, "share": 1.0}
+        return cast("Any", data)
 
 
 class JudgeTable(PluginTable):
@@ -247,6 +279,7 @@ class Settings(_Strict):
     eval_share: float = Field(default=0.005, ge=0, le=1)
     limit: int | None = Field(default=None, ge=1)
     source: tuple[SourceTable, ...] = ()
+    mix: MixSettings = MixSettings()
     pool: tuple[PoolTable, ...] = ()
     decode: DecodeSettings = DecodeSettings()
     judge: tuple[JudgeTable, ...] = ()
@@ -311,44 +344,8 @@ def load(path: Path) -> Settings:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is no valid TOML: {error}.") from error
-    _anchor(data, path.resolve().parent)
+    anchor(data, path.resolve().parent)
     return parse(data, str(path))
-
-
-def _anchor(data: dict[str, Any], folder: Path) -> None:
-    """Make relative paths absolute, so that a run folder can be resumed from anywhere."""
-
-    def anchored(value: object) -> object:
-        return str(folder / Path(value).expanduser()) if isinstance(value, str) and value else value
-
-    images = data.get("images")
-    if isinstance(images, dict):
-        data["images"] = {key: anchored(value) for key, value in cast("dict[str, Any]", images).items()}
-    for key in ("ledger", "prices"):
-        _anchor_path(data.get(key), anchored)
-    for one in data.get("source", []):
-        _anchor_path(one, anchored)
-    evaluate = data.get("evaluate")
-    if isinstance(evaluate, dict):
-        for one in cast("dict[str, Any]", evaluate).values():
-            _anchor_path(one, anchored)
-            _anchor_path(one, anchored, "judge_prompt")
-    if isinstance(train := data.get("train"), dict):
-        _anchor_training(cast("dict[str, Any]", train), folder, anchored)
-
-
-def _anchor_training(table: dict[str, Any], folder: Path, anchored: Any) -> None:
-    """Run folders are paths; `model` and `init` may be names of a hub, and are paths where such a folder is there."""
-    if isinstance(table.get("data"), list):
-        table["data"] = [anchored(one) for one in table["data"]]
-    for key in ("model", "init"):
-        if isinstance(name := table.get(key), str) and name and (folder / Path(name).expanduser()).exists():
-            table[key] = anchored(name)
-
-
-def _anchor_path(table: Any, anchored: Any, key: str = "path") -> None:
-    if isinstance(table, dict) and key in table:
-        table[key] = anchored(cast("dict[str, Any]", table)[key])
 
 
 def changed(settings: Settings, assignments: Mapping[str, Any], where: str = "--set") -> Settings:
@@ -384,49 +381,13 @@ def _step(target: Any, part: str, key: str, where: str) -> Any:
     return target[part]
 
 
-def assignment(text: str) -> tuple[str, Any]:
-    """Read one `key=value` of `--set`; the value is TOML, and a bare word is taken as text.
-
-    Raises:
-        ConfigError: there is no `=`.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r}: write it as key=value, such as --set train.learning_rate=1e-5")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(one) for key, one in cast("dict[str, Any]", value).items() if one is not None}
-    if isinstance(value, list | tuple):
-        return [_without_none(one) for one in cast("Sequence[Any]", value)]
-    return value
-
-
 def to_toml(settings: Settings) -> str:
     """The settings as resolved, as TOML; what is None is left out."""
-    return tomli_w.dumps(_without_none(settings.model_dump(mode="python")))
+    return tomli_w.dumps(without_none(settings.model_dump(mode="python")))
 
 
 def differences(old: Settings, new: Settings) -> list[str]:
     """Lines `key: old → new` for every value that differs."""
-    before, after = _flat(old.model_dump(mode="python")), _flat(new.model_dump(mode="python"))
+    before, after = flat(old.model_dump(mode="python")), flat(new.model_dump(mode="python"))
     keys = sorted(before.keys() | after.keys())
     return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        items = [(str(key), one) for key, one in cast("dict[str, Any]", value).items()]
-    elif isinstance(value, list | tuple):
-        items = [(str(index), one) for index, one in enumerate(cast("Sequence[Any]", value))]
-    else:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, one in items:
-        found |= _flat(one, f"{prefix}.{key}" if prefix else key)
-    return found

@@ -23,8 +23,11 @@ from vlfeedback._images_fetch import fetch, fetchable
 from vlfeedback._images_names import check_relative, split_uri
 from vlfeedback._images_pixels import (
     MAX_PIXELS,
+    THUMB,
+    Appearance,
     Prepared,
     Size,
+    appearance,
     fingerprint,
     glance,
     look,
@@ -38,8 +41,8 @@ from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "Prepared", "Roots", "Size", "fingerprint", "glance", "measure",
-    "parse_recipe", "prepare", "side", "unopened",
+    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
+    "fingerprint", "glance", "measure", "parse_recipe", "prepare", "side", "unopened",
 ]  # fmt: skip
 
 MAX_BYTES = 64 * 2**20
@@ -206,6 +209,7 @@ class Roots:
         Raises:
             ImageError: the bytes are not a usable picture.
             ConfigError: there is no root `run`.
+            DataError: the disk is full or cannot be written.
         """
         place = self._places.get(RUN_ROOT)
         if place is None:
@@ -215,8 +219,13 @@ class Roots:
         size = measure(io.BytesIO(data), f"{RUN_ROOT}:{relative}", self._max_pixels)
         target = place / relative
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(target, data)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _write_atomically(target, data)
+            except OSError as error:
+                raise DataError(
+                    f"{target} could not be written ({error}). Free some disk space and run again."
+                ) from error
         return Image(digest, f"{RUN_ROOT}:{relative}", size.width, size.height)
 
     def _known(self, root: str) -> Path:

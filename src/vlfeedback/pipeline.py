@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlfeedback import flow, groups, pair, preflight, progress, registry, tables
-from vlfeedback import source as source_room
+from vlfeedback import flow, groups, pair, preflight, registry, tables
 from vlfeedback.collecting import Outcome, collect, reused
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
@@ -100,11 +98,11 @@ def _unset(run: RunFolder) -> set[str]:
 
 
 def _steps(wanted: Iterable[str]) -> Iterator[Callable[[RunFolder, Access], list[Outcome]]]:
-    from vlfeedback import learning
+    from vlfeedback import learning, sourcing
 
     rooms = list(wanted)
     single: dict[str, Callable[[RunFolder, Access], list[Outcome]]] = {
-        "source": source,
+        "source": sourcing.source,
         "pair": pairs,
         "train": learning.train,
         "evaluate": learning.evaluate,
@@ -118,55 +116,6 @@ def _steps(wanted: Iterable[str]) -> Iterator[Callable[[RunFolder, Access], list
         rooms.insert(at, "collect")
     for name in rooms:
         yield single[name]
-
-
-def source(run: RunFolder, reach: Access) -> list[Outcome]:
-    """Room 1: [[source]] → instructions."""
-    settings = run.settings
-    if not settings.source:
-        raise ConfigError(
-            f"there is no [[source]] in {run.path / 'run.toml'}: add one, or start with `vlfeedback import`."
-        )
-    described = [[table.model_dump(mode="json"), _stamp(table.options.get("path"))] for table in settings.source]
-    limits = settings.image_limits.model_dump()
-    inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits)
-    if run.fresh("instructions", inputs):
-        return [reused(run, "source", "instructions")]
-    sources = [_source(table, number, reach) for number, table in enumerate(settings.source, 1)]
-    stream = source_room.instructions(sources, reach.roots, eval_share=settings.eval_share)
-    if settings.limit is not None:
-        stream = _limited(stream, settings.limit)
-    sink: Sink[Instruction] = Sink(run, "instructions", "source")
-    return [_write(sink, progress.track(stream, "source", unit="records"), inputs)]
-
-
-def _source(table: Any, number: int, reach: Access) -> source_room.Source:
-    where = f"[[source]] {number}"
-    plugin = registry.find("source", table.use, allow_plugins=reach.allow_plugins)
-    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots})
-    name = table.name or table.use
-    return source_room.Source(name, reader, table.images, table.sample, str(table.options.get("path", "")))
-
-
-def _stamp(path: object) -> object:
-    """What tells one state of a dataset on disk from another without reading it: size and time."""
-    if not isinstance(path, str) or not Path(path).exists():
-        return None
-    found = Path(path).stat()
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _limited(stream: Iterable[Instruction | Dropped], limit: int) -> Iterator[Instruction | Dropped]:
-    """The instructions with the smallest ids, so that a larger limit keeps those of a smaller one."""
-    held: list[Instruction] = []
-    for record in stream:
-        if isinstance(record, Dropped):
-            yield record
-        else:
-            held.append(record)
-    chosen = {one.id for one in sorted(held, key=lambda one: one.id)[:limit]}
-    for one in held:
-        yield one if one.id in chosen else Dropped("source", one.id, "not_sampled", f"limit = {limit}")
 
 
 def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
@@ -183,7 +132,7 @@ def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> 
     if run.fresh("pairs", inputs):
         return reused(run, "pair", "pairs")
     sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")
-    return _write(sink, _paired(_rated(run), table, allow_plugins), inputs, complete=rated.complete)
+    return written(sink, _paired(_rated(run), table, allow_plugins), inputs, complete=rated.complete)
 
 
 class _Rated(NamedTuple):
@@ -225,7 +174,8 @@ def write_report(run: RunFolder, reach: Access) -> list[Outcome]:
     return [Outcome("report", 1, 0)]
 
 
-def _write(sink: Sink[Any], stream: Iterable[Any], inputs: str, *, complete: bool = True) -> Outcome:
+def written(sink: Sink[Any], stream: Iterable[Any], inputs: str, *, complete: bool = True) -> Outcome:
+    """Write a room's stream: all of it, or nothing."""
     try:
         sink.extend(stream)
     except BaseException:

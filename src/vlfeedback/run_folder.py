@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from vlfeedback import config, flow, tables
 from vlfeedback.config import Settings
+from vlfeedback.decode import Plan
 from vlfeedback.errors import ConfigError, DataError, StaleInput
 from vlfeedback.ids import hash_id
 from vlfeedback.images import Roots
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 TABLES: dict[str, type[Any]] = {
     "instructions": Instruction,
+    "plan": Plan,
     "responses": Response,
     "annotations": Annotation,
     "pairs": PreferencePair,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from vlfeedback.decode import Answered, PoolModel, answered, on_the_wire
-from vlfeedback.errors import ModelUnavailable
+from vlfeedback.decode import Answered, Plan, PoolModel, answered, on_the_wire
+from vlfeedback.errors import ModelUnavailable, StaleInput
 from vlfeedback.ids import instruction_id
 from vlfeedback.models import scripted
 from vlfeedback.records import Generation, Image, Instruction, Request, Sampling
@@ -110,3 +110,14 @@ def test_pictures_in_memory_are_bounded_by_their_true_size() -> None:
     )
     assert len(found) == 12
     assert max(model.at_once for model in models) <= 3
+
+
+def test_a_plan_of_other_instructions_or_models_is_refused() -> None:
+    pool = [PoolModel(Says(name, lambda _: GOOD)) for name in ("a", "b")]
+    asked = [instruction(1), instruction(2)]
+    good = [Plan(one.id, ("b",)) for one in asked]
+    for plan in ([], good[:1], good[::-1], [Plan(one.id, ("c",)) for one in asked]):
+        with pytest.raises(StaleInput, match=r"plan\.parquet"):
+            list(answered(asked, pool, k=1, sampling=Sampling(), planned=plan))
+    done = list(answered(asked, pool, k=1, sampling=Sampling(), planned=good))
+    assert {response.model for one in done for response in one.responses} == {"b"}

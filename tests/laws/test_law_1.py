@@ -25,6 +25,7 @@ LAYERS = (
         "rows",
         "learning",
         "collecting",
+        "sourcing",
         "pipeline",
         "commands",
         "scale",
@@ -32,7 +33,7 @@ LAYERS = (
         "api",
     ),
     ("cli", "__main__"),
-)
+)  # fmt: skip
 ROOMS = LAYERS[3]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,12 +11,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image as Pillow
 
-from vlfeedback import registry
+from vlfeedback import images, registry
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
-from vlfeedback.source import Found, csv, figstep, hugging_face, jsonl, mm_safetybench, rtvlm
+from vlfeedback.source import (
+    Found,
+    _files,
+    _table_rows,
+    csv,
+    figstep,
+    folder,
+    hugging_face,
+    jsonl,
+    mm_safetybench,
+    rtvlm,
+)
 from vlfeedback.source._conversations import asked
+from vlfeedback.source._fields import embedded
 from vlfeedback.source._rows import BadRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,3 +190,29 @@ def test_several_kinds_are_one_category(tmp_path: Path) -> None:
     first, second = jsonl.load(tmp_path / "a.jsonl")()
     assert isinstance(first, Found) and first.category == "a+b"
     assert isinstance(second, Dropped) and second.reason == "bad_record"
+
+
+def test_lines_and_files_without_end_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_table_rows, "LONGEST_LINE", 100)
+    monkeypatch.setattr(_files, "MOST", 100)
+    (tmp_path / "a.csv").write_text("prompt\n" + "x" * 200)
+    with pytest.raises(DataError, match="line 2, byte 7: longer than 100"):
+        list(csv.load(tmp_path / "a.csv")())
+    (tmp_path / "prompts").write_text("x\n" * 100)
+    with pytest.raises(DataError, match="larger than 100"):
+        folder.load(tmp_path, prompts="prompts")
+
+
+def test_base64_with_the_head_of_a_data_url() -> None:
+    assert embedded("data:image/gif;base64,R0lG ODlh") == embedded("R0lGODlh")
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    target = io.BytesIO()
+    Pillow.new("RGB", (4, 4)).save(target, "PNG")
+    monkeypatch.setattr(images, "_write_atomically", full)
+    with pytest.raises(DataError, match=r"No space left.*Free some disk space"):
+        images.Roots({"run": tmp_path}).add(target.getvalue())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlfeedback import collecting, flow, pipeline, preflight, progress, tables
+from vlfeedback import collecting, flow, preflight, progress, sourcing, tables
 from vlfeedback._collecting_figures import Figures
 from vlfeedback.annotate import Answered
 from vlfeedback.commands._plan_estimate import Measured
@@ -59,7 +59,7 @@ def pilot(run: RunFolder, count: int, *, allow_plugins: bool = False) -> Pilot:
     preflight.check(run.settings)
     preflight.require_models(run.settings, training=False)
     with run.writing(), flow.draining_on_interrupt(), access(run, allow_plugins=allow_plugins) as reach:
-        pipeline.source(run, reach)
+        sourcing.source(run, reach)
         chosen = _chosen(run, count)
         with progress.figures(Figures(reach)):
             keys = list(_ask(run, reach, chosen))

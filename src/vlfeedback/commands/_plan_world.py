@@ -15,6 +15,7 @@ from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.images import Roots, Size, glance
 from vlfeedback.records import Image, Instruction
 from vlfeedback.source import Embedded, Found
+from vlfeedback.source._mix import quotas
 from vlfeedback.source._sampling import rank
 
 SURVEYED = 2000
@@ -90,11 +91,14 @@ def of_sources(settings: Settings) -> World:
     roots = Roots({name: Path(place) for name, place in settings.images.items()})
     counts: dict[str, int | None] = {}
     seen: dict[str, list[Seen]] = {}
-    for number, table in enumerate(settings.source, 1):
+    listed = settings.source
+    names = [table.name or table.use for table in listed]
+    samples = quotas([table.sample for table in listed], [table.weight for table in listed], settings.mix.total, names)
+    for number, (table, sample) in enumerate(zip(listed, samples, strict=True), 1):
         name = table.name or table.use
         while name in counts:  # two files of one dataset
             name += "'"
-        counts[name], seen[name] = _source(table, f"[[source]] {number}", roots)
+        counts[name], seen[name] = _source(table, sample, f"[[source]] {number}", roots)
     known = [count for count in counts.values() if count is not None]
     total = sum(known) if known and len(known) == len(counts) else None
     complete = all(len(rows) == counts[name] for name, rows in seen.items()) and total is not None
@@ -103,12 +107,12 @@ def of_sources(settings: Settings) -> World:
     return World(total, counts, seen, complete and bool(seen))
 
 
-def _source(table: SourceTable, where: str, roots: Roots) -> tuple[int | None, list[Seen]]:
+def _source(table: SourceTable, sample: int | None, where: str, roots: Roots) -> tuple[int | None, list[Seen]]:
     plugin = registry.find("source", table.use)
     check_options(table, registry.options(plugin.load, besides=INJECTED), where)
     path = table.options.get("path")
     if not isinstance(path, str) or not Path(path).exists():
-        return table.sample, []
+        return sample, []
     reader = registry.bind(plugin, table.options, where, inject={"roots": roots})
     count = 0
 
@@ -120,9 +124,9 @@ def _source(table: SourceTable, where: str, roots: Roots) -> tuple[int | None, l
                 yield rank(item), count, item
 
     # those with the smallest ranks are the ones that a sample takes
-    first = heapq.nsmallest(min(table.sample or SURVEYED, SURVEYED), usable())
+    first = heapq.nsmallest(min(sample or SURVEYED, SURVEYED), usable())
     seen = [one for one in (_look(found, table.images, roots) for _, _, found in first) if one is not None]
-    return min(count, table.sample or count), seen
+    return min(count, sample or count), seen
 
 
 def _look(found: Found, root: str, roots: Roots) -> Seen | None:

@@ -8,17 +8,22 @@ there; models whose weights lie here are asked one after the other, because a po
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from vlfeedback import flow
-from vlfeedback.errors import ConfigError
+from vlfeedback.decode._plan import PLANNER, Plan, plan, plans, shape
+from vlfeedback.errors import ConfigError, StaleInput
 from vlfeedback.ids import call_key, hash_id, response_id
 from vlfeedback.models import Model
 from vlfeedback.records import Dropped, Generation, Instruction, Part, Request, Response, Sampling
+
+__all__ = [
+    "PLANNER", "Answered", "Closing", "Plan", "PoolModel", "answered", "check_pool", "on_the_wire", "plan", "plans",
+    "question", "read", "slot_id",
+]  # fmt: skip
 
 PICTURE_BYTES = 400_000
 """Bytes that a call on one picture is taken to hold in memory, where its size is not known."""
@@ -71,38 +76,6 @@ class _Open:
         )
 
 
-def _draw(instruction: str, model: str, what: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
-    return int(hashlib.sha256(f"{what}\n{instruction}\n{model}".encode()).hexdigest()[:13], 16) / 16**13
-
-
-def plan(instruction_id: str, identities: Sequence[str], shares: Sequence[float | None], k: int) -> tuple[int, ...]:
-    """Which models answer an instruction.
-
-    Models with a share are drawn first, each on its own; the others fill the remaining slots by smallest hash, so that
-    adding a model changes at most one slot of an instruction.
-
-    Args:
-        identities: Declared identities of the pool.
-        shares: One per model, None for those that share the rest.
-        k: Slots, ≤ number of models.
-    Returns:
-        k different indices, in the order of their hashes.
-    """
-    indices = range(len(identities))
-    rank = {index: _draw(instruction_id, identities[index], "rank") for index in indices}
-    sure = [
-        index
-        for index in indices
-        if (share := shares[index]) is not None and _draw(instruction_id, identities[index], "share") < share
-    ]
-    sure = sorted(sure, key=rank.__getitem__)[:k]
-    free = sorted((index for index in indices if shares[index] is None), key=rank.__getitem__)
-    chosen = (sure + free)[:k]
-    spare = sorted((index for index in indices if index not in chosen), key=rank.__getitem__)
-    return tuple(sorted((chosen + spare)[:k], key=rank.__getitem__))
-
-
 def question(instruction: Instruction, sampling: Sampling, system: str = "", recipe: str = "original") -> Request:
     """The request to a pool model: pictures first, prepared by its recipe, then the prompt as plain text."""
     pictures = tuple(Part(image=image) for image in instruction.images)
@@ -137,7 +110,7 @@ def check_pool(pool: Sequence[PoolModel], k: int) -> None:
     """Refuse a pool that cannot fill k slots.
 
     Raises:
-        ConfigError: fewer than k models, or two models of one identity.
+        ConfigError: fewer than k models, two models of one identity, or shares that do not fit k.
     """
     identities = [member.model.identity for member in pool]
     if len(pool) < k:
@@ -145,6 +118,7 @@ def check_pool(pool: Sequence[PoolModel], k: int) -> None:
     for identity in identities:
         if identities.count(identity) > 1:
             raise ConfigError(f"two pool models claim the identity {identity!r}: set `identity` or `revision` on one.")
+    shape([member.share for member in pool], k)
 
 
 def answered(
@@ -153,6 +127,7 @@ def answered(
     *,
     k: int,
     sampling: Sampling,
+    planned: Iterable[Plan] | None = None,
     system: str = "",
     in_flight: int = 64,
     bytes_in_flight: int | None = None,
@@ -167,20 +142,25 @@ def answered(
         pool: At least k models with different identities.
         k: Responses per instruction, each of another model.
         sampling: Of every response.
+        planned: Rows of `plans`, one per instruction in their order; None draws each by itself.
         system: System message to the pool.
         in_flight: Instructions under way at once on endpoints.
         bytes_in_flight: Bound on the pictures in memory.
         weigh: Bytes of an instruction's pictures; by default a guess.
     Raises:
         ConfigError: see `check_pool`.
+        StaleInput: the plan is one of other instructions, or of another pool.
         ModelUnavailable, BudgetExceeded, LedgerError: after everything that was under way has been yielded.
     """
     check_pool(pool, k)
     identities, shares = [one.model.identity for one in pool], [one.share for one in pool]
+    places = {identity: index for index, identity in enumerate(identities)}
 
     def opened() -> Iterator[_Open]:
+        rows = None if planned is None else iter(planned)
         for instruction in instructions:
-            yield _Open(instruction, plan(instruction.id, identities, shares, k))
+            drawn = plan(instruction.id, identities, shares, k) if rows is None else _slots(instruction, rows, places)
+            yield _Open(instruction, drawn)
 
     async def ask(one: _Open, wanted: Sequence[int]) -> _Open:
         models = [pool[index].model for index in wanted]
@@ -215,6 +195,14 @@ def answered(
 def on_the_wire(pictures: int) -> int:
     """Bytes of a request's body with pictures of so many bytes: base64, and some text."""
     return pictures * 4 // 3 + 4096
+
+
+def _slots(instruction: Instruction, rows: Iterator[Plan], places: dict[str, int]) -> tuple[int, ...]:
+    """The planned models of an instruction, as indices into the pool."""
+    row = next(rows, None)
+    if row is None or row.instruction_id != instruction.id or not places.keys() >= set(row.models):
+        raise StaleInput(f"the plan has no slots of this pool for instruction {instruction.id}: delete plan.parquet.")
+    return tuple(places[identity] for identity in row.models)
 
 
 def _request(instruction: Instruction, sampling: Sampling, system: str, model: Model) -> Request:

@@ -89,6 +89,10 @@ class Source:
     where: str = ""
 
 
+Leak = Callable[[str, tuple[Image, ...]], str | None]
+"""What a prompt and its pictures share with a benchmark, in words, or None."""
+
+
 class Example(NamedTuple):
     """An example of a plug-in: files as they stand in a folder, and what its reader yields for them.
 
@@ -107,7 +111,12 @@ class Example(NamedTuple):
 
 
 def instructions(
-    sources: Sequence[Source], roots: Roots, *, eval_share: float = 0.0
+    sources: Sequence[Source],
+    roots: Roots,
+    *,
+    eval_share: float = 0.0,
+    leak: Leak | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Iterator[Instruction | Dropped]:
     """Read all sources, in order.
 
@@ -118,6 +127,8 @@ def instructions(
         sources: Several files of one dataset may share a name.
         roots: Where their pictures lie.
         eval_share: Expected share of pictures on the eval side, 0 to 1 (law 6).
+        leak: Says in words what an instruction shares with a benchmark; it is dropped as `held_out` then.
+        tell: Is told of a source that drops records, or has fewer usable ones than its sample.
     Raises:
         ConfigError: a setting is out of range, or an image root is missing.
         DataError: a file cannot be read, or nothing in a source can be used.
@@ -129,18 +140,26 @@ def instructions(
             raise ConfigError(f"source {source.name!r}: sample = {source.sample}, but at least 1 is needed")
     first_seen: dict[str, str] = {}
     for source in sources:
-        yield from _one_source(source, roots, eval_share, first_seen)
+        yield from _one_source(source, roots, _Rules(eval_share, first_seen, leak), tell)
+
+
+class _Rules(NamedTuple):
+    """What holds for all sources: the split, what was seen before, what must not be seen."""
+
+    eval_share: float
+    first_seen: dict[str, str]
+    leak: Leak | None
 
 
 def _one_source(
-    source: Source, roots: Roots, eval_share: float, first_seen: dict[str, str]
+    source: Source, roots: Roots, rules: _Rules, tell: Callable[[str], None] | None
 ) -> Iterator[Instruction | Dropped]:
     kept = 0
     reasons: Counter[str] = Counter()
     example = ""
 
     def resolve(found: Found) -> Instruction | Dropped:
-        return _resolve(found, source, roots, eval_share, first_seen)
+        return _resolve(found, source, roots, rules)
 
     if source.sample is None:
         results = (resolve(item) if isinstance(item, Found) else item for item in source.reader())
@@ -155,6 +174,12 @@ def _one_source(
         else:
             kept += 1
             yield result
+    if tell is not None and source.sample is not None and 0 < kept < source.sample:
+        tell(f"source {source.name}: {kept:,} usable records of the {source.sample:,} that were asked for")
+    if tell is not None and kept and reasons:
+        counts = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
+        gone = reasons.total()
+        tell(f"source {source.name}: {kept + gone:,} read = {kept:,} kept + {gone:,} dropped ({counts})")
     if not kept:
         where = f"{source.name} ({source.where})" if source.where else source.name
         if not reasons:
@@ -163,9 +188,7 @@ def _one_source(
         raise DataError(f"source {where}: none of its {reasons.total()} records can be used ({counts}). {example}")
 
 
-def _resolve(
-    found: Found, source: Source, roots: Roots, eval_share: float, first_seen: dict[str, str]
-) -> Instruction | Dropped:
+def _resolve(found: Found, source: Source, roots: Roots, rules: _Rules) -> Instruction | Dropped:
     prompt = found.prompt.strip()
     if not any(letter.isprintable() and not letter.isspace() for letter in prompt):
         return _dropped(found, "empty_prompt")
@@ -177,12 +200,15 @@ def _resolve(
     except ImageError as error:
         return _dropped(found, error.reason, error.detail)
     key = instruction_id(prompt, images)
-    if key in first_seen:
-        return _dropped(found, "duplicate", f"same prompt and pictures as {first_seen[key]}")
-    split = side(prompt, images, eval_share)
+    if key in rules.first_seen:
+        return _dropped(found, "duplicate", f"same prompt and pictures as {rules.first_seen[key]}")
+    split = side(prompt, images, rules.eval_share)
     if split is None:
         return _dropped(found, "split_conflict", "its pictures lie on different sides of the split")
-    first_seen[key] = _name(source, found.record_id)
+    leaked = rules.leak(prompt, images) if rules.leak is not None else None
+    if leaked is not None:
+        return _dropped(found, "held_out", leaked)
+    rules.first_seen[key] = _name(source, found.record_id)
     return Instruction(
         id=key,
         prompt=prompt,

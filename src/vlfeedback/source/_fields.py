@@ -134,11 +134,13 @@ def conduct_of(given: str) -> Conduct:
 
 
 def embedded(encoded: str) -> Embedded:
-    """A picture as base64 text.
+    """A picture as base64 text, with or without the head of a data URL.
 
     Raises:
         BadRecord: `bad_image`: it is not base64.
     """
+    if encoded.startswith("data:"):
+        encoded = encoded.partition(",")[2]
     try:
         return Embedded(base64.b64decode("".join(encoded.split()), validate=True))
     except (binascii.Error, ValueError) as error:

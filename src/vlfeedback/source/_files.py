@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlfeedback.errors import DataError
+from vlfeedback.source._rows import not_utf8, open_file
+
+MOST = 64 * 2**20
+"""Largest text file that is read at once, bytes."""
 
 
 def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) -> list[Path]:
@@ -31,3 +35,19 @@ def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) ->
     if not found:
         raise DataError(f"{path} holds no file that ends in {' or '.join(endings)}. Check `path` of the source")
     return found
+
+
+def lines_of(path: Path) -> list[str]:
+    """Lines of a text file that are not blank, stripped.
+
+    Raises:
+        DataError: it is not there, too large, or not UTF-8.
+    """
+    with open_file(path) as stream:
+        raw = stream.read(MOST + 1)
+    if len(raw) > MOST:
+        raise DataError(f"{path} is larger than {MOST:,} bytes, too large for a list of one line each")
+    try:
+        return [line.strip() for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, raw[: error.start].count(b"\n") + 1, error.start, error) from error

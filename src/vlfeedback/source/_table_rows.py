@@ -21,6 +21,9 @@ from vlfeedback.source._rows import Fields, Row, not_utf8, open_file
 LONGEST_CELL = 64 * 2**20
 """Characters of a CSV cell; the standard library's limit of 131,072 is too small for some prompts."""
 
+LONGEST_LINE = 256 * 2**20
+"""Bytes of a line of a CSV file; beyond, it is something else."""
+
 _ROWS_AT_ONCE = 64
 
 
@@ -98,6 +101,7 @@ def arrow_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row
             names = _class_names(reader.schema)
             number = 0
             for batch in reader.batches:
+                batch.validate(full=True)  # a damaged one may point anywhere in memory
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     for fields in batch.slice(start, _ROWS_AT_ONCE).select(chosen).to_pylist():
                         number += 1
@@ -150,8 +154,11 @@ def _worded(fields: Fields, names: dict[str, list[str]]) -> Fields:
 
 
 def _text_lines(stream: BinaryIO, path: Path) -> Iterator[str]:
-    start = 0
-    for number, raw in enumerate(stream, 1):
+    start = number = 0
+    while raw := stream.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(raw) > LONGEST_LINE:
+            raise DataError(f"{path}, line {number}, byte {start}: longer than {LONGEST_LINE:,} bytes, so no CSV")
         try:
             yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
-from vlfeedback.source._rows import not_utf8, open_file
+from vlfeedback.source._files import lines_of
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "RLAIF-V imgs_detail/", "SVIT questions.txt")
 
@@ -36,7 +36,7 @@ def load(path: Path, *, prompt: str = "Describe this image in detail.", prompts:
     """
     if not path.is_dir():
         raise DataError(f"{path} is not a folder. Check `path` of the source")
-    choices = _lines(path / prompts) if prompts else [prompt]
+    choices = lines_of(path / prompts) if prompts else [prompt]
     if not choices or not choices[0].strip():
         raise ConfigError(f"no prompts for {path}: give `prompt`, or in `prompts` a file with one a line")
 
@@ -48,7 +48,7 @@ def load(path: Path, *, prompt: str = "Describe this image in detail.", prompts:
             parent = file.parent.relative_to(path).as_posix()
             category = "" if parent == "." else parent
             beside = file.with_suffix(".txt")
-            own = _lines(beside) if beside.is_file() else [_choose(name, choices)]
+            own = lines_of(beside) if beside.is_file() else [_choose(name, choices)]
             if not own:
                 yield Dropped("source", name, "empty_prompt", f"{beside.name} has no line with text")
             for number, line in enumerate(own, 1):
@@ -60,16 +60,6 @@ def load(path: Path, *, prompt: str = "Describe this image in detail.", prompts:
 def _choose(name: str, choices: list[str]) -> str:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return choices[int.from_bytes(digest[:8], "big") % len(choices)]
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a text file that are not blank."""
-    with open_file(path) as stream:
-        raw = stream.read()
-    try:
-        return [line.strip() for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, raw[: error.start].count(b"\n") + 1, error.start, error) from error
 
 
 EXAMPLES = (

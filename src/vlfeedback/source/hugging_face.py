@@ -47,8 +47,9 @@ def load(
 ) -> Reader:
     """Read a dataset of Hugging Face; pictures inside it go to the run folder if their record is kept.
 
-    A prompt that is a list of turns is read as a conversation by the rule of `llava`. Columns of classes give their
-    names. `image` may be a picture of `datasets` (bytes and path), a path below the root, or a list of these.
+    A prompt that is a list of turns, or of pairs of `user` and `assistant`, is a conversation by the rule of `llava`.
+    Columns of classes give their names. `image` may be a picture of `datasets` (bytes and path), a path below the root,
+    or a list of these.
 
     Args:
         path: The folder that `save_to_disk` made, a folder of Parquet shards, or one `.arrow` or `.parquet` file.
@@ -72,7 +73,7 @@ def load(
             yield mapped(row, fields_of)
             return
         plain = mapped(Row(row.name, {**row.fields, prompt: "", image: None}), fields_of)
-        talk = objects(row.fields, prompt)
+        talk = [turn for entry in objects(row.fields, prompt) for turn in _turns(entry)]
         seen = pictures(row.fields.get(image), image)
         for found in found_in_turns(plain.record_id, talk, seen, which, plain.category):
             yield replace(found, conduct=plain.conduct)
@@ -85,6 +86,14 @@ def load(
                 yield item if len(shards) == 1 else _numbered(item, number)
 
     return read
+
+
+def _turns(entry: Fields) -> list[Fields]:
+    """A turn as it is, or both turns of a pair of `user` and `assistant`."""
+    if "user" not in entry:
+        return [entry]
+    reply = [{"role": "assistant", "content": entry["assistant"]}] if entry.get("assistant") is not None else []
+    return [{"role": "user", "content": entry["user"]}, *reply]
 
 
 def _numbered(item: Found | Dropped, shard: int) -> Found | Dropped:
@@ -184,6 +193,9 @@ _FOUND = (
     Found("b", "Where?", (Named("b.png"),), "indoor"),
     Dropped("source", "row 3", "bad_record"),
 )
+_PAIRS: list[dict[str, object]] = [
+    {"texts": [{"user": "Who?", "assistant": "You."}, {"user": "Sure?", "assistant": None}], "images": []}
+]
 _TALK: list[dict[str, object]] = [
     {
         "messages": [
@@ -228,5 +240,11 @@ EXAMPLES = (
             Found("row 1#2", "Sure?", (Embedded(b"GIF89a"),)),
         ),
         {"prompt": "messages", "image": "images", "turns": "each"},
+    ),
+    Example(
+        {"pairs.parquet": _parquet(_PAIRS)},
+        "pairs.parquet",
+        (Found("row 1#1", "Who?", reference="You."), Found("row 1#2", "Sure?")),
+        {"prompt": "texts", "image": "images", "turns": "each"},
     ),
 )  # fmt: skip

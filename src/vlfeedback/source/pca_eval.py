@@ -12,24 +12,30 @@ from string import ascii_uppercase
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import optional_text, text, texts
+from vlfeedback.source._files import files_of
 from vlfeedback.source._rows import BadRecord, Fields, Row, json_reader
 
 TESTED_ON: tuple[str, ...] = ("PCA-EVAL meta_data.json", "PCA-EVAL end2end_prompts.json")
 
 
 def load(path: Path) -> Reader:
-    """Read one domain of PCA-EVAL.
+    """Read one domain of PCA-EVAL, or all.
 
     `end2end_prompts.json` holds ready prompts. `meta_data.json` holds questions, actions and the right one; the prompt
     is then the question and the actions with letters, and the reference the right action and its reason. A picture is
     looked for as named, in `imgs/`, and in `imgs/` of the domain's folder, so that the root may be either folder.
 
     Args:
-        path: `meta_data.json` or `end2end_prompts.json` in the folder of its domain.
+        path: `meta_data.json` or `end2end_prompts.json` in the folder of its domain; or the folder of all domains, of
+            which every `meta_data.json` is read.
     """
-    domain = path.resolve().parent.name
 
-    def found_in(row: Row) -> Iterator[Found]:
+    def read() -> Iterator[Found | Dropped]:
+        for file in files_of(path, ("meta_data.json",)):
+            domain = file.resolve().parent.name
+            yield from json_reader(file, lambda row, domain=domain: found_in(row, domain))()
+
+    def found_in(row: Row, domain: str) -> Iterator[Found]:
         fields = row.fields
         picture = text(fields, "image")
         prompt = optional_text(fields, "prompt")
@@ -41,7 +47,7 @@ def load(path: Path) -> Reader:
             reference=_answer(fields) if prompt is None else None,
         )
 
-    return json_reader(path, found_in)
+    return read
 
 
 def _question(fields: Fields) -> str:
@@ -64,6 +70,34 @@ def _lettered(actions: Sequence[str]) -> list[str]:
 _PICTURE = Named("a.png", or_else=("imgs/a.png", "Kitchen/imgs/a.png"))
 
 EXAMPLES = (
+    Example(
+        {
+            "Game/meta_data.json": '[{"index": 0, "image": "a.png", "question": "Now?", "actions": ["Wait", "Run"],'
+            ' "answer_index": 0, "reason": "Night."}]',
+            "Game/end2end_prompts.json": '[{"index": 0, "image": "a.png", "prompt": "not read"}]',
+            "Car/meta_data.json": '[{"index": 0, "image": "a.png", "question": "And now?", "actions": ["Stop"],'
+            ' "answer_index": 0, "reason": "Red."}]',
+        },
+        "",
+        (
+            Found(
+                "Car-0",
+                "And now?\n(A) Stop",
+                (Named("a.png", or_else=("imgs/a.png", "Car/imgs/a.png")),),
+                "Car",
+                None,
+                "(A) Stop\nRed.",
+            ),
+            Found(
+                "Game-0",
+                "Now?\n(A) Wait\n(B) Run",
+                (Named("a.png", or_else=("imgs/a.png", "Game/imgs/a.png")),),
+                "Game",
+                None,
+                "(A) Wait\nNight.",
+            ),
+        ),
+    ),
     Example(
         {
             "Kitchen/meta_data.json": '[{"index": 0, "image": "a.png", "question": "What next?", "actions": ["Wait",'

@@ -1,0 +1,63 @@
+"""Text drawn into a picture, on a band at its top or bottom."""
+
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import io
+
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from vlfeedback.images import prepare
+
+RECIPE = "fit-1024-jpeg95"
+QUALITY = 92
+SMALLEST = 9
+
+
+def drawn(data: bytes, order: str, *, top: bool) -> bytes:
+    """A picture with an order on a white band; equal arguments give equal bytes under one version of Pillow.
+
+    The font is Pillow's own and has Latin letters only.
+
+    Args:
+        data: A picture's file.
+        order: What to write; broken into lines.
+        top: On the upper edge instead of the lower.
+    Returns:
+        A JPEG, at most 1,024 pixels wide and high, at least 160 wide.
+    Raises:
+        ImageError: the picture cannot be decoded.
+    """
+    ready = prepare(data, RECIPE)
+    with Pillow.open(io.BytesIO(ready.bytes)) as opened:
+        picture = opened.convert("RGB")
+    if picture.width < 160:
+        picture = picture.resize((160, max(1, round(picture.height * 160 / picture.width))))
+    size = max(SMALLEST, picture.width // 22)
+    while True:
+        font = ImageFont.load_default(size)
+        lines = _wrapped(order, font, picture.width - 2 * size)
+        height = round(1.3 * size) * len(lines) + size
+        if height <= picture.height // 2 or size <= SMALLEST:
+            break
+        size = max(SMALLEST, round(size * 0.85))
+    upper = 0 if top else picture.height - height
+    brush = ImageDraw.Draw(picture)
+    brush.rectangle((0, upper, picture.width, upper + height), fill="white")
+    for number, line in enumerate(lines):
+        brush.text((size, upper + size // 2 + number * round(1.3 * size)), line, fill="black", font=font)
+    target = io.BytesIO()
+    picture.save(target, "JPEG", quality=QUALITY, subsampling=0)
+    return target.getvalue()
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -1,0 +1,201 @@
+"""Red-team instructions about pictures of your own: what a model should handle with care or refuse, with the conduct.
+
+Families: privacy, false premises, misleading text, orders drawn into the picture, fairness, politics, and jailbreak
+wrappers around a list of behaviours that you give. The templates are `red_team.toml` and a file of yours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.images import Roots
+from vlfeedback.records import Dropped
+from vlfeedback.source import Embedded, Example, Found, Named, Picture, Reader
+from vlfeedback.source._drawn import drawn
+from vlfeedback.source._fields import optional_text
+from vlfeedback.source._files import lines_of
+from vlfeedback.source._rows import Row, json_rows
+from vlfeedback.source._table_rows import csv_rows
+from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of
+from vlfeedback.source._templates import templates as read_templates
+from vlfeedback.source.folder import SUFFIXES
+
+TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "FigStep safebench.csv")
+
+FIELDS = ("behaviour", "behavior", "goal", "instruction", "question", "prompt")
+"""Columns or fields that hold a behaviour, where the list is a table."""
+
+ROUNDS = 6
+"""How often a picture may meet the same template, with other words."""
+
+_HERE = "pictures"
+
+
+class _Draw(NamedTuple):
+    """One instruction to be made: the picture's name, and the number of its turn."""
+
+    name: str
+    turn: int
+
+
+def load(
+    path: Path,
+    *,
+    count: int = 2100,
+    families: Sequence[str] = (),
+    templates: str = "",
+    behaviours: str = "",
+) -> Reader:
+    """Make red-team instructions about the pictures of a folder; the category is `red_team/FAMILY`.
+
+    Every family gets its share of `count`. Pictures and words are drawn by hash, so that another picture takes the
+    place of few others. The source's `images` must be a root that is this folder; pictures with an order drawn into
+    them go to the run folder. Without `behaviours` the families that need them are left out.
+
+    Args:
+        path: A folder of pictures.
+        count: Instructions.
+        families: Only these; empty for all.
+        templates: A TOML file of your own that extends the shipped one, relative to run.toml (in Python: to
+            the folder).
+        behaviours: A list to wrap: one a line (.txt), or a table (.csv, .jsonl, .json) with a column `behaviour`,
+            `goal`, `instruction`, `question` or `prompt`. Relative likewise.
+    Raises:
+        ConfigError: an unknown family, a mistake in the templates, or more instructions than can be made.
+        DataError: the folder or the list is not there, or is empty.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder. Check `path` of the source")
+    if count < 1:
+        raise ConfigError(f"count = {count}, but at least 1 instruction is needed")
+    known = read_templates(path / Path(templates).expanduser() if templates else None)
+    given = _behaviours(path / Path(behaviours).expanduser()) if behaviours else []
+    quotas = _quotas(known, families, count, bool(given))
+
+    def read() -> Iterator[Found | Dropped]:
+        names = [
+            file.relative_to(path).as_posix()
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        ]
+        roots = Roots({_HERE: path})
+        for family, quota in quotas:
+            words = {**known.slots, BEHAVIOUR: tuple(given)}
+            yield from _family(family, quota, names, words, roots)
+
+    return read
+
+
+def _quotas(known: Templates, only: Sequence[str], count: int, behaviours: bool) -> list[tuple[Family, int]]:
+    for name in only:
+        if name not in known.families:
+            raise ConfigError(f"there is no family {name!r}; known are {', '.join(known.families)}")
+        if known.families[name].needs_behaviour and not behaviours:
+            raise ConfigError(f"family {name!r} needs a list: give a file in `behaviours`")
+    chosen = [
+        family
+        for family in known.families.values()
+        if (family.name in only if only else family.share) and (behaviours or not family.needs_behaviour)
+    ]
+    total = sum(family.share or 0 for family in chosen)
+    if not total:
+        raise ConfigError("no family has a share: raise one in `templates`, or name others in `families`")
+    exact = [count * (family.share or 0) / total for family in chosen]
+    found = [int(part) for part in exact]
+    for index in sorted(range(len(exact)), key=lambda index: found[index] - exact[index])[: count - sum(found)]:
+        found[index] += 1
+    return list(zip(chosen, found, strict=True))
+
+
+def _family(
+    family: Family, quota: int, names: Sequence[str], words: dict[str, tuple[str, ...]], roots: Roots
+) -> Iterator[Found | Dropped]:
+    """Instructions of one family: every picture once, in the order of their hashes, before any comes again."""
+    made = 0
+    seen: set[tuple[str, str, str]] = set()
+    order = sorted(names, key=lambda name: _hash(family.name, name, "picture"))
+    for turn in range(len(family.prompts) * max(1, len(family.draw)) * ROUNDS):
+        for name in order:
+            if made == quota:
+                return
+            prompt, text = _worded(family, _Draw(name, turn), words)
+            if (name, prompt, text) in seen:
+                continue
+            seen.add((name, prompt, text))
+            made += 1
+            yield _found(family, _Draw(name, turn), prompt, text, roots)
+    if made < quota:
+        raise ConfigError(
+            f"family {family.name!r} can make {made} different instructions of {len(names)} pictures, not {quota}: "
+            "lower `count`, or give more pictures or templates"
+        )
+
+
+def _worded(family: Family, draw: _Draw, words: dict[str, tuple[str, ...]]) -> tuple[str, str]:
+    """Prompt and drawn order of one instruction."""
+    first = _hash(family.name, draw.name, "prompt")
+    prompt = family.prompts[(first + draw.turn) % len(family.prompts)]
+    turn = draw.turn // len(family.prompts)
+    order = (
+        family.draw[(_hash(family.name, draw.name, "draw") + turn + draw.turn) % len(family.draw)]
+        if family.draw
+        else ""
+    )
+    chosen = {
+        slot: words[slot][_hash(family.name, draw.name, f"{slot} {draw.turn}") % len(words[slot])]
+        for slot in {*slots_of(prompt), *slots_of(order)}
+    }
+    return filled(prompt, chosen), filled(order, chosen)
+
+
+def _found(family: Family, draw: _Draw, prompt: str, order: str, roots: Roots) -> Found | Dropped:
+    record_id = f"{family.name}/{draw.name}#{draw.turn + 1}"
+    picture: Picture = Named(draw.name)
+    if order:
+        try:
+            data = roots.open(roots.find(_HERE, draw.name))
+            picture = Embedded(drawn(data, order, top=bool(_hash(family.name, draw.name, "place") % 2)), ".jpg")
+        except ImageError as error:
+            return Dropped("source", record_id, error.reason, error.detail)
+    return Found(record_id, prompt, (picture,), f"red_team/{family.name}", family.conduct)
+
+
+def _hash(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).digest()[:8], "big")
+
+
+def _behaviours(path: Path) -> list[str]:
+    """The lines or cells of a list, each once."""
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv", ".json", ".jsonl"):
+        rows = json_rows(path) if kind.startswith(".json") else csv_rows(path, "\t" if kind == ".tsv" else ",")
+        found = [(optional_text(row.fields, *FIELDS) or "").strip() for row in rows if isinstance(row, Row)]
+    else:
+        found = lines_of(path)
+    listed = list(dict.fromkeys(text for text in found if text))
+    if not listed:
+        raise DataError(f"{path} holds no behaviours: one a line, or a column {' or '.join(map(repr, FIELDS))}")
+    return listed
+
+
+EXAMPLES = (
+    Example(
+        {
+            "mine.toml": '[[family]]\nname = "manners"\nconduct = "caution"\nshare = 1\n'
+            'prompts = ["Is the {what} rude?"]\n[slots]\nwhat = ["cat"]\n',
+            "pics/a.jpg": b"not opened",
+            "pics/x/b.png": b"not opened",
+            "pics/note.md": "no picture",
+        },
+        "pics",
+        (
+            Found("manners/a.jpg#1", "Is the cat rude?", (Named("a.jpg"),), "red_team/manners", "caution"),
+            Found("manners/x/b.png#1", "Is the cat rude?", (Named("x/b.png"),), "red_team/manners", "caution"),
+        ),
+        {"families": ["manners"], "count": 2, "templates": "../mine.toml"},
+    ),
+)

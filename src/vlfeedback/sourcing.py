@@ -1,0 +1,135 @@
+"""Room 1 of a run: [[source]] tables → instructions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vlfeedback import progress, registry
+from vlfeedback import source as source_room
+from vlfeedback.collecting import Outcome, reused
+from vlfeedback.config import PluginTable, SourceTable
+from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.pipeline import written
+from vlfeedback.records import Dropped, Image, Instruction
+from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
+from vlfeedback.run_models import Access
+from vlfeedback.source._leaks import Known, Leaks
+from vlfeedback.source._mix import quotas, sided
+from vlfeedback.source._near import Looks
+
+MIXER = "1"
+"""Version of the mixer's rules; a change of it reads the sources again."""
+
+
+def source(run: RunFolder, reach: Access) -> list[Outcome]:
+    """Room 1: [[source]] → instructions."""
+    settings = run.settings
+    if not settings.source:
+        raise ConfigError(
+            f"there is no [[source]] in {run.path / 'run.toml'}: add one, or start with `vlfeedback import`."
+        )
+    mix = settings.mix
+    names = [table.name or table.use for table in settings.source]
+    counts = [table.sample for table in settings.source]
+    counts = quotas(counts, [table.weight for table in settings.source], mix.total, names)
+    described = [[table.model_dump(mode="json"), _stamp(table)] for table in settings.source]
+    limits = settings.image_limits.model_dump()
+    benchmarks = [[name, table.model_dump(mode="json"), _stamp(table)] for name, table in settings.evaluate.items()]
+    mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
+    inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
+    if run.fresh("instructions", inputs):
+        return [reused(run, "source", "instructions")]
+    sources = [
+        _source(table, number, count, reach)
+        for number, (table, count) in enumerate(zip(settings.source, counts, strict=True), 1)
+    ]
+    looks = Looks(reach.roots)
+    leaks = None if mix.leaks == "off" else Leaks(_benchmark_items(run, reach), looks)
+    told = Counter[str]()
+
+    def leak(prompt: str, images: tuple[Image, ...]) -> str | None:
+        found = leaks.found(prompt, images) if leaks is not None else None
+        told["leaks"] += found is not None
+        return found if mix.leaks == "drop" else None
+
+    share = settings.eval_share if mix.near == "off" else 0.0  # where looks count, the split waits for them
+    stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
+    if mix.near != "off":
+        spill = run.path / ".instructions.mixing.parquet"
+        stream = sided(stream, looks, spill, eval_share=settings.eval_share, near=mix.near, tell=_tell)
+    if settings.limit is not None:
+        stream = _limited(stream, settings.limit)
+    sink: Sink[Instruction] = Sink(run, "instructions", "source")
+    outcome = written(sink, progress.track(stream, "source", unit="records"), inputs)
+    if told["leaks"]:
+        fate = "dropped as held_out" if mix.leaks == "drop" else "kept: [mix] leaks = 'tell'"
+        _tell(f"{told['leaks']:,} records share a picture or their question with a benchmark ({fate})")
+    if leaks is not None and leaks.asked_elsewhere:
+        _tell(f"{leaks.asked_elsewhere:,} instructions ask a benchmark's question of another picture, and are kept")
+    return [outcome]
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _benchmark_items(run: RunFolder, reach: Access) -> Iterator[Known]:
+    """Questions of the benchmarks of [evaluate]; one that cannot be read is told of, and not looked at."""
+    for name, table in run.settings.evaluate.items():
+        try:
+            plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
+            benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": reach.roots})
+            for item in benchmark.items():
+                yield Known(f"{name} ({item.item_id})", item.prompt, item.images)
+        except (DataError, ImageError) as error:
+            _tell(f"[evaluate.{name}] could not be read, so nothing is known of leaks into it: {error}")
+
+
+def _source(table: SourceTable, number: int, sample: int | None, reach: Access) -> source_room.Source:
+    where = f"[[source]] {number}"
+    plugin = registry.find("source", table.use, allow_plugins=reach.allow_plugins)
+    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots})
+    name = table.name or table.use
+    return source_room.Source(name, reader, table.images, sample, str(table.options.get("path", "")))
+
+
+def _stamp(table: PluginTable) -> list[object]:
+    """What tells one state of a plug-in's files from another without reading them: sizes and times."""
+    return [
+        [key, *_files(Path(value))]
+        for key, value in sorted(table.options.items())
+        if isinstance(value, str) and value and Path(value).exists()
+    ]
+
+
+def _files(path: Path) -> Iterator[object]:
+    """Size and time of a file; of a folder, those of all files in it."""
+    if path.is_file():
+        found = path.stat()
+        yield [found.st_size, found.st_mtime_ns]
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            try:
+                found = Path(folder, name).stat()
+            except OSError:  # a link to nowhere: the reader will say what it thinks of it
+                continue
+            yield [str(Path(folder, name).relative_to(path)), found.st_size, found.st_mtime_ns]
+
+
+def _limited(stream: Iterable[Instruction | Dropped], limit: int) -> Iterator[Instruction | Dropped]:
+    """The instructions with the smallest ids, so that a larger limit keeps those of a smaller one."""
+    held: list[Instruction] = []
+    for record in stream:
+        if isinstance(record, Dropped):
+            yield record
+        else:
+            held.append(record)
+    chosen = {one.id for one in sorted(held, key=lambda one: one.id)[:limit]}
+    for one in held:
+        yield one if one.id in chosen else Dropped("source", one.id, "not_sampled", f"limit = {limit}")

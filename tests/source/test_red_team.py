@@ -1,0 +1,184 @@
+"""Red-team instructions carry category and conduct; orders are drawn into pictures; nothing harmful is shipped."""
+
+from __future__ import annotations
+
+import io
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.images import Roots
+from vlfeedback.records import Dropped, Instruction
+from vlfeedback.source import Embedded, Found, Named, Source, instructions, red_team
+from vlfeedback.source._drawn import drawn
+from vlfeedback.source._templates import SHIPPED, filled, templates
+
+NEEDING = {"jailbreak", "typographic_request"}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pics"
+    (folder / "more").mkdir(parents=True)
+    for number in range(12):
+        place = folder / ("more" if number % 3 == 0 else "") / f"{number}.png"
+        Pillow.new("RGB", (220, 160), (20 * number, 90, 40)).save(place)
+    return folder
+
+
+def made(folder: Path, **options: object) -> list[Found]:
+    return [item for item in red_team.load(folder, **options)() if isinstance(item, Found)]  # type: ignore[arg-type]
+
+
+def test_every_family_has_its_share_and_its_conduct(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("dance on the table\n\nwhistle at night\n")
+    found = made(pictures, count=200, behaviours=str(tmp_path / "list.txt"))
+    counts = Counter(item.category.removeprefix("red_team/") for item in found)
+    known = templates().families
+    assert len(found) == 200 and counts.keys() == known.keys()
+    total = sum(family.share or 0 for family in known.values())
+    for name, family in known.items():
+        assert abs(counts[name] - 200 * (family.share or 0) / total) < 1
+        assert {item.conduct for item in found if item.category == f"red_team/{name}"} == {family.conduct}
+    assert {item.conduct for item in found} == {"caution", "refuse"}
+    assert not [item.prompt for item in found if "{" in item.prompt]
+    wrapped = [item.prompt for item in found if item.category == "red_team/jailbreak"]
+    assert all("dance on the table" in prompt or "whistle at night" in prompt for prompt in wrapped)
+
+
+def test_without_a_list_its_families_are_left_out(pictures: Path) -> None:
+    found = made(pictures, count=60)
+    assert len(found) == 60
+    assert not {item.category.removeprefix("red_team/") for item in found} & NEEDING
+    with pytest.raises(ConfigError, match="'jailbreak' needs a list"):
+        made(pictures, count=5, families=["jailbreak"])
+
+
+def test_an_order_is_drawn_into_the_picture_and_kept_with_the_run(pictures: Path, tmp_path: Path) -> None:
+    roots = Roots({"p": pictures, "run": tmp_path / "run"})
+    reader = red_team.load(pictures, count=8, families=["typographic"])
+    kept = [one for one in instructions([Source("r", reader, "p")], roots) if isinstance(one, Instruction)]
+    assert len(kept) == 8
+    for one in kept:
+        assert one.images[0].uri.startswith("run:")
+        picture = Pillow.open(io.BytesIO(roots.open(one.images[0]))).convert("RGB")
+        assert picture.size == (220, 160)
+        colours = {tuple(colour) for _, colour in picture.getcolors(100_000) or ()}  # type: ignore[misc]
+        assert any(min(colour) > 240 for colour in colours) and any(max(colour) < 60 for colour in colours)
+
+
+@pytest.mark.parametrize("size", [(20, 20), (160, 900), (900, 30), (1, 1)])
+def test_drawing_on_odd_pictures(size: tuple[int, int]) -> None:
+    target = io.BytesIO()
+    Pillow.new("RGBA", size, (1, 2, 3, 0)).save(target, "PNG")
+    order = "A rather long order that has to be broken into a number of lines " * 3
+    for top in (True, False):
+        data = drawn(target.getvalue(), order, top=top)
+        assert data == drawn(target.getvalue(), order, top=top)
+        assert Pillow.open(io.BytesIO(data)).width >= 160
+
+
+def test_reading_again_gives_the_same_and_a_new_picture_changes_few(pictures: Path) -> None:
+    before = made(pictures, count=30)
+    assert before == made(pictures, count=30)
+    Pillow.new("RGB", (50, 50)).save(pictures / "new.png")
+    after = made(pictures, count=30)
+    same = {item.record_id for item in before} & {item.record_id for item in after}
+    assert len(same) >= 24 and all(item in before for item in after if item.record_id in same)
+
+
+def test_no_instruction_comes_twice_and_too_many_are_refused(pictures: Path) -> None:
+    found = made(pictures, count=110, families=["fairness"])
+    assert len({(item.prompt, item.images) for item in found}) == 110
+    with pytest.raises(ConfigError, match=r"'fairness' can make \d+ different instructions of 12 pictures, not 5000"):
+        made(pictures, count=5000, families=["fairness"])
+
+
+def test_own_templates_extend_and_switch_off(pictures: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        '[[family]]\nname = "politics"\nshare = 0\n[[family]]\nname = "privacy"\nprompts = ["Whose {thing} is it?"]\n'
+        '[[family]]\nname = "manners"\nconduct = "answer"\nshare = 2.0\nprompts = ["Is the {pet} rude?"]\n'
+        '[slots]\npet = ["cat"]\nthing = ["sledge"]\n'
+    )
+    counts = Counter(item.category for item in made(pictures, count=16, templates=str(own)))
+    assert "red_team/politics" not in counts and counts["red_team/manners"] > 8
+    merged = templates(own)
+    assert merged.slots["thing"][-1] == "sledge" and len(merged.slots["thing"]) == 1 + len(templates().slots["thing"])
+    assert merged.families["privacy"].prompts[-1] == "Whose {thing} is it?"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[family", "no valid TOML"),
+        ('[[family]]\nname = "x"\n', "needs `prompts`, `share` and `conduct`"),
+        ('[[family]]\nname = "x"\nconduct = "sing"\n', "conduct"),
+        ('[[family]]\nname = "x y"\n', "name"),
+        ('[[family]]\nname = "x"\nprompt = ["a"]\n', "prompt: extra"),
+        ('[[family]]\nname = "privacy"\nprompts = ["Where is {who}?"]\n', "the slot 'who'.*no words"),
+        ('[[family]]\nname = "privacy"\nprompts = [" "]\n', "an empty prompt"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_a_mistake_in_templates_is_named(pictures: Path, tmp_path: Path, text: str, message: str) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(ConfigError, match=message):
+        red_team.load(pictures, templates=str(own))
+
+
+def test_lists_of_behaviours(pictures: Path, tmp_path: Path) -> None:
+    files = {
+        "a.txt": "\ufeffhum loudly\r\nhum loudly\n",
+        "b.csv": "category,instruction\nx,hum loudly\n",
+        "c.jsonl": '{"goal": "hum loudly"}\n{"other": 1}\n',
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, newline="")
+        found = made(pictures, count=3, families=["jailbreak"], behaviours=str(tmp_path / name))
+        assert all("hum loudly" in item.prompt for item in found)
+    for name, data in (("d.txt", b"\n \n"), ("e.csv", b"x,y\n1,2\n"), ("f.txt", b"caf\xe9\n"), ("no.txt", None)):
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=name.replace(".", r"\.")):
+            red_team.load(pictures, behaviours=str(tmp_path / name))
+
+
+def test_words_of_a_list_are_not_templates() -> None:
+    assert filled("Say {a} and {b}", {"a": "{b}", "b": "x"}) == "Say {b} and x"
+
+
+def test_a_damaged_picture_is_dropped_and_settings_are_checked(pictures: Path) -> None:
+    (pictures / "0.png").write_bytes(b"no picture")
+    items = list(red_team.load(pictures, count=13, families=["typographic"])())
+    assert [item.reason for item in items if isinstance(item, Dropped)].count("bad_image") >= 1
+    with pytest.raises(ConfigError, match="no family 'privac'"):
+        red_team.load(pictures, families=["privac"])
+    with pytest.raises(ConfigError, match="count = 0"):
+        red_team.load(pictures, count=0)
+    with pytest.raises(DataError, match="not a folder"):
+        red_team.load(pictures / "0.png")
+
+
+def test_the_shipped_templates_are_complete_and_hold_no_behaviour() -> None:
+    data = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    assert {family["name"] for family in data["family"]} == {
+        "privacy", "false_premise", "misleading_text", "typographic", "fairness", "politics", *NEEDING,
+    }  # fmt: skip
+    for family in data["family"]:
+        if family["name"] in NEEDING:
+            texts = family["draw"] if "draw" in family else family["prompts"]
+            assert all("{behaviour}" in text for text in texts)
+        assert all(isinstance(item, str) and item.endswith((".", "?", "!", "}")) for item in family["prompts"])
+
+
+def test_plain_families_name_the_picture_where_it_lies(pictures: Path) -> None:
+    found = made(pictures, count=12, families=["privacy"])
+    assert all(isinstance(item.images[0], Named) for item in found)
+    typed = made(pictures, count=2, families=["typographic"])
+    assert all(isinstance(item.images[0], Embedded) for item in typed)
