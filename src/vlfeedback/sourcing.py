@@ -38,7 +38,7 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
     counts = quotas(counts, [table.weight for table in settings.source], mix.total, names)
     described = [[table.model_dump(mode="json"), _stamp(table)] for table in settings.source]
     limits = settings.image_limits.model_dump()
-    benchmarks = [[name, table.model_dump(mode="json"), _stamp(table)] for name, table in settings.evaluate.items()]
+    benchmarks = [[name, table.use, table.options, _stamp(table)] for name, table in settings.evaluate.items()]
     mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
     inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
     if run.fresh("instructions", inputs):
