@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 
 import pytest
 
 from vlfeedback import flow
+from vlfeedback.records import Generation, Part, Request, Sampling
 
 
 def test_the_first_interrupt_is_a_wish_and_the_next_run_does_not_inherit_it() -> None:
@@ -46,3 +48,21 @@ def test_collection_rests_while_millions_are_made_and_goes_on_after_an_error() -
         assert not gc.isenabled(), "the inner one leaves it as it found it"
         raise ZeroDivisionError
     assert gc.isenabled()
+
+
+def test_batches_hold_what_is_alike_in_length_and_the_oldest_is_never_left_behind() -> None:
+    batches: list[list[int]] = []
+
+    def run(requests: list[Request]) -> list[Generation]:
+        batches.append([len(request.system) for request in requests])
+        return [Generation(request.system, "stop") for request in requests]
+
+    lengths = [50, 1, 2, 51, 3, 52, 4, 53, 5, 54]
+
+    async def ask() -> list[Generation]:
+        batcher = flow.Batcher(run, most=3, linger=0.0, length=lambda request: len(request.system))
+        requests = [Request("x" * length, (Part(text="?"),), Sampling()) for length in lengths]
+        return list(await asyncio.gather(*map(batcher.submit, requests)))
+
+    assert [len(reply.text) for reply in flow.run(ask())] == lengths
+    assert batches == [[50, 51, 52], [1, 2, 3], [4, 53, 5], [54]]

@@ -12,6 +12,10 @@ LONGEST = 0.3
 """Seconds after which a record that comes back takes a place even where there is none: nobody waits for ever."""
 
 
+PARKED = 16
+"""Records that may wait for an endpoint to end its rest, in windows: the others must not wait for them."""
+
+
 class Window(Protocol):
     """What bounds the records under way."""
 

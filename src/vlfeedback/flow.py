@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from vlfeedback._flow_parking import parked, take_place
+from vlfeedback._flow_parking import PARKED, parked, take_place
 from vlfeedback.records import Generation, Request
 
 __all__ = [
@@ -143,10 +143,6 @@ def run(answer: Awaitable[R]) -> R:
         return await answer
 
     return asyncio.run_coroutine_threadsafe(wrapped(), _loop.get()).result()
-
-
-PARKED = 16
-"""Records that may wait for an endpoint to end its rest, in windows: the others must not wait for them."""
 
 
 class _Window(Generic[R]):
@@ -349,11 +345,19 @@ class Batcher:
         run: Gives one generation per request, in order.
         most: Requests per batch.
         linger: Seconds to wait for company when fewer are outstanding.
+        length: Of a request: those next to the oldest in length are taken together, so that little is padding.
     """
 
-    def __init__(self, run: Callable[[list[Request]], list[Generation]], *, most: int, linger: float = 0.02) -> None:
-        self._run, self._most, self._linger = run, most, linger
-        self._waiting: deque[tuple[Request, asyncio.Future[Generation]]] = deque()
+    def __init__(
+        self,
+        run: Callable[[list[Request]], list[Generation]],
+        *,
+        most: int,
+        linger: float = 0.02,
+        length: Callable[[Request], float] | None = None,
+    ) -> None:
+        self._run, self._most, self._linger, self._length = run, most, linger, length
+        self._waiting: list[tuple[Request, asyncio.Future[Generation]]] = []
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vlfeedback-batch")
         self._running: asyncio.Task[None] | None = None
 
@@ -365,12 +369,21 @@ class Batcher:
             self._running = asyncio.create_task(self._drain())
         return await future
 
+    def _next(self) -> list[tuple[Request, asyncio.Future[Generation]]]:
+        waiting, length, order = self._waiting, self._length, list(range(len(self._waiting)))
+        if length is not None and len(waiting) > self._most:
+            own = length(waiting[0][0])  # the oldest comes first whatever its length, or it might wait for ever
+            order.sort(key=lambda at: abs(length(waiting[at][0]) - own))
+        chosen = set(order[: self._most])
+        self._waiting = [one for at, one in enumerate(waiting) if at not in chosen]
+        return [waiting[at] for at in sorted(chosen)]
+
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             if len(self._waiting) < self._most:
                 await asyncio.sleep(self._linger)
-            batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            batch = self._next()
             try:
                 answers = await loop.run_in_executor(self._worker, self._run, [request for request, _ in batch])
                 if len(answers) != len(batch):

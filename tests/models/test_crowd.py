@@ -83,7 +83,7 @@ def test_who_goes_away_while_waiting_takes_no_place_along() -> None:
         crowd.leave(round_, 0.1)
         waiting[1].cancel()  # it has its place already, and does not know yet
         await asyncio.sleep(0)
-        assert await waiting[2] == crowd.round
+        assert await asyncio.wait_for(waiting[2], 5) == crowd.round
         crowd.leave(crowd.round, 0.1)
         assert crowd.active == 0
 

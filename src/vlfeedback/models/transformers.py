@@ -105,7 +105,7 @@ class TransformersModel:
         if self._batcher is None:
             from vlfeedback.flow import Batcher
 
-            self._batcher = Batcher(self.answer_all, most=self.batch)
+            self._batcher = Batcher(self.answer_all, most=self.batch, length=_length)
         return await self._batcher.submit(request)
 
     def answer_all(self, requests: Sequence[Request]) -> list[Generation]:
@@ -181,6 +181,11 @@ class TransformersModel:
         half = len(requests) // 2  # outside the handler, so that the failed batch's tensors are free
         first = self._generate(loaded, requests[:half], encoded[:half])
         return first + self._generate(loaded, requests[half:], encoded[half:])
+
+
+def _length(request: Request) -> float:
+    """About how long a prompt is, and first of all how long its reply may be: a batch runs as long as its longest."""
+    return 1e6 * request.sampling.max_tokens + sum(len(part.text or "") for part in request.parts)
 
 
 def _release() -> None:
