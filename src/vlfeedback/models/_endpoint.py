@@ -22,7 +22,7 @@ from vlfeedback.models._crowd import Crowd
 from vlfeedback.models._limits import Gate, retry_after
 from vlfeedback.models._secrets import Secret, host_of
 from vlfeedback.models._wire import Lost, NotSent, Reply, Wire, open_wire, unusable
-from vlfeedback.records import Generation
+from vlfeedback.records import Generation, Request
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +125,15 @@ class Endpoint:
             return outcome
         return replace(outcome, generation=replace(outcome.generation, latency=time.perf_counter() - began))
 
-    def expected_tokens(self, content_tokens: float) -> float:
-        """Tokens of a call: the running mean of those that were answered, before that what its content says."""
-        return self._mean_tokens or content_tokens
+    def expected_tokens(self, request: Request) -> float:
+        """Tokens of a call: the running mean of those that were answered, before that a guess.
+
+        The guess is four bytes of text per token, a thousand tokens per picture, and the longest reply.
+        """
+        if self._mean_tokens:
+            return self._mean_tokens
+        texts = len(request.system) + sum(len(part.text) for part in request.parts if part.text is not None)
+        return texts / 4 + 1000.0 * len(request.images) + request.sampling.max_tokens
 
     async def close(self) -> None:
         """Close the connections; a later call opens them again."""

@@ -286,7 +286,7 @@ class OpenAIModel:
             if endpoint.gate.closed_for() > 0:
                 return None  # somebody was refused while this call waited for its place
             async with self._places:
-                tokens = endpoint.expected_tokens(_tokens(request)) if self._policy.token_pace else 0.0
+                tokens = endpoint.expected_tokens(request) if self._policy.token_pace else 0.0
                 if (queued and interrupted()) or not await endpoint.gate.keep_pace(tokens, interrupted):
                     return _unsent("stopped before it was sent")
                 if endpoint.gate.closed_for() > 0:
@@ -395,9 +395,3 @@ class OpenAIModel:
 
 def _unsent(words: str) -> Outcome:
     return Outcome(_chat.failure("connection", words), sent=False)
-
-
-def _tokens(request: Request) -> float:
-    """A guess at the tokens of a call, until some have been counted: four bytes each, a thousand per picture."""
-    texts = len(request.system) + sum(len(part.text) for part in request.parts if part.text is not None)
-    return texts / 4 + 1000.0 * len(request.images) + request.sampling.max_tokens
