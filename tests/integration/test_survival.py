@@ -186,6 +186,7 @@ def killed(tmp_path: Path, kills: int, undisturbed: dict[str, str]) -> None:
     assert world.digest(run) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_few_kills_in_bad_weather(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     killed(tmp_path, 3, undisturbed)
 
