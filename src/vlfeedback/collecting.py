@@ -58,7 +58,7 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
             outcomes.append(reused(run, "decode", "responses"))
         else:
             decode.check_pool(plans, settings.decode.k)
-            _plan(run, plans, read.digest)
+            plan(run, plans, read.digest)
             decoding = Sink(run, "responses", "decode")
     if "annotate" not in rooms:
         if decoding is not None:
@@ -70,7 +70,7 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
 
 
-def _plan(run: RunFolder, pool: list[decode.PoolModel], instructions: str) -> None:
+def plan(run: RunFolder, pool: list[decode.PoolModel], instructions: str) -> None:
     """Write down who answers what before anything is asked; a plan of the same inputs is kept as it is."""
     identities, shares, k = [one.model.identity for one in pool], [one.share for one in pool], run.settings.decode.k
     inputs = inputs_digest("plan", decode.PLANNER, instructions, sorted(zip(identities, shares, strict=True)), k)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlfeedback import collecting, flow, preflight, progress, sourcing, tables
+from vlfeedback import collecting, decode, flow, preflight, progress, sourcing, tables
 from vlfeedback._collecting_figures import Figures
 from vlfeedback.annotate import Answered
 from vlfeedback.commands._plan_estimate import Measured
@@ -48,7 +48,7 @@ class _Key(NamedTuple):
 
 
 def pilot(run: RunFolder, count: int, *, allow_plugins: bool = False) -> Pilot:
-    """Collect on an even sample of a run's instructions, and measure it; only the table of instructions is written.
+    """Collect on an even sample of a run's instructions, and measure it; only instructions and their plan are written.
 
     Args:
         count: Instructions, ≥ 1.
@@ -84,10 +84,13 @@ def _chosen(run: RunFolder, count: int) -> list[Instruction]:
 
 def _ask(run: RunFolder, reach: Access, chosen: list[Instruction]) -> Iterator[_Key]:
     rubric, judges = collecting.rubric_of(run, reach), reach.judges()
+    pool, wanted = reach.pool(), {one.id for one in chosen}
+    collecting.plan(run, pool, run.need("instructions", "source").digest)  # of all: the pilot's slots are the run's
+    slots = [row for row in tables.read(run.table("plan"), decode.Plan) if row.instruction_id in wanted]
     decoded: list[_Key] = []
 
     def answered() -> Iterator[Answered]:
-        for one in collecting.ask_pool(run.settings, chosen, reach.pool(), reach.roots):
+        for one in collecting.ask_pool(run.settings, chosen, pool, reach.roots, slots):
             name = one.instruction.id
             decoded.extend(_Key("decode", response.model, name, response.call_key) for response in one.responses)
             yield Answered(one.instruction, one.responses)

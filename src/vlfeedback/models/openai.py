@@ -250,10 +250,10 @@ class OpenAIModel:
             log.info("%s: attempt %d failed (%s)", self.identity, call.attempts, outcome.generation.error)
             await asyncio.sleep(self._pause_before_next(call))
 
-    def body(self, request: Request) -> list[bytes]:
-        """The request's JSON body in pieces, for what is sent by other ways than one at a time."""
+    def body(self, request: Request, n: int = 1) -> list[bytes]:
+        """The JSON body of a request in pieces, for `n` samples."""
         recipe = request.recipe if request.recipe != "original" else self.recipe
-        return _chat.body(request, self._shape, lambda image: self._pictures.address(image, recipe))
+        return _chat.body(request, self._shape, partial(self._pictures.address, recipe=recipe), n)
 
     def connect(self) -> AsyncOpenAI:
         """A client of the first endpoint, for its other pages."""
@@ -268,9 +268,6 @@ class OpenAIModel:
         self._given_up = ""
         for endpoint in self._endpoints:
             await endpoint.close()
-
-    def _recipe_of(self, request: Request) -> str:
-        return request.recipe if request.recipe != "original" else self.recipe
 
     def _pause_before_next(self, call: _Call) -> float:
         # another replica is asked at once; only when all have been is there something to wait for
@@ -291,9 +288,8 @@ class OpenAIModel:
                     return _unsent("stopped before it was sent")
                 if endpoint.gate.closed_for() > 0:
                     return None
-                picture = partial(self._pictures.address, recipe=self._recipe_of(request))
                 try:
-                    content = _chat.body(request, self._shape, picture, call.n)
+                    content = self.body(request, call.n)
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
                     return _unsent(f"a picture cannot be read: {problem}")
