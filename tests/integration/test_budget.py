@@ -17,15 +17,15 @@ RATES = dict.fromkeys((*world.POOL, "judge"), (4.0, 40.0))
 FAULTS = {5: "slow", 7: "truncated", 9: "reset", 11: "cut_json", 13: "no_choices", 17: "500"}
 
 
-def settings(folder: Path, server: Server, budget: float) -> Path:
-    """A run whose models all cost the same and give up on a reply after a third of a second."""
+def settings(folder: Path, server: Server, budget: float, timeout: float = 60.0) -> Path:
+    """A run whose models all cost the same."""
     prices = folder / "prices.toml"
     rows = (
         f'[models."{name}"]\ninput = {i}\noutput = {o}\nimages = "openai-tiles"\n' for name, (i, o) in RATES.items()
     )
     prices.write_text("".join(rows), encoding="utf-8")
     path = world.settings(folder, server.url, more=f'[prices]\npath = "{prices}"\n')
-    text = path.read_text(encoding="utf-8").replace("attempts = 2", "attempts = 3\ntimeout = 0.3")
+    text = path.read_text(encoding="utf-8").replace("attempts = 2", f"attempts = 3\ntimeout = {timeout}")
     path.write_text(text + f"budget = {budget}\n", encoding="utf-8")
     return path
 
@@ -35,7 +35,7 @@ def stop_at_the_budget(tmp_path: Path, *, count: int, budget: float, kills: int)
     moments = random.Random(kills)
     usage = Biller({"judge": 60.0, "": 20.0})
     with serve(tmp_path / "served.jsonl", every=FAULTS, slow=0.7, delay=0.02, usage=usage) as server:
-        run, toml = tmp_path / "run", settings(tmp_path, server, budget)
+        run, toml = tmp_path / "run", settings(tmp_path, server, budget, timeout=0.3)
         for _ in range(kills):
             goal = len(server.served()) + moments.randint(1, 12)
             process = world.start("run", toml, "--out", run, "--to", "annotate")
