@@ -1,17 +1,19 @@
-"""Units of a benchmark that are resampled together, and what resampling them says: spread, bootstrap, sign flips."""
+"""Units of a benchmark that belong together, and what they say of noise: spread, sign flips, exact rates."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+EXACT_SUMS = 1 << 20
+"""Distinct sums up to which sign flips are counted out instead of drawn."""
 
 
 class Interval(NamedTuple):
@@ -22,7 +24,7 @@ class Interval(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Units that are resampled among themselves.
+    """Units that could have been exchanged among themselves.
 
     Attributes:
         sums: Sum of the values of each unit per stratum, shape (U, S).
@@ -33,8 +35,10 @@ class Block(NamedTuple):
     sizes: Floats
 
 
-def blocks_of(values: Sequence[float], clusters: Sequence[str] | None, strata: Sequence[str] | None) -> list[Block]:
-    """Sum the values by unit, and keep units apart that are resampled apart.
+def blocks_of(
+    values: Sequence[float] | Floats, clusters: Sequence[str] | None, strata: Sequence[str] | None
+) -> list[Block]:
+    """Sum the values by unit, and keep the units of different strata apart.
 
     A unit that lies in several strata ties these together: then all units form one block.
     """
@@ -43,21 +47,30 @@ def blocks_of(values: Sequence[float], clusters: Sequence[str] | None, strata: S
         raise ValueError("there is nothing to average")
     if any(len(names) != n for names in (clusters, strata) if names is not None):
         raise ValueError(f"{n} values need {n} clusters and {n} strata")
-    if not all(math.isfinite(value) for value in values):
+    numbers = np.asarray(values, np.float64)
+    if not np.isfinite(numbers).all():
         raise ValueError("a value is not finite; a reply without a verdict has no value at all")
-    parts = list(strata) if strata is not None else [""] * n
-    units = [("", name) for name in clusters] if clusters is not None else [(str(i), "") for i in range(n)]
-    column = {name: index for index, name in enumerate(sorted(set(parts)))}
-    rows: dict[tuple[str, str], tuple[Floats, Floats]] = {}
-    for value, unit, part in zip(values, units, parts, strict=True):
-        sums, sizes = rows.setdefault(unit, (np.zeros(len(column)), np.zeros(len(column))))
-        sums[column[part]] += value
-        sizes[column[part]] += 1
-    sums, sizes = np.array([row[0] for row in rows.values()]), np.array([row[1] for row in rows.values()])
+    unit, units = _coded(clusters) if clusters is not None else (np.arange(n), n)
+    part, parts = _coded(strata) if strata is not None else (np.zeros(n, np.int64), 1)
+    cell = unit * parts + part
+    sums = np.bincount(cell, numbers, units * parts).reshape(units, parts).astype(np.float64)
+    sizes = np.bincount(cell, minlength=units * parts).reshape(units, parts).astype(np.float64)
     if ((sizes > 0).sum(axis=1) > 1).any():
         return [Block(sums, sizes)]
     home = sizes.argmax(axis=1)
-    return [Block(sums[home == k][:, [k]], sizes[home == k][:, [k]]) for k in range(len(column))]
+    return [Block(sums[home == k][:, [k]], sizes[home == k][:, [k]]) for k in range(parts)]
+
+
+class _Codes(NamedTuple):
+    """Names as numbers from 0, and how many there are."""
+
+    of: NDArray[np.int64]
+    names: int
+
+
+def _coded(names: Sequence[str]) -> _Codes:
+    known = {name: code for code, name in enumerate(sorted(set(names)))}
+    return _Codes(np.array([known[name] for name in names], np.int64), len(known))
 
 
 def total(blocks: Sequence[Block]) -> float:
@@ -95,31 +108,14 @@ def spread_of(blocks: Sequence[Block]) -> Spread | None:
     return Spread(math.sqrt(variance), variance**2 / shares_of)
 
 
-def bootstrap(blocks: Sequence[Block], resamples: int, freedom: float) -> Interval:
-    """Percentile interval, its percentiles widened as Student's t widens a normal interval.
-
-    Units with equal sums and sizes are drawn together, which changes nothing but the time.
-
-    Source:
-        Hesterberg 2015, expanded percentile interval.
-    """
-    generator = _generator(blocks)
-    draws = np.zeros(resamples)
-    for block in blocks:
-        kinds, counts = _kinds(np.hstack([block.sums, block.sizes]))
-        width, units = block.sums.shape[1], len(block.sums)
-        picks = generator.multinomial(units, counts / counts.sum(), size=resamples).astype(np.float64)
-        sums, sizes = picks @ kinds[:, :width], picks @ kinds[:, width:]
-        value = (block.sums.sum(axis=0) / block.sizes.sum(axis=0)).sum()
-        drawn = np.divide(sums, sizes, out=np.zeros_like(sums), where=sizes > 0).sum(axis=1)
-        draws += value + (drawn - value) * math.sqrt(units / (units - 1))
-    tail = 100 * NormalDist().cdf(-t_quantile(freedom))
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return Interval(float(low), float(high))
-
-
 def sign_flip(blocks: Sequence[Block], resamples: int) -> float:
-    """Two-sided p-value under random exchange of the two models per unit; exact where few distinct changes exist."""
+    """Two-sided p-value under random exchange of the two models per unit; exact where few distinct changes exist.
+
+    Units are flipped whole, so that the questions on one picture stay together; strata weigh as in the total.
+    """
+    # Imported here: at the top it would take half of the command line's start-up time.
+    from scipy.special import gammaln  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
     shares = np.concatenate([(block.sums / block.sizes.sum(axis=0)).sum(axis=1) for block in blocks])
     changes = shares[shares != 0].astype(np.float64)
     if not len(changes):
@@ -128,11 +124,13 @@ def sign_flip(blocks: Sequence[Block], resamples: int) -> float:
     changes = changes / np.abs(changes).max()
     sizes, counts = _kinds(np.abs(changes).round(12).reshape(-1, 1))
     reach = abs(float(changes.sum())) - 1e-9 * len(changes)
-    if math.prod(int(count) + 1 for count in counts) <= 100_000:
+    if math.prod(int(count) + 1 for count in counts) <= EXACT_SUMS:
         sums, weights = np.zeros(1), np.ones(1)
         for size, count in zip(sizes[:, 0].tolist(), counts.tolist(), strict=True):
-            steps = np.array([size * (2 * heads - count) for heads in range(count + 1)])
-            chances = np.array([math.comb(count, heads) / 2**count for heads in range(count + 1)])
+            heads: Floats = np.arange(count + 1, dtype=np.float64)
+            steps = size * (2 * heads - count)
+            # By logarithms: the binomial coefficients of some thousand changes are numbers of a thousand digits.
+            chances = np.exp(gammaln(count + 1) - gammaln(heads + 1) - gammaln(count - heads + 1) - count * math.log(2))
             sums, weights = np.add.outer(sums, steps).ravel(), np.multiply.outer(weights, chances).ravel()
         return min(1.0, float(weights[np.abs(sums) >= reach].sum()))
     generator = _generator(blocks)
@@ -169,3 +167,24 @@ def t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     return float(stdtrit(max(1.0, freedom), 0.975))
+
+
+def t_tail(t: float, freedom: float) -> float:
+    """Two-sided p-value of a Student's t."""
+    from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    return min(1.0, 2 * float(stdtr(max(1.0, freedom), -abs(t))))
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Exact interval of a rate: it holds the truth at least as often as it says, at any size.
+
+    Source:
+        Clopper and Pearson 1934.
+    """
+    from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    tail, failures = (1 - level) / 2, n - successes
+    low = 0.0 if successes == 0 else float(betaincinv(successes, failures + 1, tail))
+    high = 1.0 if failures == 0 else float(betaincinv(successes + 1, failures, 1 - tail))
+    return Interval(low, high)

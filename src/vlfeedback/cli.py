@@ -234,11 +234,32 @@ def digest(run_dir: Dir, as_json: Json = False) -> None:
 
 
 @app.command(rich_help_panel="Look")
-def compare(dir_a: Path, dir_b: Path, as_json: Json = False) -> None:
-    """Paired differences of two runs' scores, with intervals."""
+def compare(
+    dir_a: Annotated[Path | None, typer.Argument(metavar="[DIR_A]", help="Run folder with the old results.")] = None,
+    dir_b: Annotated[
+        Path | None, typer.Argument(metavar="[DIR_B]", help="With the new ones; without it, models with their base.")
+    ] = None,
+    first: Annotated[list[Path], typer.Option("--a", metavar="DIR", help="A seed of the old side; several.")] = [],  # noqa: B006
+    second: Annotated[list[Path], typer.Option("--b", metavar="DIR", help="A seed of the new side; as many.")] = [],  # noqa: B006
+    parts: Annotated[bool, typer.Option("--parts", help="Also the subtasks of sums.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although judge, prompt, decoding, … differ.")] = False,
+    max_failed: Annotated[float, typer.Option(help="Share of failed items above which there is no headline.")] = 0.02,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also as a page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Paired differences of two runs' scores, with intervals; or of several seeds of each with --a and --b."""
     from vlfeedback.commands import compare as command
 
-    _emit(command.compare_runs(dir_a, dir_b), as_json, command.show)
+    if (dir_a is None) == (not first) or (first and dir_b is not None) or (second and not first):
+        raise typer.BadParameter("give DIR_A and DIR_B, or --a DIR --b DIR for every seed")
+    olds = first or [one for one in (dir_a,) if one is not None]
+    news = (second or None) if first else [dir_b] if dir_b is not None else None
+    found = command.compare_runs(olds, news, parts=parts, anyway=anyway, max_failed=max_failed)
+    _emit(found, as_json, command.show)
+    if html is not None:
+        command.write_page(found, html)
+    if found.refused:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Look")
@@ -277,7 +298,7 @@ def doctor(
 
 @app.command("import", rich_help_panel="Exchange")
 def import_command(
-    format: Annotated[str, typer.Argument(help="vlfeedback, trl, rlaif_v or llama_factory.")],
+    format: Annotated[str, typer.Argument(help="vlfeedback, trl, rlaif_v, llama_factory; lmms_eval, vlmevalkit.")],
     path: Annotated[Path, typer.Argument(help="File or folder.")],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     images: Annotated[Path | None, typer.Option(help="Folder or .zip of the pictures.")] = None,
@@ -289,11 +310,17 @@ def import_command(
     options: Annotated[list[str], typer.Option("--option", metavar="KEY=VALUE", help="Option of the format.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Data that already has responses, ratings or pairs → a run folder; then `vlfeedback pair DIR`."""
+    """Data that already has responses, ratings or pairs → a run folder; or another engine's scores, to compare."""
     from vlfeedback import config
     from vlfeedback.commands import import_ as command
 
     given = dict(map(config.assignment, options))
+    scores = command.score_importer(format, given)
+    if scores is not None:
+        from vlfeedback.commands import _scored
+
+        _emit(_scored.import_scores(format, scores, path, out), as_json, _scored.show)
+        return
     _emit(
         command.import_data(
             format,

@@ -16,7 +16,7 @@ from vlfeedback import evaluate as evaluate_room
 from vlfeedback import train as train_room
 from vlfeedback.config import ControlTable, EvaluateTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.evaluate import Benchmark, Exporter, Item, Judged
+from vlfeedback.evaluate import Benchmark, Conditions, Exporter, Item, Judged
 from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
@@ -98,9 +98,9 @@ def _trained(run: RunFolder, base: Any, control: ControlTable | None) -> Trained
     name = f"{base.identity}+{settings.train.name if control is None else control.name}"
     # Who watches changes nothing, and the digest says what is read, wherever it lies.
     asked = settings.train.model_dump(mode="json", exclude={"report_to", "data"})
-    for name, default in (("where", ""), ("quantization", "none")):
-        if asked[name] == default:
-            del asked[name]
+    for option, default in (("where", ""), ("quantization", "none")):
+        if asked[option] == default:
+            del asked[option]
     made_from = training_data.digest(replace(run, settings=settings))
     key = hash_id("trained", base.identity, made_from, settings.pair.model_dump(mode="json"), asked)
     return Trained(name, f"{name}@{key[:12]}", folder_of(run, control))
@@ -166,13 +166,15 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
         return [Outcome("evaluate", found.rows, 0, reused=True)]
     answers: list[Answer] = []
     judged: list[Judgement] = []
+    known: list[Conditions] = []
     scored: list[ItemScore] = []
     per_model: list[tuple[Benchmark | Judged, list[ItemScore]]] = []
     for benchmark, judge in benchmarks:
         items = list(benchmark.items())
         _say_what_is_missing(benchmark, len(items))
         for one in asked:
-            mine = _ask(benchmark, items, one)
+            known.append(_conditions(benchmark, items, one))
+            mine = _ask(benchmark, items, one, asked)
             said = _judge(benchmark, items, mine, judge, one) if isinstance(benchmark, Judged) and judge else []
             if flow.interrupted():  # its answers are in the ledger; half a benchmark is no result
                 return [Outcome("evaluate", len(mine), 0, complete=False)]
@@ -194,6 +196,8 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     tables.write(run.table("item_scores"), ItemScore, scored, room="evaluate", inputs=inputs)
     rows = _compared(asked, scored)
     _write_json(run.path / "comparisons.json", rows)
+    told = {"conditions": [one.to_json() for one in known], "drift": _drifted(asked, scored)}
+    _write_json(run.path / "evaluation.json", told)
     scores, refused = _summed_up(per_model)
     tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs, complete=not refused)
     if refused:
@@ -302,43 +306,66 @@ def _asked(run: RunFolder, reach: Access) -> Iterable[Asked]:
 
 
 def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:
-    """An aligned policy: the base with its adapter, or weights of its own; asked just as the base is."""
+    """An aligned policy: the base with its adapter on, or weights of its own; asked just as the base is."""
     from vlfeedback.models import transformers
 
-    is_adapter = (one.folder / "adapter_config.json").exists()
+    if (one.folder / "adapter_config.json").exists():
+        return base.with_adapter(str(one.folder), one.identity)
+    known = base.number_format  # `auto` would take the format that training kept its weights in
     return transformers.load(
-        model=base.weights if is_adapter else str(one.folder),
-        adapter=str(one.folder) if is_adapter else None,
+        model=str(one.folder),
         roots=run.roots,
         identity=one.identity,
         batch=base.batch,
+        dtype=known,
+        device=base.device,
     )
 
 
-def _ask(benchmark: Benchmark | Judged, items: list[Item], one: Asked) -> list[Answer]:
-    in_flight = LOCAL_IN_FLIGHT * int(getattr(getattr(one.model, "inner", one.model), "batch", 16))
-    stream = evaluate_room.answers(items, one.model, benchmark=benchmark.name, model_name=one.name, in_flight=in_flight)
-    found = list(progress.track(stream, f"evaluate {one.name}", len(items), "items"))
+def _conditions(benchmark: Benchmark | Judged, items: list[Item], one: Asked) -> Conditions:
+    recipe = getattr(one.model, "recipe", "original")
     inner = getattr(one.model, "inner", one.model)
-    if is_local(inner):
-        close([one.model])
+    dtype = str(getattr(inner, "number_format", evaluate_room.UNKNOWN if is_local(inner) else ""))
+    return evaluate_room.conditions(benchmark, items, model=one.name, recipe=recipe, dtype=dtype)
+
+
+def _ask(benchmark: Benchmark | Judged, items: list[Item], one: Asked, everyone: list[Asked]) -> list[Answer]:
+    inner = getattr(one.model, "inner", one.model)
+    # Whoever shares this model's weights stays in memory: the base and its adapters are one checkpoint.
+    share: Callable[[object], bool] | None = getattr(inner, "shares_weights", None)
+    others: list[Any] = [getattr(other.model, "inner", other.model) for other in everyone]
+    close(one for one in others if one is not inner and is_local(one) and not (share and share(one)))
+    in_flight = LOCAL_IN_FLIGHT * int(getattr(inner, "batch", 16))
+    stream = evaluate_room.answers(items, one.model, benchmark=benchmark.name, model_name=one.name, in_flight=in_flight)
+    return list(progress.track(stream, f"evaluate {one.name}", len(items), "items"))
+
+
+def _by_model(scored: list[ItemScore]) -> dict[str, list[ItemScore]]:
+    found: dict[str, list[ItemScore]] = {}
+    for score in scored:
+        found.setdefault(score.answer.model, []).append(score)
     return found
 
 
 def _compared(asked: list[Asked], scored: list[ItemScore]) -> list[dict[str, Any]]:
     """Every model against the base, on the items both have."""
-    by_model: dict[str, list[ItemScore]] = {}
-    for score in scored:
-        by_model.setdefault(score.answer.model, []).append(score)
+    by_model = _by_model(scored)
     base, *others = (one.name for one in asked)
     return [
         row.to_json() for other in others for row in evaluate_room.compare(by_model[base], by_model[other], parts=True)
     ]
 
 
-def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
+def _drifted(asked: list[Asked], scored: list[ItemScore]) -> list[dict[str, Any]]:
+    """How the form of every model's answers differs from the base's."""
+    by_model = _by_model(scored)
+    base, *others = (one.name for one in asked)
+    return [one.to_json() for other in others for one in evaluate_room.drift(by_model[base], by_model[other])]
+
+
+def _write_json(path: Path, content: object) -> None:
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     part.replace(path)
 
 

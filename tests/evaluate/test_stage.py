@@ -203,7 +203,7 @@ def test_two_models_are_compared_on_the_items_both_have() -> None:
     assert row.difference.n == 64 and row.unshared == 2
     assert row.new - row.old == pytest.approx(row.difference.value) == pytest.approx(29 / 64)
     assert row.difference.low is not None and row.difference.low > 0
-    assert "beyond noise" in evaluate.sentence(row)
+    assert "is beyond the noise; 95 % interval" in evaluate.sentence(row)
 
 
 def test_a_difference_within_noise_says_what_would_have_been_found() -> None:
@@ -211,7 +211,7 @@ def test_a_difference_within_noise_says_what_would_have_been_found() -> None:
     new = scored([1.0, 0.0] * 20 + [0.0, 1.0] * 19 + [1.0, 1.0], model="n")
     (row,) = evaluate.compare(old, new)
     words = evaluate.sentence(row)
-    assert "within noise" in words and f"{row.difference.mde:.3g}" in words
+    assert f"is inside the noise: 80 questions detect {row.difference.mde:.2g};" in words
 
 
 def test_sums_are_compared_within_strata_and_parts_on_request() -> None:

@@ -17,7 +17,7 @@ from vlfeedback import config, flow, progress, registry, tables
 from vlfeedback.commands._terminal import table
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError, Stopped
-from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, Tally
+from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, ScoreImporter, Tally
 from vlfeedback.recorder import Recorder
 from vlfeedback.records import Annotation, Dropped, Instruction, PreferencePair, Response
 from vlfeedback.run_folder import RunFolder
@@ -121,6 +121,12 @@ def _keep(recorder: Recorder, batch: Batch) -> list[Record]:
     """What was said is in the ledger before anything that was derived from it goes on (law 2)."""
     recorder.record(batch.calls)
     return batch.records
+
+
+def score_importer(format: str, options: Mapping[str, object]) -> ScoreImporter | None:
+    """The importer of a format that holds evaluations instead of preferences; None for the others."""
+    found = registry.bind(registry.find("exchange", format), options, f"import {format}")
+    return found if isinstance(found, ScoreImporter) else None
 
 
 def _importer(format: str, options: Mapping[str, object]) -> Importer:

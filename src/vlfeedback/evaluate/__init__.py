@@ -8,34 +8,50 @@ no reply, and so no value).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from vlfeedback import flow, tables
 from vlfeedback.errors import BooksError, ConfigError
-from vlfeedback.evaluate._compare import Row, compare, sentence
+from vlfeedback.evaluate._compare import Row, compare, compare_seeds, sentence
+from vlfeedback.evaluate._conditions import UNKNOWN, Conditions, Question, asked, digest, unlike, unlike_items
 from vlfeedback.evaluate._contract import SUMMED, Benchmark, Example, Exporter, Item, Judged, Mark
+from vlfeedback.evaluate._drift import FORMS, Drift, drift
 from vlfeedback.evaluate._judging import judged_scores, judgements
-from vlfeedback.evaluate._summary import summarise
-from vlfeedback.ids import call_key
+from vlfeedback.evaluate._summary import MAX_FAILED, failed_share, summarise
+from vlfeedback.ids import call_key, request_json
 from vlfeedback.models import Model
 from vlfeedback.records import Answer, ItemScore, Judgement, Part, Request, Sampling
 
 __all__ = [
+    "FORMS",
+    "MAX_FAILED",
     "SUMMED",
+    "UNKNOWN",
     "Benchmark",
+    "Conditions",
+    "Drift",
     "Example",
     "Exporter",
     "Item",
     "Judged",
     "Mark",
+    "Question",
     "Row",
     "answers",
+    "asked",
     "compare",
+    "compare_seeds",
+    "conditions",
+    "digest",
+    "drift",
+    "failed_share",
     "item_scores",
     "judgements",
     "request",
     "sentence",
     "summarise",
+    "unlike",
+    "unlike_items",
 ]
 
 
@@ -72,6 +88,35 @@ def answers(
         return Answer(benchmark, item.item_id, item.cluster, item.stratum, name, text, reply.finish, key)
 
     return flow.each(items, ask, in_flight=in_flight)
+
+
+def conditions(
+    benchmark: Benchmark | Judged, items: Iterable[Item], *, model: str, recipe: str = "original", dtype: str = UNKNOWN
+) -> Conditions:
+    """Under which conditions a model is asked a benchmark, so that two results can be told to be alike.
+
+    Args:
+        benchmark: Its name and protocol, and how it words the question to its judge, where it has one.
+        items: All that are asked.
+        model: `Answer.model`.
+        recipe: How the model wants its pictures.
+        dtype: Number format of its weights; empty for an endpoint.
+    """
+    listed = list(items)
+    found = asked(Question(one.item_id, request_json(request(one, recipe=recipe))) for one in listed)
+    return Conditions(
+        benchmark.name, benchmark.protocol, model, digest(one.item_id for one in listed), found.prompts,
+        found.decoding, dtype, judge_prompt=_judge_prompt(benchmark, listed), recipe=found.recipe,
+    )  # fmt: skip
+
+
+def _judge_prompt(benchmark: object, items: Iterable[Item]) -> str:
+    """Digest of what a judge is asked about blank answers; empty where no judge is asked."""
+    word: Callable[[Item, Answer, int], Request] | None = getattr(benchmark, "question", None)
+    if word is None:
+        return ""
+    blanks = [(one, Answer("", one.item_id, one.cluster, one.stratum, "", "", "stop")) for one in items]
+    return digest([blank.item_id, request_json(word(one, blank, 0))] for one, blank in blanks)
 
 
 def item_scores(

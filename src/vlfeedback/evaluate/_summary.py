@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from vlfeedback import stats
 from vlfeedback.errors import DataError
@@ -36,7 +37,7 @@ def summarise(
         found.setdefault(key, []).append(score)
     scores: list[Score] = []
     for (*_, metric), group in found.items():
-        _refuse(group, metric, max_failed)
+        _refuse(group, max_failed)
         if not _valued(group):
             continue
         scores.append(_score(group, metric, summed=metric in SUMMED))
@@ -51,17 +52,49 @@ def summarise(
     return scores
 
 
+class Refused(NamedTuple):
+    """A metric of one model that has no headline."""
+
+    benchmark: str
+    protocol: str
+    judge: str
+    metric: str
+    model: str
+    failed: int
+    items: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.benchmark}: {self.failed} of {self.items} items of {self.metric!r} have no reply from {self.model}"
+        )
+
+
+def failed_share(scores: Iterable[ItemScore], max_failed: float = MAX_FAILED) -> list[Refused]:
+    """Metrics of which more items failed than a share; their results are of another benchmark.
+
+    Args:
+        scores: Of any models and benchmarks.
+        max_failed: Highest share of failed items of a metric, 0 to 1.
+    """
+    counts: dict[tuple[str, str, str, str, str], list[int]] = {}
+    for score in scores:
+        answer = score.answer
+        key = (answer.benchmark, score.protocol, score.judge or "", score.metric, answer.model)
+        count = counts.setdefault(key, [0, 0])
+        count[0] += score.state == "failed"
+        count[1] += 1
+    return [Refused(*key, *count) for key, count in counts.items() if count[0] > max_failed * count[1]]
+
+
 def _valued(group: Sequence[ItemScore]) -> list[ItemScore]:
     return [score for score in group if score.value is not None]
 
 
-def _refuse(group: Sequence[ItemScore], metric: str, max_failed: float) -> None:
-    failed = sum(score.state == "failed" for score in group)
-    answer = group[0].answer
-    if failed > max_failed * len(group):
+def _refuse(group: Sequence[ItemScore], max_failed: float) -> None:
+    for refused in failed_share(group, max_failed):
         raise DataError(
-            f"{answer.benchmark}: {failed} of {len(group)} items of {metric!r} have no reply from {answer.model}, more "
-            f"than {max_failed:.0%}: no headline is given. Run `vlfeedback evaluate` again to ask them once more."
+            f"{refused}, more than {max_failed:.0%}: no headline is given. Run `vlfeedback evaluate` again to ask them "
+            "once more."
         )
 
 

@@ -30,6 +30,7 @@ from vlfeedback.exchange._items import (
     Tally,
     Verdict,
 )
+from vlfeedback.exchange._scored import Marked, ScoreImporter, Sheet
 from vlfeedback.ids import annotation_id, instruction_id, pair_id, response_id
 from vlfeedback.images import side
 from vlfeedback.records import (
@@ -58,10 +59,13 @@ __all__ = [
     "Importer",
     "Intake",
     "Item",
+    "Marked",
     "Pictures",
     "Preference",
     "Record",
+    "ScoreImporter",
     "Shape",
+    "Sheet",
     "Tally",
     "Verdict",
     "imported",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.ids import call_key
 from vlfeedback.models import _checkpoints
@@ -25,9 +25,8 @@ class Checkpoint:
 
     model: str
     revision: str | None = None
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,7 @@ def open_checkpoint(checkpoint: Checkpoint, read: Callable[[Image, str], bytes])
     from transformers import GenerationConfig
 
     encoder = Encoder(_checkpoints.open_processor(checkpoint.model, checkpoint.revision), read)
-    model = _checkpoints.open_model(
-        checkpoint.model, checkpoint.revision, checkpoint.dtype, checkpoint.device, checkpoint.adapter
-    )
+    model = _checkpoints.open_model(checkpoint.model, checkpoint.revision, checkpoint.dtype, checkpoint.device)
     tokenizer = encoder.tokenizer
     stated = model.generation_config.eos_token_id
     ends = stated if isinstance(stated, list) else [stated if stated is not None else tokenizer.eos_token_id]

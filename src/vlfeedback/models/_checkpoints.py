@@ -69,7 +69,7 @@ def pick_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def open_model(model: str, revision: str | None, dtype: str, device: str, adapter: str | None) -> Any:
+def open_model(model: str, revision: str | None, dtype: str, device: str) -> Any:
     """Load weights (safetensors only) in evaluation mode.
 
     Raises:
@@ -88,19 +88,7 @@ def open_model(model: str, revision: str | None, dtype: str, device: str, adapte
             f"cannot load {model!r}: {_first_line(problem)}; give a folder with config.json and *.safetensors, or "
             "a name from the hub (needs a network the first time)"
         ) from problem
-    if adapter:
-        with progress.quiet_transformers():
-            loaded = _with_adapter(loaded, adapter)
     return loaded.to(pick_device(device)).eval()
-
-
-def _with_adapter(model: Any, adapter: str) -> Any:
-    import torch
-    from peft import PeftModel
-
-    adapted: Any = PeftModel.from_pretrained(model, adapter)
-    # merging is faster; in half precision it would round the adapter away
-    return adapted.merge_and_unload() if next(model.parameters()).dtype == torch.float32 else adapted
 
 
 def open_processor(model: str, revision: str | None) -> Any:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from vlfeedback.errors import ConfigError, ImageError, ModelUnavailable
 from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
-from vlfeedback.models._batches import Checkpoint, Loaded, open_checkpoint, run
+from vlfeedback.models._batches import Checkpoint, Loaded, run
 from vlfeedback.models._prompts import Encoded
+from vlfeedback.models._weights import Weights, number_format
 from vlfeedback.records import Generation, Image, Request
 
 _TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -57,7 +58,7 @@ def load(
     declared = identity or _checkpoints.identity_of(model, revision, dtype, adapter)
     if _checkpoints.Path(model).expanduser().is_dir():
         model = str(_checkpoints.Path(model).expanduser())
-    return TransformersModel(declared, roots, Checkpoint(model, revision, dtype, device, adapter), batch)
+    return TransformersModel(declared, roots, Weights(Checkpoint(model, revision, dtype, device)), batch, adapter)
 
 
 class TransformersModel:
@@ -68,6 +69,7 @@ class TransformersModel:
         name: The checkpoint as it was named.
         batch: Most questions in one pass.
         dtype: Number format of the weights, as it was named.
+        device: Where it runs, as it was named.
         hosts: Hosts that see prompts and pictures: none.
         local: It costs nothing.
     """
@@ -75,14 +77,16 @@ class TransformersModel:
     hosts: tuple[str, ...] = ()
     local = True
 
-    def __init__(self, identity: str, roots: Roots, checkpoint: Checkpoint, batch: int) -> None:
+    def __init__(self, identity: str, roots: Roots, weights: Weights, batch: int, adapter: str | None = None) -> None:
         self.identity = identity
         self._roots = roots
-        self._checkpoint = checkpoint
+        self._weights = weights
+        self._adapter = adapter
+        checkpoint = weights.checkpoint
         self.name = checkpoint.model
         self.batch = batch
-        self.dtype = checkpoint.dtype
-        self._loaded: Loaded | None = None
+        self.dtype: Literal["auto", "float32", "bfloat16", "float16"] = checkpoint.dtype
+        self.device = checkpoint.device
         # Two batches at a time on one device only hinder each other: on two cores 71 replies a second, against 265.
         self._turn = _TURNS[checkpoint.device]
         self._batcher: Any = None
@@ -94,11 +98,33 @@ class TransformersModel:
         Raises:
             ConfigError: an adapter is on top of them, which training would leave out.
         """
-        if self._checkpoint.adapter:
+        if self._adapter:
             raise ConfigError(
                 f"{self.identity} has an adapter on top; merge it into a checkpoint of its own before training it"
             )
-        return self._checkpoint.model
+        return self._weights.checkpoint.model
+
+    @property
+    def number_format(self) -> str:
+        """What the weights are computed in; `auto` where only loading would tell."""
+        return number_format(self._weights.checkpoint)
+
+    def with_adapter(self, adapter: str, identity: str) -> TransformersModel:
+        """The same model with an adapter on top; both share one checkpoint in memory and take turns.
+
+        Args:
+            adapter: Folder of a peft adapter.
+            identity: Declared identity of the adapted model.
+        Raises:
+            ConfigError: there is an adapter on top already.
+        """
+        if self._adapter:
+            raise ConfigError(f"{self.identity} has an adapter on top; a second one is not put on it")
+        return TransformersModel(identity, self._roots, self._weights, self.batch, adapter)
+
+    def shares_weights(self, other: object) -> bool:
+        """Whether closing one closes the other."""
+        return isinstance(other, TransformersModel) and other._weights is self._weights
 
     async def answer(self, request: Request) -> Generation:
         """Answer together with the other questions that are outstanding."""
@@ -142,7 +168,7 @@ class TransformersModel:
     def close(self) -> None:
         """Release the weights; a later question loads them again."""
         with self._turn:
-            self._loaded = None
+            self._weights.close()
         _release()
 
     async def aclose(self) -> None:
@@ -150,9 +176,7 @@ class TransformersModel:
         self.close()
 
     def _load(self) -> Loaded:
-        if self._loaded is None:
-            self._loaded = open_checkpoint(self._checkpoint, self._read)
-        return self._loaded
+        return self._weights.use(self._adapter, self._read)
 
     def _read(self, image: Image, recipe: str) -> bytes:
         return prepare(self._roots.open(image), recipe).bytes

@@ -6,16 +6,19 @@ made at any stage; a section without data says which command makes them. Equal f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vlfeedback.errors import DataError
 from vlfeedback.report._calls import calls
 from vlfeedback.report._canvas import Figure
 from vlfeedback.report._card import card
 from vlfeedback.report._cases import cases_section
+from vlfeedback.report._comparison import comparison_headline, comparison_sections
 from vlfeedback.report._examples import examples_section
 from vlfeedback.report._headline import headline
-from vlfeedback.report._page import page
+from vlfeedback.report._page import page, render
 from vlfeedback.report._pairs import pairs
 from vlfeedback.report._pictures import Album
 from vlfeedback.report._ratings import ratings
@@ -38,7 +41,7 @@ from vlfeedback.report._sections_feedback import (
 from vlfeedback.report._sections_results import controls_section, paper_section, results_section
 from vlfeedback.report._training import training
 
-__all__ = ["FIGURES", "write"]
+__all__ = ["FIGURES", "write", "write_comparison"]
 
 FIGURES = (
     "base_against_aligned", "controls", "rating_histograms", "rating_per_model", "rating_by_position", "pairs_kept",
@@ -81,6 +84,19 @@ def write(run_dir: Path) -> Path:
     _write_figures(run_dir / "figures", [section.figure for section in sections if section.figure is not None])
     _replace(run_dir / "README.md", card(run, said, rated, formed))
     return _replace(run_dir / "report.html", page(run, said, sections))
+
+
+def write_comparison(found: Mapping[str, Any], path: Path) -> Path:
+    """Write a comparison of two runs as a page.
+
+    Args:
+        found: What `vlfeedback compare --json` prints.
+        path: The file to write.
+    Raises:
+        DataError: it cannot be written.
+    """
+    first, second = ((side if isinstance(side, str) else ", ".join(side)) for side in (found["first"], found["second"]))
+    return _replace(path, render(f"{first} | {second}", comparison_headline(found), comparison_sections(found)))
 
 
 def _write_figures(folder: Path, figures: list[Figure]) -> None:

@@ -15,12 +15,34 @@ from vlfeedback.report._section import Section
 
 
 def page(run: Artefacts, said: Headline, sections: Sequence[Section]) -> str:
-    """Render the page; everything that comes from data is escaped by the template engine.
+    """Render the page of a run.
 
     Args:
         run: For its name, and for tables that were left incomplete.
         said: What stands at the top.
         sections: In order; the first one's figure is the main picture.
+    """
+    interrupted = [name for name, info in run.infos().items() if not info.complete]
+    rows = {name: count(info.rows) for name, info in run.infos().items()}
+    facts = [(rows[name], name) for name in ("instructions", "responses", "annotations", "pairs") if name in rows]
+    return render(run.title, said, sections, interrupted, facts)
+
+
+def render(
+    title: str,
+    said: Headline,
+    sections: Sequence[Section],
+    interrupted: Sequence[str] = (),
+    facts: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Render a page; everything that comes from data is escaped by the template engine.
+
+    Args:
+        title: Of the page.
+        said: What stands at the top.
+        sections: In order.
+        interrupted: Tables that were left incomplete.
+        facts: Numbers with what they count.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -29,14 +51,12 @@ def page(run: Artefacts, said: Headline, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["drawing"] = _drawing
-    interrupted = [name for name, info in run.infos().items() if not info.complete]
-    rows = {name: count(info.rows) for name, info in run.infos().items()}
     return environment.get_template("template.html.j2").render(
-        title=run.title,
+        title=title,
         said=said,
         sections=sections,
         interrupted=interrupted,
-        facts=[(rows[name], name) for name in ("instructions", "responses", "annotations", "pairs") if name in rows],
+        facts=facts,
         version=__version__,
         style=Markup(environment.get_template("style.css.j2").render(palette=PALETTE, fonts=Markup(FONTS))),
     )

@@ -46,6 +46,8 @@ class Comparison:
     p: float | None
     mde: float | None
     n: int
+    p_holm: float | None = None
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,17 @@ class Artefacts:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is damaged ({error}). Run `vlfeedback evaluate {self.path}` again.") from error
 
+    def drift(self) -> tuple[dict[str, Any], ...]:
+        """How the form of answers changed, `drift` of `evaluation.json`; empty where evaluation has not written it."""
+        path = self.path / "evaluation.json"
+        if not path.exists():
+            return ()
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8")).get("drift", [])
+            return tuple(row for row in rows if {"base", "other", "form", "benchmark"} <= row.keys())
+        except (ValueError, AttributeError, TypeError) as error:
+            raise DataError(f"{path} is damaged ({error}). Run `vlfeedback evaluate {self.path}` again.") from error
+
     def train_logs(self) -> tuple[TrainLog, ...]:
         """Every `train_log.jsonl` below `checkpoint/` and of `controls/NAME/checkpoint/`, the main training first."""
         home = self.path / "checkpoint"
@@ -193,6 +206,8 @@ def _comparison(row: dict[str, Any]) -> Comparison:
         p=_number(row.get("p")),
         mde=_number(row.get("mde")),
         n=int(row.get("n", 0)),
+        p_holm=_number(row.get("p_holm")),
+        says=str(row.get("says") or "") if row.get("headline") else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vlfeedback.records import Score
+from vlfeedback.report._comparison import form_table
 from vlfeedback.report._figures_scores import base_against_aligned, controls
 from vlfeedback.report._numbers import DASH, bracket, count, p_value, percent, plain, signed
 from vlfeedback.report._read import Artefacts, Comparison
@@ -10,8 +11,8 @@ from vlfeedback.report._scores import PAPER, MetricResult, Results, gap_closed, 
 from vlfeedback.report._section import Section, Table, waiting
 
 _RESULT_COLUMNS = (
-    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#Detectable", "#n", "#Strongest in pool",
-    "#Gap closed",
+    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#p, Holm", "#Detectable", "#n",
+    "#Strongest in pool", "#Gap closed",
 )  # fmt: skip
 
 
@@ -28,6 +29,9 @@ def results_section(run: Artefacts, found: Results | None) -> Section:
         tables.append(
             Table(_RESULT_COLUMNS, parts, "Parts of the sums; too few items each to be read alone", folded=True)
         )
+    forms = [one for one in run.drift() if (one["base"], one["other"]) == (cast.base, cast.aligned)]
+    if forms:
+        tables.append(form_table(forms))
     tables.append(_all_scores(found))
     notes = [
         "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Detectable: the smallest "
@@ -35,6 +39,9 @@ def results_section(run: Artefacts, found: Results | None) -> Section:
         "how much of the way from the base to the strongest pool model training went, where these two differ beyond "
         "noise."
     ]
+    said = [row.says for one in found.metrics if (row := one.differences.get(cast.aligned or "")) and row.says]
+    if said:
+        notes.insert(0, " ".join(said))
     if cast.aligned is not None and not any(one.differences for one in found.metrics):
         notes.append(
             "comparisons.json is missing, so no difference has an interval: vlfeedback evaluate DIR writes it."
@@ -63,11 +70,17 @@ def _result_row(found: Results, one: MetricResult) -> tuple[str, ...]:
         f"{one.metric.label} ({unit})",
         _score(one, base),
         _score(one, aligned),
-        *difference_cells(one, row),
+        *_with_holm(difference_cells(one, row), row),
         count(row.n) if row else count(aligned.n) if aligned else DASH,
         _score(one, best),
         percent(gap, 0) if one.metric.better != "neither" else DASH,
     )
+
+
+def _with_holm(cells: tuple[str, str, str, str], row: Comparison | None) -> tuple[str, ...]:
+    """The cells of a difference, and behind its p-value the one corrected for all metrics of the headline."""
+    corrected = DASH if row is None or row.p_holm is None else p_value(row.p_holm)
+    return (*cells[:3], corrected, cells[3])
 
 
 def _strongest(found: Results, one: MetricResult) -> str | None:
