@@ -78,7 +78,7 @@ def test_a_tracker_gets_every_logged_step(
 ) -> None:
     from transformers import TrainerCallback, integrations
 
-    from vlfeedback.train import _trainer
+    from vlfeedback.train import _arguments
 
     told: list[dict[str, Any]] = []
 
@@ -86,7 +86,7 @@ def test_a_tracker_gets_every_logged_step(
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             told.append(dict(logs))
 
-    monkeypatch.setattr(_trainer, "get_available_reporting_integrations", lambda: ["mine"])
+    monkeypatch.setattr(_arguments, "get_available_reporting_integrations", lambda: ["mine"])
     monkeypatch.setitem(integrations.integration_utils.INTEGRATION_TO_CALLBACK, "mine", Tracker)
     monkeypatch.setattr(integrations.integration_utils, "get_available_reporting_integrations", lambda: ["mine"])
     groups = toy_llava.groups(colours, 5)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,16 @@ import pytest
 import torch
 import toy_llava
 
+from vlfeedback import flow
 from vlfeedback.errors import StaleInput
 from vlfeedback.train import Recipe, train
-from vlfeedback.train._collate import Encoded, Encoder, reader
+from vlfeedback.train._collate import Batch, Encoded, Encoder, reader
+from vlfeedback.train._layout import UnsharedRows
 from vlfeedback.train._reference import ReferenceFile
+from vlfeedback.train._scoring import reference
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._weights import load_model, make_trainable, origin
+from vlfeedback.train._world import World
 from vlfeedback.train.sigmoid import load as sigmoid
 
 Make = Callable[..., Recipe]
@@ -149,3 +156,35 @@ def test_full_fine_tuning_leaves_the_vision_tower_alone(recipe: Make) -> None:
     trained = {name.split(".")[1] for name, p in policy.named_parameters() if p.requires_grad}
     assert frozen == {"vision_tower"}
     assert "language_model" in trained
+
+
+def test_processes_share_what_all_of_them_see_missing(
+    tmp_path: Path, encoded: list[Encoded], processor: Any, colours: toy_llava.Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process looks late, when another would long have written its part: nothing may be left to nobody."""
+    together = threading.Barrier(2)
+
+    class Fellow(World):
+        def wait(self) -> None:
+            together.wait(20)
+
+    class Late(ReferenceFile):
+        def reload(self) -> None:
+            time.sleep(0.4)
+            super().reload()
+
+    monkeypatch.setattr(flow, "stop_if_interrupted", lambda: None)
+    encoder = Encoder(Wording(processor, reader(colours, mean=None)), 128)
+
+    def scored(batch: Batch) -> list[float]:
+        return [-1.0] * len(batch.rows.lengths)
+
+    def compute(rank: int) -> dict[tuple[str, str], float]:
+        file = (Late if rank else ReferenceFile)(tmp_path / "r.jsonl", "origin")
+        return reference(
+            encoded, file, layout=UnsharedRows(0), encoder=encoder, score=scored, budget=1, here=Fellow(rank, 2)
+        )
+
+    with ThreadPoolExecutor(2) as both:
+        found = list(both.map(compute, (0, 1)))
+    assert found[0] == found[1] and len(found[0]) == sum(len(group.responses) for group in encoded)

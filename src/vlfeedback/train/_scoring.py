@@ -51,6 +51,7 @@ def reference(
     here.wait()
     file.reload()
     missing = file.missing(groups)[here.rank :: here.size]
+    here.wait()  # all have looked before the first one writes: they share what all of them see missing
     own = file if here.first else file.part(here.rank)
     widths = [layout.cost(group) for group in groups]
     rows = [layout.rows(group) for group in groups]
