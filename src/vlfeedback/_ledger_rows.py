@@ -61,12 +61,14 @@ class Total:
 
 
 def squeeze(text: str) -> bytes | str:
+    """A text as it is kept: compressed where that saves space."""
     if len(text) < 400 and text.isascii():
         return text  # compressing a line costs more time than it saves space
     return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
 
 def expand(stored: bytes | str | None) -> str:
+    """The text that was squeezed; empty where there is none."""
     if isinstance(stored, bytes):
         return zlib.decompress(stored).decode("utf-8", "surrogatepass")
     return stored or ""
@@ -84,6 +86,7 @@ def _reply_json(generation: Generation) -> str:
 
 
 def generation_of(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
+    """A reply out of its columns; None where none was kept."""
     if reply is None:
         return None
     found = cast("dict[str, Any]", json.loads(expand(reply)))
@@ -94,6 +97,7 @@ def generation_of(reply: bytes | str | None, raw: bytes | str | None, usage: Usa
 
 
 def call_columns(done: Settled, now: float) -> dict[str, Any]:
+    """Columns of a settled call, by name; `now` in seconds since 1970."""
     generation = done.generation
     return {
         "key": done.key,
@@ -109,15 +113,18 @@ def call_columns(done: Settled, now: float) -> dict[str, Any]:
 
 
 def bodies_of(generation: Generation) -> dict[str, Any]:
+    """What is kept of a reply beside its counts."""
     return {"reply": squeeze(_reply_json(generation)), "raw": squeeze(generation.raw) if generation.raw else None}
 
 
 def total_of(row: Sequence[Any]) -> Total:
+    """Sums out of a row of the grouping statement."""
     model, purpose, state, calls, attempts, unsure, *usage, cost, lost_cost = row
     return Total(model, purpose, state, calls, attempts, unsure, Usage(*usage), cost, lost_cost)
 
 
 def call_of(row: Sequence[Any]) -> Call:
+    """A call out of its row."""
     key, model, request, purpose, reply, raw, cost, state, attempts, created, finished, *usage = row
     generation = generation_of(reply, raw, Usage(*usage))
     return Call(key, model, expand(request), purpose, generation, cost, state, attempts, created, finished)

@@ -157,7 +157,7 @@ def test_the_first_ctrl_c_drains_and_the_run_can_be_resumed(tmp_path: Path) -> N
 
 def test_the_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     world.draw(tmp_path, COUNT)
-    with serve(tmp_path / "served.jsonl", delay=30) as server:
+    with serve(tmp_path / "served.jsonl", delay=12) as server:  # its end waits for its answers
         process = world.start("run", world.settings(tmp_path, server.url), "--out", tmp_path / "run", "--to", "pair")
         wait_for(lambda: len(server.served()) > 0)
         process.send_signal(signal.SIGINT)

@@ -135,7 +135,7 @@ def _drop(session: Any) -> None:
     if connector is not None:
         session.detach()
         with contextlib.suppress(RuntimeError):
-            connector.close()
+            connector._close()  # `close()` makes a coroutine that nobody is there to await
 
 
 def _words(problem: BaseException) -> str:
