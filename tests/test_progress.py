@@ -32,6 +32,16 @@ def test_figures_are_told_beside_the_lines(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err.splitlines() == ["decode: 50/100 calls, 20 s left", "USD 1.20 of 3.00"]
 
 
+def test_no_figures_are_told_before_there_are_any(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    with progress.figures(lambda: ""), progress.bar("school", 100, "steps") as advance:
+        advance(50)
+    assert capsys.readouterr().err.splitlines() == ["school: 50/100 steps, 20 s left"]
+
+
 def test_rooms_that_run_at_once_share_one_display(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(

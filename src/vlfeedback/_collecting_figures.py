@@ -20,6 +20,8 @@ class Figures:
 
     def __call__(self) -> str:
         done, purse = self._reach.counters, self._reach.book.purse
+        if not (done.made or done.reused or purse.held):
+            return ""  # nothing was asked yet: what comes before the calls has no figures
         parts = [f"{self._reach.table.currency} {purse.settled:,.2f}"]
         if purse.limit is not None:
             parts[0] += f" of {purse.limit:,.2f}"

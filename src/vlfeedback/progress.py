@@ -39,8 +39,8 @@ class _Display(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bars, then the line."""
         yield self.make_tasks_table(self.tasks)
-        if self._line is not None:
-            yield Text(self._line(), style="dim")
+        if self._line is not None and (told := self._line()):
+            yield Text(told, style="dim")
 
 
 class _Shown:
@@ -59,7 +59,7 @@ def figures(line: Line) -> Generator[None]:
     """Show a line of figures while bars are shown within, and put these bars on one display.
 
     Args:
-        line: The figures now, as one line; asked a few times a second.
+        line: The figures now, as one line, empty while there are none; asked a few times a second.
     """
     console = Console(file=sys.stderr)
     if follower() or _shown.line is not None:
@@ -128,9 +128,9 @@ def _plain(label: str, total: int | None, unit: str) -> Callable[..., None]:
         left = f", {(now - began) / done * (total - done):.0f} s left" if total and known else ""
         share = f"{done:,}/{total:,}" if total else f"{done:,}"
         print(f"{label}: {share} {unit}{left}{' ' + note if note else ''}", file=sys.stderr, flush=True)
-        if _shown.line is not None and now - _shown.told >= PLAIN_EVERY:
+        if _shown.line is not None and now - _shown.told >= PLAIN_EVERY and (figures := _shown.line()):
             _shown.told = now
-            print(_shown.line(), file=sys.stderr, flush=True)
+            print(figures, file=sys.stderr, flush=True)
 
     return advance
 
