@@ -71,9 +71,9 @@ def test_base_against_aligned_has_the_scores_and_paired_intervals(made: Made, pa
     assert cells[1].startswith(f"{aligned.value:.1f}\n[")
     assert cells[2] == f"+{aligned.value - base.value:.1f}"
     assert cells[3] == f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]".replace("-", "−")
-    assert cells[7] == str(row["n"])
+    assert cells[6] == str(row["n"])
     gap = (aligned.value - base.value) / (strong.value - base.value)
-    assert cells[9] == f"{100 * gap:.0f} %"
+    assert cells[8] == f"{100 * gap:.0f} %"
     assert f"<h1>Perception rose by {row['difference']:.1f} points [{row['ci_low']:.1f}, {row['ci_high']:.1f}]" in html
 
 

@@ -11,8 +11,8 @@ from vlfeedback.report._scores import PAPER, MetricResult, Results, gap_closed, 
 from vlfeedback.report._section import Section, Table, waiting
 
 _RESULT_COLUMNS = (
-    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#p, Holm", "#Detectable", "#n",
-    "#Strongest in pool", "#Gap closed",
+    "Metric", "#Base", "#Aligned", "#Difference", "#95 % interval", "#p", "#Detectable", "#n",
+    "#Strongest", "#Gap closed",
 )  # fmt: skip
 
 
@@ -34,7 +34,8 @@ def results_section(run: Artefacts, found: Results | None) -> Section:
         tables.append(form_table(forms))
     tables.append(_all_scores(found))
     notes = [
-        "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Detectable: the smallest "
+        "Intervals are 95 %. A difference is paired: the same items, aligned minus base. Strongest: of the pool. Holm: "
+        "p corrected for all metrics of the headline. Detectable: the smallest "
         "true difference that these items would show in 80 % of repetitions. Arrows: which way is better. Gap closed: "
         "how much of the way from the base to the strongest pool model training went, where these two differ beyond "
         "noise."
@@ -78,9 +79,9 @@ def _result_row(found: Results, one: MetricResult) -> tuple[str, ...]:
 
 
 def _with_holm(cells: tuple[str, str, str, str], row: Comparison | None) -> tuple[str, ...]:
-    """The cells of a difference, and behind its p-value the one corrected for all metrics of the headline."""
-    corrected = DASH if row is None or row.p_holm is None else p_value(row.p_holm)
-    return (*cells[:3], corrected, cells[3])
+    """The cells of a difference, and below its p-value the one corrected for all metrics of the headline."""
+    corrected = "" if row is None or row.p_holm is None else f"\nHolm {p_value(row.p_holm)}"
+    return (*cells[:2], cells[2] + corrected, cells[3])
 
 
 def _strongest(found: Results, one: MetricResult) -> str | None:
