@@ -72,13 +72,13 @@ def _run_rooms(run_dir: Path, first: str, last: str, changes: list[str], as_json
     _go(opened, first, last, as_json, plugins)
 
 
-def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool) -> None:
+def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine: str = "local") -> None:
     from vlfeedback import pipeline
     from vlfeedback.commands import finished
     from vlfeedback.commands import run as command
 
     command.announce(opened, _tell)
-    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins)
+    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine)
     _emit(done, as_json, lambda one, console: finished.show(opened.run.path, one, console))
     if done.interrupted:
         _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
@@ -107,6 +107,9 @@ def run_command(
     first: Annotated[str, typer.Option("--from", metavar="ROOM", help="First room.")] = "source",
     last: Annotated[str, typer.Option("--to", metavar="ROOM", help="Last room.")] = "report",
     limit: Annotated[int | None, typer.Option(help="Only so many instructions: try this first.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="Who asks pool and judge: local, or ray (a cluster's workers).")
+    ] = "local",
     as_json: Json = False,
     plugins: Plugins = False,
 ) -> None:
@@ -115,7 +118,7 @@ def run_command(
     from vlfeedback.commands import run as command
 
     opened = command.open_run(target, out, dict(map(config.assignment, changes)), limit)
-    _go(opened, first, last, as_json, plugins)
+    _go(opened, first, last, as_json, plugins, engine)
 
 
 @app.command(rich_help_panel="Start here")

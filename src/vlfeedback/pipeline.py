@@ -19,7 +19,7 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.locks import follower
 from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
-from vlfeedback.run_models import Access, access
+from vlfeedback.run_models import ENGINES, Access, access
 
 ROOMS = ("source", "decode", "annotate", "pair", "train", "evaluate", "report")
 
@@ -46,9 +46,18 @@ class Finished(NamedTuple):
         return {**self._asdict(), "rooms": [room._asdict() for room in self.rooms]}
 
 
-def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, allow_plugins: bool = False) -> Finished:
+def run_rooms(
+    run: RunFolder,
+    first: str = "source",
+    last: str = "report",
+    *,
+    allow_plugins: bool = False,
+    engine: str = "local",
+) -> Finished:
     """Run the rooms from `first` to `last`.
 
+    Args:
+        engine: Who asks pool and judges: `local`, this process, or `ray`, the workers of a cluster.
     Raises:
         ConfigError: there is no such room, or they are in the wrong order.
         RunLocked: another command writes this run folder or its ledger.
@@ -66,12 +75,13 @@ def run_rooms(run: RunFolder, first: str = "source", last: str = "report", *, al
     if {"source", "decode", "annotate"} & set(wanted):
         preflight.check(run.settings)
         preflight.require_models(run.settings, training="train" in wanted)
+    asking = engine if engine not in ENGINES or {"decode", "annotate"} & set(wanted) else "local"
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         if not follower():
             stack.enter_context(run.writing())
         stack.enter_context(flow.draining_on_interrupt())
-        reach = stack.enter_context(access(run, allow_plugins=allow_plugins))
+        reach = stack.enter_context(access(run, allow_plugins=allow_plugins, engine=asking))
         for step in _steps(wanted):
             if flow.interrupted():
                 break

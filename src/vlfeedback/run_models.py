@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from vlfeedback.models._ledgered import Counters, LedgerBook, Ledgered, Purse
 from vlfeedback.records import Request, Usage
 from vlfeedback.run_folder import RunFolder
 
+ENGINES = ("local", "ray")
+
 LOCAL_IN_FLIGHT = 4
 """Batches that a local model is kept supplied with, so that its queue is never empty."""
 
@@ -32,6 +34,7 @@ class Access:
     Attributes:
         book: Ledger with its queues; None where nothing may be asked.
         allow_plugins: Whether `use = "package.module:load"` is allowed.
+        spread: Lets pool and judges be asked through other machines, see `scale`.
     """
 
     settings: Settings
@@ -39,6 +42,7 @@ class Access:
     book: LedgerBook
     table: prices.Prices
     allow_plugins: bool = False
+    spread: Callable[[Model, PluginTable, str], Model] | None = None
 
     @property
     def counters(self) -> Counters:
@@ -48,6 +52,11 @@ class Access:
     def bare(self, table: PluginTable, where: str) -> Model:
         """A model as its plug-in makes it, without ledger: for what costs nothing and is no call."""
         return bare(table, where, self.roots, self.allow_plugins)
+
+    def _asked(self, table: PluginTable, where: str) -> Model:
+        """A model as it is asked: from here, or through workers."""
+        model = self.bare(table, where)
+        return model if self.spread is None else self.spread(model, table, where)
 
     def ledgered(self, model: Model, *, batch: bool = False) -> Model:
         """A model whose calls go through the ledger, at the prices of the table.
@@ -82,7 +91,7 @@ class Access:
         """The members of [[pool]]."""
         members: list[PoolModel] = []
         for number, table in enumerate(self.settings.pool):
-            model = self.bare(table, f"[[pool]] {number + 1}")
+            model = self._asked(table, f"[[pool]] {number + 1}")
             local = is_local(model)
             in_flight = LOCAL_IN_FLIGHT * int(getattr(model, "batch", 32)) if local else self.settings.decode.in_flight
             members.append(PoolModel(self.ledgered(model, batch=table.batch), local, table.share, in_flight))
@@ -94,7 +103,7 @@ class Access:
             raise ConfigError('there is no [[judge]] in run.toml: add one, such as use = "openai", model = "…".')
         tables = enumerate(self.settings.judge)
         return [
-            self.ledgered(self.bare(table, f"[[judge]] {number + 1}"), batch=table.batch) for number, table in tables
+            self.ledgered(self._asked(table, f"[[judge]] {number + 1}"), batch=table.batch) for number, table in tables
         ]
 
 
@@ -114,10 +123,13 @@ def _free(_: Usage | Request) -> float:
 
 
 @contextmanager
-def access(run: RunFolder, *, allow_plugins: bool = False) -> Generator[Access]:
+def access(run: RunFolder, *, allow_plugins: bool = False, engine: str = "local") -> Generator[Access]:
     """Open a run's ledger for writing, with the purse of its budget.
 
+    Args:
+        engine: `local`: this process asks; `ray`: the workers of a cluster do.
     Raises:
+        ConfigError: there is no such engine, or it is not installed.
         RunLocked: another command writes this ledger.
         LedgerError: it is damaged or the disk is full.
     """
@@ -127,7 +139,21 @@ def access(run: RunFolder, *, allow_plugins: bool = False) -> Generator[Access]:
         path = Path(stack.enter_context(TemporaryDirectory())) / "unused" if follower() else run.ledger_path
         ledger = stack.enter_context(Ledger.open(path))
         purse = Purse(run.settings.annotate.budget, ledger.spent())
-        yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins)
+        spread = stack.enter_context(_engine(engine, run, allow_plugins))
+        yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins, spread)
+
+
+@contextmanager
+def _engine(name: str, run: RunFolder, plugins: bool) -> Generator[Callable[[Model, PluginTable, str], Model] | None]:
+    if name not in ENGINES:
+        raise ConfigError(f"there is no engine {name!r}; {registry.closest(name, ENGINES)}")
+    if name == "local":
+        yield None
+        return
+    from vlfeedback.scale import _cluster as cluster
+
+    with cluster.engine(run, plugins=plugins) as opened:
+        yield opened.spread
 
 
 def close(models: Iterable[Any]) -> None:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vlfeedback.errors import DataError
 from vlfeedback.models import _chat
 from vlfeedback.models._crowd import Crowd
 from vlfeedback.models._limits import Gate, retry_after
@@ -90,7 +91,10 @@ class Endpoint:
         host: Who sees what is sent.
         gate: When it may be sent something.
         crowd: How much at a time.
+        opens: Opens the way there.
     """
+
+    opens: Callable[[str, Secret, int, float], Wire] = staticmethod(open_wire)
 
     def __init__(self, url: str, model: str, key: Secret, policy: Policy, traffic: Traffic, replicas: int) -> None:
         self.url, self.host = url, host_of(url)
@@ -143,7 +147,7 @@ class Endpoint:
 
     async def _attempt(self, content: Sequence[bytes]) -> Outcome:
         if self._wire is None:
-            self._wire = open_wire(self.url, self._key, self._policy.in_flight, self._policy.timeout)
+            self._wire = self.opens(self.url, self._key, self._policy.in_flight, self._policy.timeout)
         self._traffic.sent += 1
         try:
             async with asyncio.timeout(self._policy.timeout):
@@ -159,7 +163,11 @@ class Endpoint:
         except Lost as problem:
             self._traffic.lost += 1
             words = self._key.scrub(f"{self.host}: {problem}")
-            return self._failure(Outcome(_chat.failure("connection", words), unsure=True))
+            outcome = Outcome(_chat.failure("connection", words), unsure=True)
+            return self._failure(outcome) if problem.endpoint else outcome
+        except DataError:
+            self._traffic.sent -= 1
+            raise
         self._traffic.answered += 1
         return self._read(reply)
 

@@ -38,6 +38,11 @@ class Addresses:
         self._urls = dict(image_url or {})
         self._bound = kept_bytes
 
+    @property
+    def embeds(self) -> bool:
+        """Whether pictures themselves are sent."""
+        return self._as == "data"
+
     def address(self, image: Image, recipe: str) -> tuple[bytes, ...]:
         """The address of one picture in pieces, free of characters that JSON would escape.
 

@@ -43,7 +43,13 @@ class NotSent(Exception):
 
 
 class Lost(Exception):
-    """The connection broke: the endpoint may have served (and charged) the call."""
+    """The connection broke: the endpoint may have served (and charged) the call.
+
+    Attributes:
+        endpoint: Whether it may be the endpoint's fault; not so where a machine of ours that sent the call was lost.
+    """
+
+    endpoint = True
 
 
 class Wire(Protocol):

@@ -12,8 +12,8 @@ import json
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
@@ -26,13 +26,15 @@ from vlfeedback.models._pictures import Addresses, ImageAs
 from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import may_send_again
-from vlfeedback.models._wire import open_client
-from vlfeedback.records import Generation, Request
+from vlfeedback.models._wire import Wire, open_client
+from vlfeedback.records import Generation, Image, Request
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 log = logging.getLogger(__name__)
+
+Picturing = Callable[[Image, str], tuple[bytes, ...]]
 
 LONGEST_REST = 900.0
 """Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`."""
@@ -185,6 +187,7 @@ class OpenAIModel:
         self._shape = shape
         self._key = key
         self._pictures = pictures
+        self._address: Picturing = pictures.address
         self.recipe = recipe
         self.name = shape.model
         self.local = False
@@ -250,10 +253,24 @@ class OpenAIModel:
             log.info("%s: attempt %d failed (%s)", self.identity, call.attempts, outcome.generation.error)
             await asyncio.sleep(self._pause_before_next(call))
 
-    def body(self, request: Request, n: int = 1) -> list[bytes]:
-        """The JSON body of a request in pieces, for `n` samples."""
+    def body(self, request: Request, n: int = 1, address: Picturing | None = None) -> list[bytes]:
+        """The JSON body of a request in pieces, for `n` samples; `address` gives those of its pictures."""
         recipe = request.recipe if request.recipe != "original" else self.recipe
-        return _chat.body(request, self._shape, partial(self._pictures.address, recipe=recipe), n)
+        return _chat.body(request, self._shape, lambda one: (address or self._pictures.address)(one, recipe), n)
+
+    def send_through(
+        self, opens: Callable[[Addresses], Callable[[str, Secret, int, float], Wire]], later: Picturing
+    ) -> None:
+        """Send calls another way than from here; how many, when and how often stays decided here.
+
+        Args:
+            opens: Given where pictures lie here, what opens a way to an address, a key, calls in flight, a time-out.
+            later: Stands in a body for a picture that would be sent in it.
+        """
+        for endpoint in self._endpoints:
+            endpoint.opens = opens(self._pictures)
+        if self._pictures.embeds:
+            self._address = later
 
     def connect(self) -> AsyncOpenAI:
         """A client of the first endpoint, for its other pages."""
@@ -289,11 +306,11 @@ class OpenAIModel:
                 if endpoint.gate.closed_for() > 0:
                     return None
                 try:
-                    content = self.body(request, call.n)
+                    content = self.body(request, call.n, self._address)
+                    outcome = await endpoint.send(content, tokens)
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
                     return _unsent(f"a picture cannot be read: {problem}")
-                outcome = await endpoint.send(content, tokens)
             latency, failed = outcome.generation.latency, outcome.failed
         finally:
             endpoint.crowd.leave(round_, latency, failed=failed)
