@@ -41,7 +41,7 @@ class Nodes:
         self._count += 1
         place = self._folder / f"n{self._count}"
         own = {"temp_dir": str(place)} if self._count > 1 else {"include_dashboard": False}
-        return {"num_cpus": 1, "object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1", **own}
+        return {"num_cpus": 1, "object_store_memory": 80 << 20, **own}
 
     def add(self) -> Any:
         """One more node."""
@@ -130,7 +130,9 @@ def test_the_budget_is_one_for_all_workers(tmp_path: Path) -> None:
     world.draw(tmp_path, COUNT)
     budget = 0.15
     prices = tmp_path / "prices.toml"
-    rows = (f'[models."{name}"]\ninput = {i}\noutput = {o}\nimages = "openai-tiles"\n' for name, (i, o) in RATES.items())
+    rows = (
+        f'[models."{name}"]\ninput = {i}\noutput = {o}\nimages = "openai-tiles"\n' for name, (i, o) in RATES.items()
+    )
     prices.write_text("".join(rows), encoding="utf-8")
     usage = Biller({"judge": 60.0, "": 20.0})
     with cluster(2) as nodes, serve(tmp_path / "served.jsonl", usage=usage, delay=0.05, every={7: "reset"}) as server:
@@ -144,4 +146,3 @@ def test_the_budget_is_one_for_all_workers(tmp_path: Path) -> None:
         assert "the budget of" in ended(process, code=1)
         charged = bill(server.log, RATES)
     assert 0.1 * budget <= charged <= 1.01 * budget
-
