@@ -291,12 +291,16 @@ def score(
 @app.command(rich_help_panel="Look")
 def doctor(
     model: Annotated[str, typer.Option(help="Local model: does it answer the same alone and in a batch?")] = "",
+    run: Annotated[Path | None, typer.Option(help="A run folder: is its ledger on a disk of this machine?")] = None,
     as_json: Json = False,
 ) -> None:
     """What this machine can do: torch, GPU, keys, disk."""
     from vlfeedback.commands import doctor as command
 
-    _emit(command.doctor(model), as_json, command.show)
+    found = command.doctor(model, run=run)
+    _emit(found, as_json, command.show)
+    if run is not None and not found.ok:
+        raise typer.Exit(1)
 
 
 @app.command("import", rich_help_panel="Exchange")

@@ -55,3 +55,21 @@ def test_a_model_whose_batches_change_its_replies_is_bad() -> None:
     assert good.findings[-2].state == "ok"
     assert (bad.findings[-2].state, bad.ok) == ("bad", False)
     assert "1 of 2" in bad.findings[-2].value
+
+
+@pytest.mark.parametrize(("kind", "state"), [("nfs4", "bad"), ("fuse.sshfs", "bad"), ("ext4", "ok"), ("", "absent")])
+def test_a_ledger_on_a_network_file_system_is_bad(
+    kind: str, state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from vlfeedback.scale import _mounts
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.toml").write_text(f'[ledger]\npath = "{tmp_path}/far/ledger.sqlite"\n')
+    table = tmp_path / "mountinfo"
+    far = f"31 30 0:31 / {tmp_path}/far rw - {kind} x rw\n" if kind else ""
+    table.write_text(f"30 22 0:30 / / rw - ext4 /dev/sda1 rw\n{far}" if kind else "", encoding="utf-8")
+    monkeypatch.setattr(_mounts, "MOUNTS", table)
+    found = next(one for one in doctor(run=tmp_path / "run").findings if one.name == "ledger")
+    assert found.state == state
+    if state == "bad":
+        assert kind in found.value and "[ledger] path" in found.means

@@ -146,3 +146,25 @@ def test_the_budget_is_one_for_all_workers(tmp_path: Path) -> None:
         assert "the budget of" in ended(process, code=1)
         charged = bill(server.log, RATES)
     assert 0.1 * budget <= charged <= 1.01 * budget
+
+
+def test_local_models_are_held_by_the_workers(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import tiny_models
+
+    count = 6
+    world.draw(tmp_path, count)
+    for seed in (1, 2):
+        tiny_models.write_llava(tmp_path / f"model{seed}", seed)
+    with serve(tmp_path / "served.jsonl") as server:
+        toml = world.settings(tmp_path, server.url)
+        text = toml.read_text(encoding="utf-8")
+        pool = "".join(f'[[pool]]\nuse = "transformers"\nmodel = "{tmp_path}/model{seed}"\n\n' for seed in (1, 2))
+        rest = text[text.index("[decode]") :].replace("k = 4", "k = 2").replace("max_tokens = 64", "max_tokens = 8")
+        toml.write_text(text[: text.index("[[pool]]")] + pool + rest, encoding="utf-8")
+        world.collect(toml, "--out", tmp_path / "alone")
+        served = len(server.served())
+        with cluster(1) as nodes:
+            ended(on(nodes, toml, "--out", tmp_path / "run", "--to", "pair"))
+        assert len(server.served()) == 2 * served
+    assert world.digest(tmp_path / "run") == world.digest(tmp_path / "alone")

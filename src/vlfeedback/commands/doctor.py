@@ -21,6 +21,8 @@ from vlfeedback.commands._terminal import table
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.records import Part, Request, Sampling
+from vlfeedback.run_folder import RunFolder
+from vlfeedback.scale import _mounts as mounts
 
 State = Literal["ok", "absent", "bad"]
 
@@ -65,6 +67,7 @@ class Health:
 def doctor(
     model: str = "",
     *,
+    run: Path | None = None,
     answers: Callable[[str], tuple[list[str], list[str]]] | None = None,
     training: Callable[[str], Finding] | None = None,
 ) -> Health:
@@ -73,12 +76,13 @@ def doctor(
     Args:
         model: Folder or hub name of a local model to check: does a question get the same reply alone as in a batch, and
             can it be trained with prompts shared by their responses?
+        run: A run folder whose ledger is looked at; by default, where one would be made from here.
         answers: Replaces the asking of the model, for tests.
         training: Replaces the look at its training, for tests.
     Raises:
         ModelUnavailable: the model cannot be loaded.
     """
-    found = [*_system(), *_torch(), *_packages(), *_keys(), *_tools()]
+    found = [*_system(), *_torch(), *_packages(), *_keys(), *_tools(), _ledger(run)]
     if model:
         found += [_exactness(model, answers or _ask), (training or _training)(model)]
     return Health(tuple(found))
@@ -93,6 +97,18 @@ def _system() -> Iterator[Finding]:
     yield Finding(
         "disk", f"{free:,.1f} GB free here", "ok" if roomy else "bad", "" if roomy else "a run needs more room"
     )
+
+
+def _ledger(run: Path | None) -> Finding:
+    """Whether calls would be kept on a disk of this machine."""
+    path = (Path.cwd() / "runs") if run is None else RunFolder.open(run).ledger_path
+    kind = mounts.file_system(path)
+    if not kind:
+        return Finding("ledger", "this system does not tell where", "absent", "keep it off network file systems")
+    if mounts.over_a_network(kind):
+        advice = "SQLite loses data on a network file system: name a file on a local disk as [ledger] path"
+        return Finding("ledger", f"on {kind}", "bad", advice)
+    return Finding("ledger", f"on {kind}")
 
 
 def _torch() -> Iterator[Finding]:
