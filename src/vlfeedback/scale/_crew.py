@@ -102,6 +102,10 @@ class Crew:
         """Those that are there."""
         return tuple(self._there.values())
 
+    def add(self, workers: Iterable[Worker]) -> None:
+        """More workers."""
+        self._there.update((worker.name, worker) for worker in workers)
+
     async def pick(self, part: str, *, computing: bool = False) -> Worker:
         """Whose part it is.
 
@@ -132,8 +136,7 @@ class Crew:
         return [name for name, worker in self._there.items() if worker.computes or not computing]
 
     async def _look(self) -> None:
-        found = await asyncio.to_thread(self._hire, self.workers)
-        self._there.update((worker.name, worker) for worker in found)
+        self.add(await asyncio.to_thread(self._hire, self.workers))
 
 
 class CrewWire:
