@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vlfeedback.errors import DataError
@@ -22,7 +22,7 @@ from vlfeedback.models import _chat
 from vlfeedback.models._crowd import Crowd
 from vlfeedback.models._limits import Gate, retry_after
 from vlfeedback.models._secrets import Secret, host_of
-from vlfeedback.models._wire import Lost, NotSent, Reply, Wire, open_wire, unusable
+from vlfeedback.models._wire import Lost, NotSent, Opening, Reply, Wire, open_wire, unusable
 from vlfeedback.records import Generation, Request
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Endpoint:
         opens: Opens the way there.
     """
 
-    opens: Callable[[str, Secret, int, float], Wire] = staticmethod(open_wire)
+    opens: Opening = staticmethod(open_wire)
 
     def __init__(self, url: str, model: str, key: Secret, policy: Policy, traffic: Traffic, replicas: int) -> None:
         self.url, self.host = url, host_of(url)
@@ -162,9 +162,10 @@ class Endpoint:
             return self._failure(Outcome(_chat.failure("connection", words), sent=False))
         except Lost as problem:
             self._traffic.lost += 1
+            if not problem.endpoint:
+                return Outcome(_chat.failure("connection", str(problem)), unsure=True)
             words = self._key.scrub(f"{self.host}: {problem}")
-            outcome = Outcome(_chat.failure("connection", words), unsure=True)
-            return self._failure(outcome) if problem.endpoint else outcome
+            return self._failure(Outcome(_chat.failure("connection", words), unsure=True))
         except DataError:
             self._traffic.sent -= 1
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Literal
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -13,6 +14,9 @@ from vlfeedback.images import Roots, prepare
 from vlfeedback.records import Image
 
 ImageAs = Literal["data", "file", "url"]
+
+Picturing = Callable[[Image, str], tuple[bytes, ...]]
+"""Gives the address of a picture, prepared by a recipe, in pieces."""
 
 KEPT_BYTES = 64 * 2**20
 """Encoded pictures kept for the next question on the same picture; calls on one picture come in a row."""

@@ -14,7 +14,7 @@ import contextlib
 import importlib.util
 import ssl
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -64,6 +64,10 @@ class Wire(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+Opening = Callable[[str, Secret, int, float], Wire]
+"""Opens a way, like `open_wire`."""
 
 
 def open_wire(url: str, key: Secret, in_flight: int, timeout: float) -> Wire:

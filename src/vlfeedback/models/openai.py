@@ -22,19 +22,17 @@ from vlfeedback.images import Roots
 from vlfeedback.models import _chat
 from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic
 from vlfeedback.models._limits import NAP, backoff
-from vlfeedback.models._pictures import Addresses, ImageAs
+from vlfeedback.models._pictures import Addresses, ImageAs, Picturing
 from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import may_send_again
-from vlfeedback.models._wire import Wire, open_client
-from vlfeedback.records import Generation, Image, Request
+from vlfeedback.models._wire import Opening, open_client
+from vlfeedback.records import Generation, Request
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 log = logging.getLogger(__name__)
-
-Picturing = Callable[[Image, str], tuple[bytes, ...]]
 
 LONGEST_REST = 900.0
 """Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`."""
@@ -258,15 +256,8 @@ class OpenAIModel:
         recipe = request.recipe if request.recipe != "original" else self.recipe
         return _chat.body(request, self._shape, lambda one: (address or self._pictures.address)(one, recipe), n)
 
-    def send_through(
-        self, opens: Callable[[Addresses], Callable[[str, Secret, int, float], Wire]], later: Picturing
-    ) -> None:
-        """Send calls another way than from here; how many, when and how often stays decided here.
-
-        Args:
-            opens: Given where pictures lie here, what opens a way to an address, a key, calls in flight, a time-out.
-            later: Stands in a body for a picture that would be sent in it.
-        """
+    def send_through(self, opens: Callable[[Addresses], Opening], later: Picturing) -> None:
+        """Send calls another way, with `later` in a body for each picture; how many and when stays decided here."""
         for endpoint in self._endpoints:
             endpoint.opens = opens(self._pictures)
         if self._pictures.embeds:

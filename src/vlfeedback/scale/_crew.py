@@ -14,7 +14,7 @@ from vlfeedback.errors import ModelUnavailable, VLFeedbackError
 from vlfeedback.models import Model
 from vlfeedback.models._pictures import Addresses
 from vlfeedback.models._secrets import Secret
-from vlfeedback.models._wire import Lost, NotSent, Reply, Wire
+from vlfeedback.models._wire import Lost, NotSent, Opening, Reply, Wire
 from vlfeedback.records import Generation, Request
 from vlfeedback.scale._parcels import Carried, Parcel, Piece, filled, owner, packed, part_of
 
@@ -252,7 +252,7 @@ def _raised(told: Told) -> VLFeedbackError:
     return made
 
 
-def open_through(crew: Crew, pictures: Addresses) -> Callable[[str, Secret, int, float], Wire]:
+def open_through(crew: Crew, pictures: Addresses) -> Opening:
     """What stands in for `open_wire`."""
 
     def opened(url: str, key: Secret, in_flight: int, timeout: float) -> Wire:
