@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,35 @@ def test_a_worker_is_hired_where_none_is_left(tmp_path: Path) -> None:
         said = ask_all(through(crew, server.url, roots), questions(roots, 6), 1)
     assert all(one.finish == "stop" for one in said)
     assert [worker.name for worker in crew.workers] == ["fresh"]
+
+
+def test_many_calls_without_a_worker_hire_one(tmp_path: Path) -> None:
+    world.draw(tmp_path, 8)
+    roots = Roots({"own": tmp_path / "pictures"})
+    hired: list[Here] = []
+
+    def hire(there: Sequence[Any]) -> list[Here]:
+        time.sleep(0.05)
+        hired.append(Here(f"new{len(hired)}", roots))
+        return hired[-1:]
+
+    with serve(tmp_path / "served.jsonl") as server:
+        said = ask_all(through(Crew(hire, []), server.url, roots), questions(roots, 8), 8)
+    assert all(one.finish == "stop" for one in said)
+    assert len(hired) == 1
+
+
+def test_limits_are_one_for_all_workers(tmp_path: Path) -> None:
+    world.draw(tmp_path, 15)
+    roots = Roots({"own": tmp_path / "pictures"})
+    crew = Crew(nobody, [Here(name, roots) for name in "abc"])
+    with serve(tmp_path / "served.jsonl", delay=0.05) as server:
+        ask_all(through(crew, server.url, roots, in_flight=2), questions(roots, 15), 12)
+        assert server.most_at_once <= 2
+        paced = through(crew, server.url, roots, requests_per_minute=600)
+        began = time.monotonic()
+        ask_all(paced, questions(roots, 15), 12)
+        assert time.monotonic() - began >= 14 * 0.1 - 0.05, "never faster than the pace, however many workers there are"
 
 
 def test_without_any_worker_the_run_stops_and_says_so(tmp_path: Path) -> None:

@@ -260,8 +260,7 @@ class OpenAIModel:
         """Send calls another way, with `later` in a body for each picture; how many and when stays decided here."""
         for endpoint in self._endpoints:
             endpoint.opens = opens(self._pictures)
-        if self._pictures.embeds:
-            self._address = later
+        self._address = later if self._pictures.embeds else self._pictures.address
 
     def connect(self) -> AsyncOpenAI:
         """A client of the first endpoint, for its other pages."""

@@ -119,11 +119,15 @@ class Engine:
 
         Raises:
             ConfigError: a node has another version of this package.
+            ModelUnavailable: the cluster does not answer.
         """
         import ray
 
         with self._hiring:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
+            try:
+                nodes = [node for node in ray.nodes() if node["Alive"]]
+            except (ray.exceptions.RayError, ConnectionError, RuntimeError) as problem:
+                raise ModelUnavailable(f"the Ray cluster does not answer ({problem}); see `ray status`.") from problem
             gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
             some = self._weights and any(gpus.values())
             started: list[RayWorker] = []

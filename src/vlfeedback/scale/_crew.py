@@ -116,11 +116,10 @@ class Crew:
             WorkerGone: nobody is left, and nobody could be hired.
         """
         if time.monotonic() - self._looked > LOOK:
-            self._looked = time.monotonic()
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+            self._look()
         names = self._names(computing)
         if not names:
-            await self._look()
+            await asyncio.shield(self._look())
             names = self._names(computing)
         if not names:
             raise WorkerGone("no worker of the cluster is left")
@@ -135,8 +134,18 @@ class Crew:
     def _names(self, computing: bool) -> list[str]:
         return [name for name, worker in self._there.items() if worker.computes or not computing]
 
-    async def _look(self) -> None:
-        self.add(await asyncio.to_thread(self._hire, self.workers))
+    def _look(self) -> asyncio.Task[None]:
+        """Look for nodes without a worker; one look at a time, so that nobody is hired twice."""
+        if self._looking is None or self._looking.done():
+            self._looked = time.monotonic()
+            self._looking = asyncio.get_running_loop().create_task(self._hired())
+        return self._looking
+
+    async def _hired(self) -> None:
+        try:
+            self.add(await asyncio.to_thread(self._hire, self.workers))
+        except VLFeedbackError as problem:  # the workers that are there go on
+            log.warning("%s", problem)
 
 
 class CrewWire:
