@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from vlfeedback.train._trainer import GroupedDPOTrainer
 
 
-def collect(settings: str | Path, *, out: str | Path | None = None, **changes: Any) -> RunFolder:
+def collect(settings: str | Path, *, out: str | Path | None = None, engine: str = "local", **changes: Any) -> RunFolder:
     """Read the sources, ask the pool and the judge; calls that are in the ledger already are not made again.
 
     Args:
         settings: A run.toml, or a run folder to go on with.
         out: The run folder; default `runs/NAME`.
+        engine: Who asks pool and judge: `local`, this process, or `ray`, the workers of a cluster.
         changes: Settings by key, a dot written as two underscores: `decode__k=2`.
     Raises:
         VLFeedbackError: see `errors`; everything that was collected until then is kept.
@@ -38,7 +39,7 @@ def collect(settings: str | Path, *, out: str | Path | None = None, **changes: A
 
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     run = open_run(Path(settings), None if out is None else Path(out), dotted).run
-    return _through(run, "source", "annotate")
+    return _through(run, "source", "annotate", engine)
 
 
 def pair(run: RunFolder | str | Path, **changes: Any) -> RunFolder:
@@ -135,8 +136,8 @@ def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) ->
     return RunFolder.create(opened.path, config.changed(opened.settings, dotted, section))
 
 
-def _through(run: RunFolder, first: str, last: str) -> RunFolder:
+def _through(run: RunFolder, first: str, last: str, engine: str = "local") -> RunFolder:
     from vlfeedback import pipeline
 
-    pipeline.run_rooms(run, first, last)
+    pipeline.run_rooms(run, first, last, engine=engine)
     return run

@@ -29,10 +29,10 @@ RATES = dict.fromkeys((*world.POOL, "judge"), (4.0, 40.0))
 class Nodes:
     """A head and other nodes, each with a folder of its own; short names, because sockets lie in them."""
 
-    def __init__(self, folder: Path, others: int) -> None:
+    def __init__(self, folder: Path, others: int, gpus: int = 0) -> None:
         from ray.cluster_utils import Cluster
 
-        self._folder, self._count = folder, 0
+        self._folder, self._count, self._gpus = folder, 0, gpus
         self.cluster = Cluster(initialize_head=True, head_node_args=self._arguments())
         self.others = [self.add() for _ in range(others)]
         self.cluster.wait_for_nodes()
@@ -40,7 +40,9 @@ class Nodes:
     def _arguments(self) -> dict[str, Any]:
         self._count += 1
         place = self._folder / f"n{self._count}"
-        own = {"temp_dir": str(place)} if self._count > 1 else {"include_dashboard": False}
+        own: dict[str, Any] = (
+            {"temp_dir": str(place), "num_gpus": self._gpus} if self._count > 1 else {"include_dashboard": False}
+        )
         return {"num_cpus": 1, "object_store_memory": 80 << 20, **own}
 
     def add(self) -> Any:
@@ -57,10 +59,11 @@ class Nodes:
 
 
 @contextmanager
-def cluster(others: int) -> Iterator[Nodes]:
+def cluster(others: int, gpus: int = 0) -> Iterator[Nodes]:
+    """A head and others with so many GPUs each; whether there really are any, nobody looks."""
     folder = Path(tempfile.mkdtemp(prefix="vlf"))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    nodes = Nodes(folder, others)
+    nodes = Nodes(folder, others, gpus)
     try:
         yield nodes
     finally:
@@ -148,7 +151,8 @@ def test_the_budget_is_one_for_all_workers(tmp_path: Path) -> None:
     assert 0.1 * budget <= charged <= 1.01 * budget
 
 
-def test_local_models_are_held_by_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_local_models_are_held_by_the_workers(gpus: int, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     import tiny_models
 
@@ -164,7 +168,7 @@ def test_local_models_are_held_by_the_workers(tmp_path: Path) -> None:
         toml.write_text(text[: text.index("[[pool]]")] + pool + rest, encoding="utf-8")
         world.collect(toml, "--out", tmp_path / "alone")
         served = len(server.served())
-        with cluster(1) as nodes:
+        with cluster(1, gpus) as nodes:
             ended(on(nodes, toml, "--out", tmp_path / "run", "--to", "pair"))
         assert len(server.served()) == 2 * served
     assert world.digest(tmp_path / "run") == world.digest(tmp_path / "alone")

@@ -13,9 +13,9 @@ import pytest
 import world
 from servers import serve
 
-from vlfeedback import flow
+from vlfeedback import api, flow
 from vlfeedback.config import PluginTable
-from vlfeedback.errors import BudgetExceeded, ImageError, ModelUnavailable
+from vlfeedback.errors import BudgetExceeded, ConfigError, ImageError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
 from vlfeedback.models import openai, scripted
@@ -259,3 +259,10 @@ def test_without_ray_the_command_says_what_to_install(tmp_path: Path) -> None:
     said = world.call("run", toml, "--out", tmp_path / "run", "--engine", "rya", code=2)
     assert "no engine 'rya'" in said
     assert "ray" in said
+
+
+def test_an_engine_that_does_not_exist_is_refused_from_python_too(tmp_path: Path) -> None:
+    world.draw(tmp_path, 1)
+    toml = world.settings(tmp_path, "http://127.0.0.1:9/v1")
+    with pytest.raises(ConfigError, match="no engine 'dask'"):
+        api.collect(toml, out=tmp_path / "run", engine="dask")
