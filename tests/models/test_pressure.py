@@ -125,7 +125,7 @@ def test_tokens_per_minute_spread_the_calls(tmp_path: Path, roots: Roots, ask: A
 
 def test_places_follow_what_the_endpoint_bears(tmp_path: Path, roots: Roots, ask: Ask) -> None:
     """An endpoint that refuses more than six at a time: it ends near six, and everything is answered."""
-    with serve(tmp_path / "log", delay=0.01, most=6, retry_after=None) as server:
+    with serve(tmp_path / "log", delay=0.05, most=6, retry_after=None) as server:
         model = open_model(server, roots, in_flight=64)
         replies = asyncio.run(gathered(model, *(ask(str(number), None) for number in range(600))))
         assert all(isinstance(reply, Generation) and reply.finish == "stop" for reply in replies)
