@@ -138,21 +138,31 @@ class Ledger:
                 f"ledger {self.path}: the disk has no room for {BALLAST >> 20} MiB ({error}). Free some space first."
             ) from error
 
-    def _transact(self, statement: str, rows: Sequence[Row], also: str = "", twins: Sequence[Row] = ()) -> None:
+    def _transact(
+        self, statement: str, rows: Sequence[Row], also: str = "", twins: Sequence[Row] = (), *, paid: bool = True
+    ) -> None:
+        """Commit rows; `paid` ones may have the room that is set aside for the last words."""
         if self._writer is None:
             raise LedgerError(f"ledger {self.path} was opened for reading only.")
         with self._write_lock:
             try:
                 self._commit(self._writer, statement, rows, also, twins)
             except sqlite3.Error as error:
-                if not _no_room(error) or not self._ballast.exists():
+                if not paid or not _no_room(error) or not self._ballast.exists():
                     raise _explain(self.path, error) from error
-                # The replies in hand are paid for: give up the ballast, keep them, and then stop.
-                self._ballast.unlink(missing_ok=True)
-                try:
-                    self._commit(self._writer, statement, rows, also, twins)
-                except sqlite3.Error as again:
-                    raise _explain(self.path, again) from again
+                self._last_words(self._writer, statement, rows, also, twins)
+
+    def _last_words(
+        self, writer: sqlite3.Connection, statement: str, rows: Sequence[Row], also: str, twins: Sequence[Row]
+    ) -> None:
+        """The disk is full and the replies in hand are paid for: give up the ballast, keep them, and then stop."""
+        # A checkpoint would copy the log into the file and so take the room a second time; the log is as durable.
+        writer.execute("PRAGMA wal_autocheckpoint=0")
+        self._ballast.unlink(missing_ok=True)
+        try:
+            self._commit(writer, statement, rows, also, twins)
+        except sqlite3.Error as again:
+            raise _explain(self.path, again) from again
 
     @staticmethod
     def _commit(
@@ -192,6 +202,7 @@ class Ledger:
             [(one.key, one.model, one.purpose, one.reserved, now) for one in intents],
             "INSERT OR IGNORE INTO bodies(id, request) SELECT id, ? FROM calls WHERE key = ?",
             [(squeeze(one.request), one.key) for one in intents],
+            paid=False,
         )
 
     def settle(self, settled: Sequence[Settled]) -> None:

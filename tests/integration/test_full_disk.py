@@ -64,7 +64,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, small_disk:
         assert 0 < served < 5 * COUNT
         with Ledger.open(run / "ledger.sqlite", write=False) as ledger:
             kept = sum(one.calls for one in ledger.totals() if one.state == "done")
-        assert kept >= served - 24, "no more is lost than was under way: six instructions with four calls each"
+        assert kept >= served - 1, "what was in flight has to fit into the space that was set aside"
         ballast.unlink()
         finish(tmp_path, server, run)
 
