@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from picture_files import animated, archive, encoded, gradient, pixels, png_header, rotated_jpeg
 from PIL import Image as Pillow
 

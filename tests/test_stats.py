@@ -10,8 +10,7 @@ import statistics
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from vlfeedback import stats
 

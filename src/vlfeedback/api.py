@@ -98,8 +98,7 @@ def trainer(
         DataError: no row can be used.
         ConfigError: an objective or option is unknown.
     """
-    from vlfeedback import registry
-    from vlfeedback import rows as in_memory
+    from vlfeedback import registry, rows as in_memory
     from vlfeedback.train import Recipe, run_key
     from vlfeedback.train._run import prepare
 

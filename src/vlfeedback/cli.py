@@ -74,8 +74,7 @@ def _run_rooms(run_dir: Path, first: str, last: str, changes: list[str], as_json
 
 def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine: str = "local") -> None:
     from vlfeedback import pipeline
-    from vlfeedback.commands import finished
-    from vlfeedback.commands import run as command
+    from vlfeedback.commands import finished, run as command
 
     command.announce(opened, _tell)
     done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine)
@@ -276,8 +275,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """The scorer alone, on files in the benchmark's official format."""
-    from vlfeedback.commands import _score_text
-    from vlfeedback.commands import score as command
+    from vlfeedback.commands import _score_text, score as command
 
     found = command.score(
         benchmark, paths, parser=parser, template=template, capabilities=capabilities, questions=questions

@@ -11,9 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vlfeedback import config, flow, progress, registry, tables, training_data
-from vlfeedback import evaluate as evaluate_room
-from vlfeedback import train as train_room
+from vlfeedback import (
+    config,
+    evaluate as evaluate_room,
+    flow,
+    progress,
+    registry,
+    tables,
+    train as train_room,
+    training_data,
+)
 from vlfeedback.config import ControlTable, EvaluateTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate import Benchmark, Conditions, Exporter, Item, Judged

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vlfeedback import progress, registry
-from vlfeedback import source as source_room
+from vlfeedback import progress, registry, source as source_room
 from vlfeedback.collecting import Outcome, reused
 from vlfeedback.config import PluginTable, SourceTable
 from vlfeedback.errors import ConfigError, DataError, ImageError

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from annotate.judging import PICTURE, answered
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import vlfeedback.annotate
 from vlfeedback.annotate import Cell, Example, read_reply

@@ -6,8 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import Cell, json_schema, read_reply, vlfeedback
 from vlfeedback.annotate._expected import expected_scores

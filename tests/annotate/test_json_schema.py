@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from annotate.judging import answered
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import Cell, json_schema
 

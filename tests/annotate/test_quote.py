@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from annotate.judging import PICTURE, answered
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import vlfeedback
 from vlfeedback.annotate._quote import MARK, quoted

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from annotate.judging import PICTURE, ScriptedJudge, answered, four
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import (
     Answered,

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from evaluate import copies
 from evaluate.asking import answer
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback import evaluate
 from vlfeedback.errors import ConfigError, DataError

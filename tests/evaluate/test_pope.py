@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate._pope_files import Asked, read_split

@@ -7,8 +7,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.ids import annotation_id, call_key, hash_id, instruction_id, pair_id, response_id
 from vlfeedback.records import Image, Part, Request, Sampling

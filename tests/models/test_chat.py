@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.models._chat import Shape, asked_wait, body, generation
 from vlfeedback.records import Image, Part, Request, Sampling, Usage

@@ -11,8 +11,7 @@ from tiny_models import write_llava
 
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
-from vlfeedback.models import _weights
-from vlfeedback.models import transformers as backend
+from vlfeedback.models import _weights, transformers as backend
 from vlfeedback.models._batches import Checkpoint
 from vlfeedback.records import Request
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import combinations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from vlfeedback.pair import ASPECTS, all_pairs, pairs
 from vlfeedback.records import Group, Instruction, PreferencePair, Rating, Response

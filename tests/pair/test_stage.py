@@ -13,6 +13,7 @@ from vlfeedback.pair import (
     ASPECTS,
     Candidate,
     Decision,
+    Example as Case,
     Sketch,
     all_pairs,
     annotation_ids,
@@ -22,7 +23,6 @@ from vlfeedback.pair import (
     strongest_as_best,
     tally,
 )
-from vlfeedback.pair import Example as Case
 from vlfeedback.records import Annotation, Dropped, Group, PreferencePair, Rating
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.pair import Example as Case
 from vlfeedback.pair import (
+    Example as Case,
     Sketch,
     Strategy,
     Surveying,

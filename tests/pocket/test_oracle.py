@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from vlfeedback import flow
-from vlfeedback.annotate import Rubric, json_schema
-from vlfeedback.annotate import vlfeedback as headings
+from vlfeedback.annotate import Rubric, json_schema, vlfeedback as headings
 from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots
 from vlfeedback.models import openai

@@ -8,8 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import world
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from servers import serve
 
 from vlfeedback.images import Roots

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.source import Found, Named, llava, llava_med, llavar, svit

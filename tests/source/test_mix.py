@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image as Pillow
-from PIL import ImageDraw
+from hypothesis import given, settings, strategies as st
+from PIL import Image as Pillow, ImageDraw
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots, appearance

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from picture_files import animated, encoded, gradient, png_header, rotated_jpeg
 from PIL import Image as Pillow
 

@@ -13,8 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
+from PIL import Image as Pillow, UnidentifiedImageError
 
 from vlfeedback.pocket._oracle_ratings import ETHICS, FAITHFULNESS, HELPFULNESS
 

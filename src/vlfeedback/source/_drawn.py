@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import Image as Pillow, ImageDraw, ImageFont
 
 from vlfeedback.images import prepare
 

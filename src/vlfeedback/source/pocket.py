@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots
-from vlfeedback.pocket import answers, questions
-from vlfeedback.pocket import scenes as world
+from vlfeedback.pocket import answers, questions, scenes as world
 from vlfeedback.pocket.questions import Question
 from vlfeedback.pocket.scenes import Scene
 from vlfeedback.records import Dropped, Image

@@ -20,8 +20,7 @@ from vlfeedback.source._fields import optional_text
 from vlfeedback.source._files import lines_of
 from vlfeedback.source._rows import Row, json_rows
 from vlfeedback.source._table_rows import csv_rows
-from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of
-from vlfeedback.source._templates import templates as read_templates
+from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of, templates as read_templates
 from vlfeedback.source.folder import SUFFIXES
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "FigStep safebench.csv")

@@ -28,8 +28,7 @@ class _Drawn:
     """One picture: a red disc."""
 
     def __init__(self) -> None:
-        from PIL import Image as pillow
-        from PIL import ImageDraw
+        from PIL import Image as pillow, ImageDraw
 
         picture = pillow.new("RGB", (336, 252), (235, 235, 240))
         ImageDraw.Draw(picture).ellipse((120, 80, 220, 180), fill=(200, 30, 30))
