@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from vlfeedback.models._chat import Shape, asked_wait, body, generation
+from vlfeedback.models._chat import Shape, asked_wait, body, error_words, generation
 from vlfeedback.records import Image, Part, Request, Sampling, Usage
 
 LEAVES = st.none() | st.booleans() | st.integers(-5, 9) | st.floats(allow_nan=False) | st.text(max_size=5)
@@ -107,6 +107,19 @@ def test_errors_disguised_as_success(code: int | None, error: str) -> None:
 def test_errors_inside_a_choice_are_errors(error: object, expected: str) -> None:
     found = generation(json.dumps({"choices": [{"message": {"content": ""}, "error": error}]}))
     assert found.error == expected
+
+
+def test_a_reply_behind_a_byte_order_mark_is_read() -> None:
+    reply = {"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}]}
+    assert generation("\ufeff" + json.dumps(reply)).text == "fine"
+
+
+def test_a_reply_nested_beyond_reason_is_a_failure_of_the_server() -> None:
+    deep = '{"a":' * 100_000 + "1" + "}" * 100_000
+    found = generation(deep)
+    assert found.error == "server"
+    assert found.raw == deep
+    assert error_words(deep)[1] == ""
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "cancelled"])

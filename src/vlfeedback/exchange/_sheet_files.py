@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
 
+from vlfeedback.compact import read_json
 from vlfeedback.errors import DataError
 
 Cells = dict[str, Any]
@@ -63,7 +63,7 @@ def _separated(path: Path) -> list[Cells]:
 
 
 def _json(path: Path) -> list[Cells]:
-    found = json.loads(path.read_text(encoding="utf-8-sig"))
+    found = read_json(path.read_text(encoding="utf-8"))
     if isinstance(found, dict):  # columns
         columns = {name: _listed(values) for name, values in cast("dict[str, Any]", found).items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

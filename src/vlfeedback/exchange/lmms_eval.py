@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from vlfeedback.compact import read_json
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.exchange._items import Tally
 from vlfeedback.exchange._mmmu import is_right
@@ -172,8 +173,8 @@ def _rows(file: Path) -> Iterator[tuple[dict[str, Any], Marked]]:
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = read_json(line)
+    except ValueError as error:
         raise DataError(f"{where} is no JSON ({error}); was the run cut off? Run the task again.") from error
     if not isinstance(row, dict):
         raise DataError(f"{where} is no JSON object; is it written by lmms-eval --log_samples?")
@@ -200,7 +201,7 @@ def _results(folder: Path, file: Path) -> dict[str, Any]:
     if not chosen:
         return {}
     try:
-        found = json.loads(chosen[-1].read_text(encoding="utf-8-sig"))
+        found = read_json(chosen[-1].read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{chosen[-1]} is damaged ({error}). Delete it: the samples can be read without it.") from error
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vlfeedback.compact import read_json
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
@@ -284,14 +285,14 @@ class Batched:
 
     def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None]) -> None:
         try:
-            row: Any = json.loads(line)
+            row: Any = read_json(line)
             key, response = str(row["custom_id"]), cast("dict[str, Any]", row.get("response") or {})
             status, body = int(response.get("status_code") or 0), response.get("body")
-        except (ValueError, KeyError, TypeError, AttributeError):
+            raw = self.live.scrub(json.dumps(body, ensure_ascii=False))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # what is not readable is not answered: it is asked live
         if key not in wanted or found.get(key) is not None:
             return
-        raw = self.live.scrub(json.dumps(body, ensure_ascii=False))
         if status == 200:
             reply = _chat.generation(raw)
             found[key] = reply if reply.answered else None

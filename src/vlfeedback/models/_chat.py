@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import orjson
 
+from vlfeedback.compact import read_json
 from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request, TokenLogprobs, Usage
 
 FILTER_CODES = frozenset(
@@ -127,7 +128,7 @@ def failure(error: ErrorClass, detail: str, raw: str = "", wait: float | None = 
 def error_words(raw: str) -> tuple[str, str]:
     """Message and code of an error body; the body itself where it is not the usual shape."""
     try:
-        value: Any = json.loads(raw)
+        value: Any = read_json(raw)
     except ValueError:
         return " ".join(raw.split())[:500], ""
     value = _unlisted(value)
@@ -155,13 +156,6 @@ def asked_wait(raw: str) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def _parsed(raw: str) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return json.loads(raw)  # which also takes halves of characters, NaN and long numbers
-
-
 def generation(raw: str) -> Generation:
     """Read the body of a reply with status 200.
 
@@ -172,7 +166,7 @@ def generation(raw: str) -> Generation:
         JSON) has `finish="error"`: class `server`, unless the body itself names a status that says otherwise.
     """
     try:
-        value = _parsed(raw)
+        value = read_json(raw)
     except ValueError:
         return failure("server", f"the reply is no JSON: {' '.join(raw.split())[:200]!r}", raw)
     value = _unlisted(value)
@@ -200,7 +194,7 @@ def generation(raw: str) -> Generation:
 def further(raw: str) -> list[Generation]:
     """Samples of a body after the first one, without usage; the usable ones alone, in order."""
     try:
-        reply = _parsed(raw)
+        reply = read_json(raw)
         choices: Any = reply["choices"][1:]
         return [_answer(choice["message"], choice, {"id": reply.get("id")}) for choice in choices]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
