@@ -34,8 +34,8 @@ from typing import Any
 Body = dict[str, Any]
 ASPECTS = ("Helpfulness", "Ethical Considerations", "Visual Faithfulness")
 FAULTS = (
-    "400", "401", "403", "404", "408", "422", "429", "500", "503", "307", "quota", "echo_key", "filter_400", "reset",
-    "truncated", "cut_json", "no_choices", "refusal", "content_filter", "length", "nonsense", "error_in_200",
+    "202", "400", "401", "403", "404", "408", "422", "429", "500", "503", "307", "quota", "echo_key", "filter_400",
+    "reset", "truncated", "cut_json", "no_choices", "refusal", "content_filter", "length", "nonsense", "error_in_200",
     "429_in_200", "slow", "429_hours", "429_date", "429_absurd", "503_rest", "empty", "error_in_choice", "abort",
     "hang_up",
 )  # fmt: skip
@@ -43,7 +43,7 @@ DISTURBED = frozenset(
     {"no_choices", "refusal", "content_filter", "length", "error_in_200", "429_in_200", "error_in_choice", "abort"}
 )
 UNSURE = frozenset(
-    {"reset", "truncated", "cut_json", "no_choices", "nonsense", "error_in_200", "slow", "empty",
+    {"202", "reset", "truncated", "cut_json", "no_choices", "nonsense", "error_in_200", "slow", "empty",
      "error_in_choice", "abort", "hang_up"}
 )  # fmt: skip
 """Faults after which a client cannot know whether it was charged."""

@@ -85,7 +85,7 @@ def test_reasoning_models_get_no_temperature(tmp_path: Path, roots: Roots, ask: 
 
 
 @pytest.mark.parametrize(
-    "fault", ["500", "503", "408", "reset", "truncated", "cut_json", "no_choices", "nonsense", "error_in_200"]
+    "fault", ["202", "500", "503", "408", "reset", "truncated", "cut_json", "no_choices", "nonsense", "error_in_200"]
 )
 def test_what_says_nothing_of_the_question_is_asked_again(fault: str, tmp_path: Path, roots: Roots, ask: Ask) -> None:
     with serve(tmp_path / "log", faults=[fault, fault]) as server:

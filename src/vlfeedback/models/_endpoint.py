@@ -7,6 +7,7 @@ What a status means here, and who deals with it:
     429                          the endpoint rests for everybody, as long as it asks; not an attempt
     408, 5xx, time-out, reset    an attempt that may be made again; a Retry-After is kept to here too
     200 without a usable reply   like 5xx, the body is kept in `raw`; with a 429 inside it is one
+    other 2xx                    like 200 without a usable reply
 """
 
 from __future__ import annotations
@@ -187,6 +188,8 @@ class Endpoint:
     def _status(self, status: int, raw: str, headers: Mapping[str, str]) -> Outcome:
         words, code = _chat.error_words(raw)
         wait = retry_after(headers)
+        if 200 < status < 300:
+            return self._failure(Outcome(_chat.failure("server", f"status {status} and no reply", raw), unsure=True))
         if status == 429 and code not in _chat.NO_MONEY_CODES:
             wait = wait or _chat.asked_wait(raw)
             return self._rest(wait, _chat.failure("rate_limited", words, raw, wait))
