@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from exchange import released as r
 
-from vlfeedback import config, tables
+from vlfeedback import config, json_text, tables
 from vlfeedback.errors import ConfigError, DataError, RunLocked
 from vlfeedback.exchange import _rows
 from vlfeedback.images import RUN_ROOT, Roots, side
@@ -190,10 +190,10 @@ def test_a_line_longer_than_the_limit_is_dropped(tmp_path: Path, monkeypatch: py
         (GOOD + b"\n" + GOOD.replace(b"desk", "Büro".encode("latin-1")), "line 2.*not UTF-8"),
         (codecs.BOM_UTF16_LE + GOOD.decode().encode("utf-16-le"), "UTF-16"),
         (GOOD.decode().encode("utf-16-be"), "UTF-16"),
-        (b"[" + GOOD, "breaks off"),
-        (b"[" + GOOD + b"," + GOOD[:-9] + b"]", "a.jsonl:2 is no JSON"),
-        (b"[" + GOOD + GOOD + b"]", "',' expected"),
-        (b"PAR1 but nothing else", "damaged"),
+        (b"[" + GOOD, "damaged JSON.*the file ends"),
+        (b"[" + GOOD + b"," + GOOD[:-9] + b"]", "line 1, about byte.*damaged JSON"),
+        (b"[" + GOOD + GOOD + b"]", "expected ','"),
+        (b"PAR1 but nothing else", "cannot be read as Parquet"),
         (b'{"other": "format"}\n' * 3, "none of the 3 rows.*3 bad_record"),
     ],
 )  # fmt: skip
@@ -235,15 +235,32 @@ def test_a_run_folder_of_its_own_is_never_overwritten(tmp_path: Path, data: Path
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 10_000])
 def test_an_array_is_read_in_pieces_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(_rows, "_CHUNK", chunk)
+    monkeypatch.setattr(json_text, "CHUNK", chunk)
     values: list[Any] = [{"a": "ä😀]," * 9, "b": [1, {"c": "}"}]}, {"a": 12345.5}, {}, {"a": "\\u2028\n"}]
     path = tmp_path / "a.json"
     path.write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")
     assert [row.fields for row in _rows.rows(path) if isinstance(row, _rows.Row)] == values
 
 
+@pytest.mark.parametrize("kind", ["stream", "file"])
+def test_arrow_files_of_both_kinds_are_read_and_damage_is_told(tmp_path: Path, kind: str) -> None:
+    import pyarrow as pa
+
+    values = [{"a": number, "b": ["x" * number]} for number in range(150)]
+    table, path = pa.Table.from_pylist(values), tmp_path / "a.arrow"
+    opened = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
+    with opened(str(path), table.schema) as writer:
+        writer.write_table(table)
+    read = [row for row in _rows.rows(path) if isinstance(row, _rows.Row)]
+    assert [row.fields for row in read] == values
+    assert read[-1].where == "a.arrow:150"
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(DataError, match="cannot be read as Arrow"):
+        list(_rows.rows(path))
+
+
 def test_numbers_of_an_array_are_not_cut_at_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rows, "_CHUNK", 3)
+    monkeypatch.setattr(json_text, "CHUNK", 3)
     path = tmp_path / "a.json"
     path.write_text("[123456789, 42]")
     assert [one.detail for one in _rows.rows(path) if not isinstance(one, _rows.Row)] == [

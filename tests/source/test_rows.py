@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from vlfeedback import json_text
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
-from vlfeedback.source import Found, _rows, csv, jsonl, parquet
+from vlfeedback.source import Found, csv, jsonl, parquet
 from vlfeedback.source._rows import Row, json_rows
 
 VALUES = st.recursive(
@@ -44,7 +45,7 @@ def test_a_list_read_in_pieces_is_what_the_standard_library_reads(
     path.write_text(json.dumps(records, indent=indent, ensure_ascii=escaped), "utf-8", "surrogatepass")
     expected = [record if isinstance(record, dict) else f"record {number}" for number, record in enumerate(records, 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_rows, "_CHUNK", chunk)
+        patch.setattr(json_text, "CHUNK", chunk)
         assert fields(path) == expected
 
 
@@ -90,7 +91,7 @@ def test_a_broken_file_says_where_and_what_to_do(tmp_path: Path, content: bytes,
 
 
 def test_the_place_of_the_damage_is_right_in_a_later_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rows, "_CHUNK", 7)
+    monkeypatch.setattr(json_text, "CHUNK", 7)
     good = '[{"a": "é"},\n' + '{"a": 1},\n' * 40
     with pytest.raises(DataError, match=f"line 42, byte {len(good.encode()) + 7}: 0xff"):
         list(json_rows(write(tmp_path, good.encode() + b'{"a": "\xff"}]')))
@@ -106,8 +107,8 @@ def test_records_before_the_damage_are_read(tmp_path: Path) -> None:
 
 
 def test_a_record_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rows, "LONGEST", 100)
-    monkeypatch.setattr(_rows, "_CHUNK", 16)
+    monkeypatch.setattr(json_text, "LONGEST", 100)
+    monkeypatch.setattr(json_text, "CHUNK", 16)
     for content in ('[{"a": "' + "x" * 500, '{"a": "' + "x" * 500 + "\n"):
         with pytest.raises(DataError, match="longer than 100"):
             list(json_rows(write(tmp_path, content)))

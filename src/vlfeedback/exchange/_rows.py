@@ -4,9 +4,6 @@ Everything is streamed, so that a file larger than memory is no trouble. A damag
 a file that as a whole is not what it should be (wrong encoding, no such file, empty) is a `DataError`.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
-# pyarrow has no types of its own.
 from __future__ import annotations
 
 import codecs
@@ -17,11 +14,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vlfeedback.errors import DataError
+from vlfeedback.json_text import elements, not_utf8, open_text
 from vlfeedback.records import Dropped
+from vlfeedback.table_files import Fields, arrow_rows, parquet_rows
 
 Json = None | bool | int | float | str | bytes | list["Json"] | dict[str, "Json"]
 """A value of a data file; bytes come from Parquet only."""
@@ -29,10 +26,7 @@ Json = None | bool | int | float | str | bytes | list["Json"] | dict[str, "Json"
 LONGEST_LINE = 64 * 2**20
 """A line with more bytes is dropped instead of filling the memory."""
 
-_CHUNK = 2**20
-_ROWS_AT_ONCE = 64
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
-_OTHER_ENCODINGS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Row(NamedTuple):
@@ -77,49 +71,25 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _file_rows(path: Path, name: str) -> Iterator[Row | Dropped]:
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
-    with stream:
+    with open_text(path) as stream:
         head = stream.read(4096)
         stream.seek(0)
         if not head:
             raise DataError(f"{path} is empty. If it was downloaded, download it again.")
         if head.startswith(b"PAR1"):
-            yield from _table_rows(path, name, _parquet_batches(path))
+            yield from _table_rows(parquet_rows(path), name)
         elif path.suffix == ".arrow":
-            yield from _table_rows(path, name, _arrow_batches(path))
+            yield from _table_rows(arrow_rows(path), name)
         else:
             yield from _json_rows(stream, head, path, name)
 
 
-def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE)
-
-
-def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as batches:
-        for batch in batches:
-            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield batch.slice(start, _ROWS_AT_ONCE)
-
-
-def _table_rows(path: Path, name: str, batches: Iterator[pa.RecordBatch]) -> Iterator[Row]:
-    number = 0
-    try:
-        for batch in batches:
-            for fields in cast("list[dict[str, Json]]", batch.to_pylist()):
-                number += 1
-                yield Row(f"{name}:{number}", fields)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged after row {number:,} ({error}). Download or write it again.") from error
+def _table_rows(rows: Iterable[Fields], name: str) -> Iterator[Row]:
+    for number, fields in enumerate(rows, 1):
+        yield Row(f"{name}:{number}", cast("dict[str, Json]", fields))
 
 
 def _json_rows(stream: BinaryIO, head: bytes, path: Path, name: str) -> Iterator[Row | Dropped]:
-    if head.startswith(_OTHER_ENCODINGS) or b"\0" in head[:4]:
-        raise DataError(f"{path} is UTF-16 or UTF-32, not UTF-8. Convert it: `iconv -f UTF-16 -t UTF-8`.")
     if head.startswith(codecs.BOM_UTF8):
         stream.seek(len(codecs.BOM_UTF8))
         head = head[len(codecs.BOM_UTF8) :]
@@ -154,10 +124,7 @@ def _line_rows(stream: BinaryIO, path: Path, name: str) -> Iterator[Row | Droppe
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}, line {number:,}, byte {error.start:,}: not UTF-8. "
-                "Convert the file first, for example with `iconv -f LATIN1 -t UTF-8`."
-            ) from error
+            raise not_utf8(path, number, stream.tell() - len(line) + error.start, error) from error
         yield _row(where, text, line)
 
 
@@ -199,80 +166,11 @@ def _checked(where: str, value: Json) -> Row | Dropped:
 
 def _array_rows(stream: BinaryIO, path: Path, name: str) -> Iterator[Row | Dropped]:
     """Elements of one JSON array, decoded as the text comes in."""
-    text = _Text(stream, path)
-    text.skip("[")
-    number = 0
-    while not text.at("]"):
-        if number:
-            text.skip(",")
-        number += 1
+    for number, value in enumerate(elements(stream, path), 1):
         where = f"{name}:{number}"
-        value = text.value(where)
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
             yield Dropped("exchange", where, "bad_record", "holds half of a surrogate pair, which is no character")
             continue
-        yield _checked(where, value)
-
-
-class _Text:
-    """A window on a long text that grows at its end and is cut at its start."""
-
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
-        self._stream, self._path = stream, path
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._json = json.JSONDecoder()
-        self._window, self._start, self._ended = "", 0, False
-
-    def _grow(self) -> None:
-        data = self._stream.read(max(_CHUNK, len(self._window)))  # doubling keeps long elements linear
-        self._ended = not data
-        try:
-            more = self._decoder.decode(data, final=self._ended)
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{self._path} is not UTF-8 ({error}). Convert it first, for example with `iconv`."
-            ) from error
-        self._window, self._start = self._window[self._start :] + more, 0
-
-    def _peek(self) -> str:
-        while True:
-            while self._start < len(self._window) and self._window[self._start] in " \t\r\n":
-                self._start += 1
-            if self._start < len(self._window):
-                return self._window[self._start]
-            if self._ended:
-                raise DataError(f"{self._path} breaks off inside its JSON array. Download or write it again.")
-            self._grow()
-
-    def at(self, sign: str) -> bool:
-        return self._peek() == sign
-
-    def skip(self, sign: str) -> None:
-        if self._peek() != sign:
-            raise DataError(
-                f"{self._path}: {sign!r} expected in the JSON array, found {self._peek()!r}. Mend the file."
-            )
-        self._start += 1
-
-    def value(self, where: str) -> Json:
-        self._peek()
-        while True:
-            try:
-                value, end = self._json.raw_decode(self._window, self._start)
-                if end < len(self._window) or self._ended:  # a number at the edge may go on
-                    self._start = end
-                    return cast("Json", value)
-            except RecursionError as error:
-                raise DataError(f"{self._path}: {where} is nested too deeply.") from error
-            except ValueError as error:
-                if self._ended:
-                    raise DataError(
-                        f"{self._path}: {where} is no JSON ({error}). Mend or download the file."
-                    ) from error
-                if len(self._window) - self._start > LONGEST_LINE:
-                    raise DataError(
-                        f"{self._path}: {where} is no JSON, or longer than {LONGEST_LINE:,} bytes."
-                    ) from error
-            self._grow()
+        yield _checked(where, cast("Json", value))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlfeedback.errors import DataError
-from vlfeedback.source._rows import not_utf8, open_file
+from vlfeedback.json_text import not_utf8, open_text
 
 MOST = 64 * 2**20
 """Largest text file that is read at once, bytes."""
@@ -43,7 +43,7 @@ def lines_of(path: Path) -> list[str]:
     Raises:
         DataError: it is not there, too large, or not UTF-8.
     """
-    with open_file(path) as stream:
+    with open_text(path) as stream:
         raw = stream.read(MOST + 1)
     if len(raw) > MOST:
         raise DataError(f"{path} is larger than {MOST:,} bytes, too large for a list of one line each")

@@ -26,7 +26,8 @@ from vlfeedback.source._conversations import checked_turns, found_in_turns
 from vlfeedback.source._fields import FieldMap, mapped, objects, pictures
 from vlfeedback.source._files import files_of
 from vlfeedback.source._rows import Fields, Row, row_reader
-from vlfeedback.source._table_rows import arrow_rows, parquet_rows
+from vlfeedback.source._table_rows import table_rows
+from vlfeedback.table_files import arrow_rows, parquet_rows
 
 TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by save_to_disk and to_parquet",)
 
@@ -82,7 +83,7 @@ def load(
         shards = _shards(path, split)
         for number, shard in enumerate(shards, 1):
             rows = arrow_rows if shard.suffix == ".arrow" else parquet_rows
-            for item in row_reader(lambda rows=rows, shard=shard: rows(shard, fields_of), found_in)():
+            for item in row_reader(lambda rows=rows, shard=shard: table_rows(rows(shard, fields_of)), found_in)():
                 yield item if len(shards) == 1 else _numbered(item, number)
 
     return read

@@ -18,7 +18,8 @@ from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Reader
 from vlfeedback.source._fields import FieldMap, mapped
 from vlfeedback.source._rows import Row, row_reader
-from vlfeedback.source._table_rows import parquet_rows
+from vlfeedback.source._table_rows import table_rows
+from vlfeedback.table_files import parquet_rows
 
 TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by to_parquet",)
 
@@ -49,7 +50,7 @@ def load(
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
 
-    return row_reader(lambda: parquet_rows(path, fields_of), found_in)
+    return row_reader(lambda: table_rows(parquet_rows(path, fields_of)), found_in)
 
 
 def _example() -> bytes:

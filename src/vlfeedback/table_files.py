@@ -1,0 +1,113 @@
+"""Rows of Parquet and Arrow files of others, streamed; classes of `datasets` by their names."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+# pyarrow has no types of its own.
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlfeedback.errors import DataError
+from vlfeedback.json_text import open_text
+
+Fields = Mapping[str, object]
+"""One row by column, unchecked."""
+
+_ROWS_AT_ONCE = 64
+"""They may hold pictures."""
+
+
+def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fields]:
+    """Read a Parquet file, a few rows at a time.
+
+    Args:
+        path: The file.
+        columns: Read only these, as far as they are there; None reads all.
+    Raises:
+        DataError: there is no such file, or it is not Parquet.
+    """
+    with open_text(path) as stream:
+        try:
+            table = pq.ParquetFile(stream, pre_buffer=False)
+            chosen = None if columns is None else [name for name in table.schema_arrow.names if name in columns]
+            names = _class_names(table.schema_arrow)
+            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=chosen):
+                for fields in batch.to_pylist():
+                    yield _worded(cast("Fields", fields), names)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{path} cannot be read as Parquet: {error}. Check that it was copied completely"
+            ) from error
+
+
+def arrow_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fields]:
+    """Read an Arrow file as `datasets` saves it (a stream, or Arrow's file format), a few rows at a time.
+
+    Args:
+        path: The file; it is mapped into memory, not read.
+        columns: As for `parquet_rows`.
+    Raises:
+        DataError: there is no such file, or it is not Arrow.
+    """
+    open_text(path).close()
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = _arrow_reader(source)
+            chosen = [name for name in reader.schema.names if columns is None or name in columns]
+            names = _class_names(reader.schema)
+            for batch in reader.batches:
+                batch.validate(full=True)  # a damaged one may point anywhere in memory
+                for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                    for fields in batch.slice(start, _ROWS_AT_ONCE).select(chosen).to_pylist():
+                        yield _worded(cast("Fields", fields), names)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as Arrow: {error}. Check that it was copied completely") from error
+
+
+class _Batches(NamedTuple):
+    schema: Any
+    batches: Iterator[Any]
+
+
+def _arrow_reader(source: Any) -> _Batches:
+    if source.read(6) == b"ARROW1":
+        source.seek(0)
+        file = pa.ipc.open_file(source)
+        return _Batches(file.schema, (file.get_batch(number) for number in range(file.num_record_batches)))
+    source.seek(0)
+    stream = pa.ipc.open_stream(source)
+    return _Batches(stream.schema, iter(stream))
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Names of the classes of columns that `datasets` keeps as numbers, from the metadata that it leaves in a file."""
+    try:
+        said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = said.get("info", {}).get("features", {})
+        return {
+            str(column): [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return {}  # somebody else's metadata: the numbers stay numbers
+
+
+def _worded(fields: Fields, names: dict[str, list[str]]) -> Fields:
+    """A row with its classes as words."""
+    if not names:
+        return fields
+
+    def word(column: str, value: object) -> object:
+        known = names.get(column)
+        if known is None or not isinstance(value, int) or not 0 <= value < len(known):
+            return value
+        return known[value]
+
+    return {column: word(column, value) for column, value in fields.items()}
