@@ -137,6 +137,9 @@ def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) ->
 
 def _through(run: RunFolder, first: str, last: str, engine: str = "local") -> RunFolder:
     from vlfeedback import pipeline
+    from vlfeedback.commands.finished import left
 
-    pipeline.run_rooms(run, first, last, engine=engine)
+    done = pipeline.run_rooms(run, first, last, engine=engine)
+    if words := left(done.unanswered):
+        print(words, file=sys.stderr, flush=True)
     return run

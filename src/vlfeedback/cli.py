@@ -82,6 +82,14 @@ def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine
     if done.interrupted:
         _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
         raise typer.Exit(130)
+    _leave(finished.left(done.unanswered))
+
+
+def _leave(left: str) -> None:
+    """End with 1 where a part of the work could not be done, and say last what is left."""
+    if left:
+        _tell(left)
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Start here")
@@ -93,9 +101,13 @@ def demo(
 ) -> None:
     """The whole story in the pocket world: offline, on two cores, in minutes."""
     from vlfeedback.commands import demo as command
+    from vlfeedback.commands import finished
 
     done = command.demo(out, quick=quick, seed=seed, tell=_tell)
     _emit(done, as_json, command.show)
+    if done.interrupted:
+        raise typer.Exit(130)
+    _leave(finished.left(done.unanswered))
 
 
 @app.command("run", rich_help_panel="Start here")

@@ -161,6 +161,7 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     """Room 6: base, aligned, controls and upper bounds × benchmarks → answers, item scores, scores, comparisons."""
     benchmarks = _benchmarks(run, reach)
     asked = list(_asked(run, reach))
+    failed_before = reach.counters.failed
     described = {
         name: [table.model_dump(mode="json"), _content(table.options.get("judge_prompt"))]
         for name, table in run.settings.evaluate.items()
@@ -206,11 +207,12 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     told = {"conditions": [one.to_json() for one in known], "drift": _drifted(asked, scored)}
     _write_json(run.path / "evaluation.json", told)
     scores, refused = _summed_up(per_model)
-    tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs, complete=not refused)
+    whole = not refused and reach.counters.failed == failed_before  # else the next run asks again
+    tables.write(run.table("scores"), Score, scores, room="evaluate", inputs=inputs, complete=whole)
     if refused:
         raise DataError("\n".join(refused))
     _write_cards(run, reach, rows)
-    return [Outcome("evaluate", len(scores), 0)]
+    return [Outcome("evaluate", len(scores), 0, complete=whole)]
 
 
 class _Sums(NamedTuple):

@@ -24,6 +24,14 @@ from vlfeedback.run_models import ENGINES, Access, access
 ROOMS = ("source", "decode", "annotate", "pair", "train", "evaluate", "report")
 
 
+class Unanswered(NamedTuple):
+    """Calls of one model that ended without an answer for one reason (an error class that is asked again)."""
+
+    model: str
+    error: str
+    calls: int
+
+
 class Finished(NamedTuple):
     """What a command did.
 
@@ -32,6 +40,7 @@ class Finished(NamedTuple):
         calls_reused: Answers that the ledger had already.
         spent: Upper bound of what all calls of the ledger have cost.
         interrupted: Whether the user stopped it.
+        unanswered: The failed calls by model and reason, most first; the next run asks for them again.
     """
 
     rooms: tuple[Outcome, ...]
@@ -40,10 +49,12 @@ class Finished(NamedTuple):
     calls_failed: int
     spent: float
     interrupted: bool
+    unanswered: tuple[Unanswered, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**self._asdict(), "rooms": [room._asdict() for room in self.rooms]}
+        left = [one._asdict() for one in self.unanswered]
+        return {**self._asdict(), "rooms": [room._asdict() for room in self.rooms], "unanswered": left}
 
 
 def run_rooms(
@@ -92,7 +103,8 @@ def run_rooms(
                     raise
         counted, spent = reach.counters, reach.book.ledger.spent()
         stopped = flow.interrupted()
-    return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped)
+    left = sorted((Unanswered(*what, calls) for what, calls in counted.unanswered.items()), key=lambda one: -one.calls)
+    return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped, tuple(left))
 
 
 def _unset(run: RunFolder) -> set[str]:

@@ -97,12 +97,13 @@ def test_what_failed_in_one_run_is_asked_by_the_next_and_nothing_else_is(
     world.draw(tmp_path, COUNT)
     with bad_weather(tmp_path, mix=tuple(fault for fault in MIX if fault != "slow")) as server:
         run = tmp_path / "run"
-        done = world.collect(world.settings(tmp_path, server.url, each="attempts = 1"), "--out", run)
-        assert done["calls_failed"] > 0
+        done = world.attempt(world.settings(tmp_path, server.url, each="attempts = 1"), "--out", run)
+        assert done["calls_failed"] == sum(one["calls"] for one in done["unanswered"]) > 0
+        assert done["last_line"].startswith(f"{done['calls_failed']} calls have no answer (openai:")
         assert not all(room["complete"] for room in done["rooms"])
         for _ in range(12):
             good = server.good()
-            done = world.collect(run)
+            done = world.attempt(run)
             assert all(server.good()[body] == count for body, count in good.items()), (
                 "what is there is not bought again"
             )
@@ -123,7 +124,7 @@ def test_an_endpoint_that_asks_for_hours_is_left_alone_and_holds_up_no_other(
     ):
         toml = world.settings(tmp_path, server.url, elsewhere=dict.fromkeys(tired, resting.url), in_flight=2)
         began = time.monotonic()
-        done = world.collect(toml, "--out", tmp_path / "run")
+        done = world.attempt(toml, "--out", tmp_path / "run")
         assert time.monotonic() - began < 60
         assert len(resting.served()) <= 3 * 2  # what was under way when the first word came
         assert done["calls_failed"] > 0

@@ -98,6 +98,16 @@ def collect(target: Path, *arguments: str | Path, **environment: str) -> dict[st
     return json.loads(call("run", target, "--to", "pair", "--json", *arguments, **environment))
 
 
+def attempt(target: Path, *arguments: str | Path) -> dict[str, Any]:
+    """The same where calls may stay without an answer: then, and only then, the exit code is 1."""
+    process = start("run", target, "--to", "pair", "--json", *arguments)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode in (0, 1), f"exit {process.returncode}\n{out}\n{err}"
+    done = json.loads(out)
+    assert process.returncode == (1 if done["unanswered"] else 0)
+    return {**done, "last_line": err.strip().splitlines()[-1] if err.strip() else ""}
+
+
 def digest(run: Path) -> dict[str, str]:
     """`vlfeedback digest --json`."""
     return json.loads(call("digest", run, "--json"))

@@ -18,6 +18,7 @@ from vlfeedback import config, tables
 from vlfeedback.commands._terminal import table
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError
+from vlfeedback.pipeline import Unanswered
 from vlfeedback.records import Score
 from vlfeedback.run_folder import RunFolder
 
@@ -51,6 +52,7 @@ class DemoResult:
         lines: Base against aligned, measured in this run.
         seconds: By the clock, all rooms together.
         calls_made: Calls of this command; 0 when it is run again.
+        unanswered: Those of them without an answer.
     """
 
     run: Path
@@ -62,6 +64,7 @@ class DemoResult:
     calls_reused: int
     quick: bool
     interrupted: bool
+    unanswered: tuple[Unanswered, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -72,6 +75,7 @@ class DemoResult:
             for one in self.lines
         ]
         found: dict[str, Any] = {name: getattr(self, name) for name in named}
+        found["unanswered"] = [one._asdict() for one in self.unanswered]
         return {"run": str(self.run), "report": str(self.report), **found, "rows": rows}
 
 
@@ -121,8 +125,9 @@ def demo(out: Path, *, quick: bool = False, seed: int = 0, tell: Callable[[str],
     seconds = time.monotonic() - began
     lines, controls = ((), ()) if done.interrupted else _lines(run)
     return DemoResult(
-        out, out / "report.html", lines, controls, seconds, done.calls_made, done.calls_reused, quick, done.interrupted
-    )
+        out, out / "report.html", lines, controls, seconds, done.calls_made, done.calls_reused, quick, done.interrupted,
+        done.unanswered,
+    )  # fmt: skip
 
 
 def _lines(run: RunFolder) -> tuple[tuple[Line, ...], tuple[str, ...]]:

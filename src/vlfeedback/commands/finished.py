@@ -1,14 +1,18 @@
-"""What `run` and the rooms print when they are done."""
+"""What `run` and the rooms print when they are done, and what they say last where calls have no answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from vlfeedback.commands._terminal import table
 from vlfeedback.commands.status import next_step
-from vlfeedback.pipeline import Finished
+from vlfeedback.pipeline import Finished, Unanswered
+
+NAMED = 6
+"""Models that are named when their calls have no answer; more are counted."""
 
 
 def show(run: Path, done: Finished, console: Console) -> None:
@@ -22,6 +26,23 @@ def show(run: Path, done: Finished, console: Console) -> None:
     console.print(f"calls: {done.calls_made:,} made{failed}, {done.calls_reused:,} reused; spent {done.spent:,.4f}")
     if done.interrupted:
         return  # the command line says how to go on
-    if done.calls_failed:
-        console.print(f"`vlfeedback run {run}` asks again for what has no answer, and for nothing else", soft_wrap=True)
     console.print(f"next: {next_step(run)}", soft_wrap=True, highlight=False)
+
+
+def left(unanswered: Sequence[Unanswered]) -> str:
+    """The last line of a command that leaves calls without an answer; empty where there are none."""
+    if not unanswered:
+        return ""
+    by_model: dict[str, list[Unanswered]] = {}
+    for one in unanswered:
+        by_model.setdefault(one.model, []).append(one)
+    told = [
+        f"{model}: " + ", ".join(f"{one.calls:,} {one.error}" for one in rows)
+        for model, rows in list(by_model.items())[:NAMED]
+    ]
+    if len(by_model) > NAMED:
+        others = list(by_model.values())[NAMED:]
+        told.append(f"{len(others)} more models: {sum(one.calls for rows in others for one in rows):,}")
+    total = sum(one.calls for one in unanswered)
+    has, them = ("call has", "it") if total == 1 else ("calls have", "them")
+    return f"{total:,} {has} no answer ({'; '.join(told)}). The same command asks for {them} again, and for nothing else."

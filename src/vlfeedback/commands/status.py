@@ -96,13 +96,17 @@ def _next(run: RunFolder, found: dict[str, TableInfo]) -> str:
     trained = path / "checkpoint" / "train.json"
     if run.settings.train.model and not trained.exists():
         return f"vlfeedback train {path}"
-    if run.settings.train.model and run.settings.evaluate and "scores" not in found:
+    if run.settings.train.model and run.settings.evaluate and not _whole(found.get("scores")):
         return f"vlfeedback evaluate {path}"
     if (path / "report.html").exists():
         return f"open {path / 'report.html'}"
     if trained.exists() and not run.settings.evaluate:
         return f"the checkpoint is {path / 'checkpoint'}; vlfeedback report {path}"
     return f"vlfeedback report {path}"
+
+
+def _whole(found: TableInfo | None) -> bool:
+    return found is not None and found.complete
 
 
 def show(found: Status, console: Console) -> None:

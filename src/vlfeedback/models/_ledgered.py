@@ -26,6 +26,7 @@ class Counters:
 
     Attributes:
         failed: Calls without an answer, `errors` by class.
+        unanswered: The same by model and class, for whoever has to mend it.
         again: Times that a question was sent once more.
         usage: Tokens of the answers that were bought.
     """
@@ -35,15 +36,18 @@ class Counters:
     failed: int = 0
     again: int = 0
     errors: Counter[str] = field(default_factory=Counter[str])
+    unanswered: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     usage: Usage = field(default_factory=Usage)
 
-    def add(self, generation: Generation) -> None:
+    def add(self, generation: Generation, model: str = "") -> None:
         """One call that was made."""
         self.made += 1
         self.again += max(0, generation.sent - 1)
         if not generation.answered or generation.error is not None:
             self.errors[generation.error or "other"] += 1
-        self.failed += not generation.answered
+        if not generation.answered:
+            self.failed += 1
+            self.unanswered[model, generation.error or "other"] += 1
         one, all_ = generation.usage, self.usage
         self.usage = Usage(all_.input + one.input, all_.output + one.output, all_.cached + one.cached)
 
@@ -322,7 +326,7 @@ class _Sale:
         """Commit the reply."""
         await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted))
         self._settle(cost + (generation.unsure - self._counted) * self._intent.reserved)
-        self._book.counters.add(generation)
+        self._book.counters.add(generation, self._intent.model)
 
     def _settle(self, last: float) -> None:
         reserved = self._intent.reserved

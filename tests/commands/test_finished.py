@@ -1,0 +1,67 @@
+"""What a command says last where calls have no answer, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from in_process import command
+
+from vlfeedback import pipeline
+from vlfeedback.commands import demo
+from vlfeedback.commands.finished import left
+from vlfeedback.config import Settings
+from vlfeedback.pipeline import Finished, Unanswered
+from vlfeedback.run_folder import RunFolder
+
+FAILED = (Unanswered("openai:a", "timeout", 5), Unanswered("openai:b", "server", 2), Unanswered("openai:a", "server", 1))
+
+
+def test_the_last_line_says_how_many_of_whom_and_why() -> None:
+    assert left(FAILED) == (
+        "8 calls have no answer (openai:a: 5 timeout, 1 server; openai:b: 2 server). The same command asks for them "
+        "again, and for nothing else."
+    )
+    assert left(FAILED[1:2]).startswith("2 calls have")
+    assert left((Unanswered("m", "server", 1),)).startswith("1 call has no answer (m: 1 server)")
+    assert left(()) == ""
+
+
+def test_many_models_are_counted_and_not_listed() -> None:
+    words = left(tuple(Unanswered(f"m{number}", "timeout", 2) for number in range(9)))
+    assert words.startswith("18 calls have no answer (m0: 2 timeout; ") and "3 more models: 6)" in words
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(("failed", "code"), [((), 0), (FAILED, 1)])
+def test_a_room_with_unanswered_calls_exits_with_one(
+    failed: tuple[Unanswered, ...],
+    code: int,
+    as_json: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    RunFolder.create(tmp_path / "run", Settings())
+    done = Finished((), 20, 0, sum(one.calls for one in failed), 0.0, False, failed)
+    monkeypatch.setattr(pipeline, "run_rooms", lambda *_, **__: done)
+    assert command(monkeypatch, "annotate", tmp_path / "run", *(["--json"] if as_json else [])) == code
+    said = capsys.readouterr()
+    assert (said.err.strip().splitlines() or [""])[-1] == left(failed)
+    if as_json:
+        assert json.loads(said.out)["unanswered"] == [one._asdict() for one in failed]
+
+
+@pytest.mark.parametrize(("failed", "code"), [((), 0), (FAILED, 1)])
+def test_the_demo_exits_with_one_too(
+    failed: tuple[Unanswered, ...],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = demo.DemoResult(tmp_path, tmp_path / "report.html", (), (), 1.0, 20, 0, True, False, failed)
+    monkeypatch.setattr(demo, "demo", lambda *_, **__: done)
+    assert command(monkeypatch, "demo", "--out", tmp_path) == code
+    assert (capsys.readouterr().err.strip().splitlines() or [""])[-1] == left(failed)
