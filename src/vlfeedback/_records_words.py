@@ -21,7 +21,7 @@ Reason = Literal[
     "bad_image", "image_too_large", "refused_path", "refused_uri",
     # decode, annotate
     "call_failed", "content_filter", "refused", "empty_response", "no_responses", "unparsed", "truncated",
-    "missing_rating", "interrupted",
+    "missing_rating", "interrupted", "waiting",
     # pair
     "tie", "incomplete", "identical", "filtered",
     # train

@@ -137,9 +137,9 @@ def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) ->
 
 def _through(run: RunFolder, first: str, last: str, engine: str = "local") -> RunFolder:
     from vlfeedback import pipeline
-    from vlfeedback.commands.finished import left
+    from vlfeedback.commands.finished import left, waiting_in
 
     done = pipeline.run_rooms(run, first, last, engine=engine)
-    if words := left(done.unanswered):
+    if words := left(done.unanswered, waiting_in(done)):
         print(words, file=sys.stderr, flush=True)
     return run

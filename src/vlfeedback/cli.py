@@ -82,7 +82,7 @@ def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine
     if done.interrupted:
         _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
         raise typer.Exit(130)
-    _leave(finished.left(done.unanswered))
+    _leave(finished.left(done.unanswered, finished.waiting_in(done)))
 
 
 def _leave(left: str) -> None:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from vlfeedback import annotate, decode, flow, groups, progress, registry, tables
 from vlfeedback._collecting_figures import Figures
-from vlfeedback.annotate import Answered, Judge, Rubric
+from vlfeedback.annotate import Answered, Judge, Rubric, Waiting
 from vlfeedback.config import Settings
 from vlfeedback.images import Roots
 from vlfeedback.models import Model
 from vlfeedback.records import Annotation, Dropped, Instruction, Request, Response, Sampling
-from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
+from vlfeedback.run_folder import RunFolder, Sink, asked_again, inputs_digest
 from vlfeedback.run_models import Access
 
 ODD = 3
@@ -27,7 +27,8 @@ class Outcome(NamedTuple):
         kept: Records in its table.
         dropped: Records beside it.
         reused: The table was there already and fits inputs and settings.
-        complete: False where the room was interrupted.
+        complete: False where the room was interrupted, or calls have no answer.
+        waiting: Instructions that were not judged because responses to them may still come.
     """
 
     room: str
@@ -35,6 +36,7 @@ class Outcome(NamedTuple):
     dropped: int
     reused: bool = False
     complete: bool = True
+    waiting: int = 0
 
 
 def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
@@ -115,7 +117,7 @@ def ask_pool(
 
 
 def ask_judges(
-    settings: Settings, answered: Iterable[Answered], judges: Sequence[Model], rubric: Rubric, roots: Roots
+    settings: Settings, answered: Iterable[Answered | Waiting], judges: Sequence[Model], rubric: Rubric, roots: Roots
 ) -> Iterator[Annotation | Dropped]:
     """Ask judges as [annotate] says."""
     asked = settings.annotate
@@ -141,14 +143,22 @@ def ask_judges(
     )
 
 
-def _decoding(run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int) -> Iterator[Answered]:
+def _decoding(
+    run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int
+) -> Iterator[Answered | Waiting]:
     instructions = tables.read(run.table("instructions"), Instruction)
     planned = tables.read(run.table("plan"), decode.Plan)
     stream = ask_pool(run.settings, instructions, pool, run.roots, planned)
     for one in progress.track(stream, "decode", total, "instructions"):
         sink.extend(one.responses)
         sink.extend(one.dropped)
-        yield Answered(one.instruction, one.responses)
+        yield to_judge(run.settings, one)
+
+
+def to_judge(settings: Settings, one: decode.Answered) -> Answered | Waiting:
+    """An instruction for the judges: a slot whose call is asked again holds it up, a final failure does not."""
+    missing = 0 if settings.annotate.partial else sum(map(asked_again, one.dropped))
+    return Waiting(one.instruction, missing) if missing else Answered(one.instruction, one.responses)
 
 
 def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instructions: int) -> Outcome:
@@ -160,12 +170,33 @@ def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instruction
     return Outcome("decode", sink.kept, sink.gone, complete=done.complete)
 
 
-def _answered_before(run: RunFolder) -> Iterator[Answered]:
-    run.need("responses", "decode")
+def _answered_before(run: RunFolder) -> Iterator[Answered | Waiting]:
+    missing = {} if run.settings.annotate.partial else _missing(run)
     rows = groups.join(
         tables.read(run.table("instructions"), Instruction), tables.read(run.table("responses"), Response)
     )
-    return (Answered(group.instruction, group.responses) for group in rows)
+    return (
+        Waiting(one.instruction, missing[one.instruction.id])
+        if one.instruction.id in missing
+        else Answered(one.instruction, one.responses)
+        for one in rows
+    )
+
+
+def _missing(run: RunFolder) -> dict[str, int]:
+    """Planned responses that may still come, by instruction; none where decode is whole or there was no plan."""
+    if run.need("responses", "decode").complete or run.info("plan") is None:
+        return {}
+    gone = tables.read(run.dropped("decode"), Dropped) if run.dropped("decode").exists() else ()
+    settled = {one.record_id for one in gone if not asked_again(one)}
+    there = tables.frame(run.table("responses"), ["instruction_id", "model"])
+    settled.update(decode.slot_id(*row) for row in there.iter_rows())
+    found: dict[str, int] = {}
+    for row in tables.read(run.table("plan"), decode.Plan):
+        count = sum(decode.slot_id(row.instruction_id, model) not in settled for model in row.models)
+        if count:
+            found[row.instruction_id] = count
+    return found
 
 
 def rubric_of(run: RunFolder, reach: Access) -> Rubric:
@@ -177,13 +208,13 @@ def rubric_of(run: RunFolder, reach: Access) -> Rubric:
 def _annotating(
     run: RunFolder,
     reach: Access,
-    answered: Iterator[Answered],
+    answered: Iterator[Answered | Waiting],
     decoding: Sink[Response] | None,
     decoded: str,
     instructions: int,
 ) -> list[Outcome]:
     asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
-    fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget"})
+    fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget", "partial"})
     if asked.top_logprobs is None:  # runs from before there was such a setting stay fresh
         del fixed["top_logprobs"]
     who = [[judge.identity for judge in judges], rubric.name, rubric.version, rubric.parser, fixed]
@@ -211,7 +242,8 @@ def _annotating(
     done = sink.close(inputs(), complete=complete)
     if not flow.interrupted():
         _say_what_is_odd(run)
-    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=done.complete)]
+    waiting = sink.reasons["waiting"] // (len(judges) * asked.orders)
+    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=done.complete, waiting=waiting)]
 
 
 def _say_what_is_odd(run: RunFolder) -> None:

@@ -130,6 +130,7 @@ class AnnotateSettings(_Strict):
         orders: Orders of the responses per instruction, each a call; 1 is the paper's.
         order: `hashed` draws the first order from the content, `fixed` keeps the pool's (the paper's).
         top_logprobs: Ask the judge for that many alternatives per token, 1 to 20: ratings get their mean score.
+        partial: Judge what is there although responses may still come; judged, and paid, again when they are there.
         budget: Hard stop for the cost of the whole ledger, in the price table's currency.
     """
 
@@ -142,6 +143,7 @@ class AnnotateSettings(_Strict):
     max_tokens: int = Field(default=2048, ge=1)
     seed: int | None = None
     top_logprobs: int | None = Field(default=None, ge=1, le=20)
+    partial: bool = False
     budget: float | None = Field(default=None, ge=0)
     in_flight: int = Field(default=64, ge=1)
     bytes_in_flight: int = Field(default=256 << 20, ge=1)

@@ -148,7 +148,7 @@ def inputs_digest(*parts: object) -> str:
     return hash_id("inputs", *parts)
 
 
-def _asked_again(dropped: Dropped) -> bool:
+def asked_again(dropped: Dropped) -> bool:
     """Whether a call has failed in a way that says nothing of the question: the next run asks it again."""
     return dropped.reason == "call_failed" and ": bad_request: " not in f": {dropped.detail}"
 
@@ -178,7 +178,7 @@ class Sink(Generic[T]):
         """One record of the stream."""
         if isinstance(record, Dropped):
             self.reasons[record.reason] += 1
-            self.unanswered += _asked_again(record)
+            self.unanswered += asked_again(record)
             self._dropped.add(record)
         else:
             self.kept += 1

@@ -17,6 +17,7 @@ from vlfeedback.annotate import (
     Cell,
     Judge,
     Parsed,
+    Waiting,
     annotations,
     orders_of,
     read_reply,
@@ -150,6 +151,7 @@ def test_what_cannot_be_judged_is_dropped_once_per_question() -> None:
         (Answered(case.instruction, ()), "no_responses"),
         (double, "repeated_id"),
         (foreign, "bad_record"),
+        (Waiting(case.instruction, 1), "waiting"),
     ):
         records = run([bad], *judges, orders=2)
         assert [record.reason for record in records if isinstance(record, Dropped)] == [reason] * 4

@@ -15,7 +15,11 @@ from vlfeedback.config import Settings
 from vlfeedback.pipeline import Finished, Unanswered
 from vlfeedback.run_folder import RunFolder
 
-FAILED = (Unanswered("openai:a", "timeout", 5), Unanswered("openai:b", "server", 2), Unanswered("openai:a", "server", 1))
+FAILED = (
+    Unanswered("openai:a", "timeout", 5),
+    Unanswered("openai:b", "server", 2),
+    Unanswered("openai:a", "server", 1),
+)
 
 
 def test_the_last_line_says_how_many_of_whom_and_why() -> None:
@@ -26,6 +30,17 @@ def test_the_last_line_says_how_many_of_whom_and_why() -> None:
     assert left(FAILED[1:2]).startswith("2 calls have")
     assert left((Unanswered("m", "server", 1),)).startswith("1 call has no answer (m: 1 server)")
     assert left(()) == ""
+
+
+def test_instructions_that_wait_are_told() -> None:
+    words = left(FAILED, 3)
+    assert (
+        words.startswith("8 calls have no answer (") and ") and 3 instructions wait for the missing responses." in words
+    )
+    assert left((), 1) == (
+        "1 instruction waits for missing responses: decode has calls without an answer, and `vlfeedback run DIR` asks "
+        "for them again."
+    )
 
 
 def test_many_models_are_counted_and_not_listed() -> None:

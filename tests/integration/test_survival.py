@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -132,6 +133,64 @@ def test_an_endpoint_that_asks_for_hours_is_left_alone_and_holds_up_no_other(
         resting.every.clear()
         assert world.collect(tmp_path / "run")["calls_failed"] == 0
     assert world.digest(tmp_path / "run") == undisturbed
+
+
+def judged(server: Server) -> int:
+    return sum(line["model"] == "judge" for line in server.served())
+
+
+def test_a_judge_waits_for_responses_that_may_still_come_and_is_paid_once(
+    tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    world.draw(tmp_path, COUNT)
+    tired = dict.fromkeys(world.POOL[:3], "")
+    with (
+        serve(tmp_path / "tired.jsonl", every={1: "429_hours"}, reply=say) as resting,
+        serve(tmp_path / "served.jsonl", reply=say) as server,
+    ):
+        toml = world.settings(tmp_path, server.url, elsewhere=dict.fromkeys(tired, resting.url))
+        run = tmp_path / "run"
+        done = world.attempt(toml, "--out", run)
+        rooms = {room["room"]: room for room in done["rooms"]}
+        waiting = rooms["annotate"]["waiting"]
+        assert 0 < waiting < COUNT and judged(server) == rooms["annotate"]["kept"] == COUNT - waiting
+        assert f" {waiting} instructions wait for the missing responses" in done["last_line"]
+        assert f"{waiting} instructions wait" in world.call("status", run)
+        assert json.loads(world.call("status", run, "--json"))["waiting"] == waiting
+        words = world.call("annotate", run, code=1)  # a room of its own knows it from the tables
+        assert f"{waiting} instructions wait" in words and judged(server) == COUNT - waiting
+        resting.every.clear()
+        world.collect(run)
+        assert judged(server) == COUNT
+    assert world.digest(run) == undisturbed
+
+
+def test_who_wants_partial_groups_judged_pays_for_them_again(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    world.draw(tmp_path, COUNT)
+    with (
+        serve(tmp_path / "tired.jsonl", every={1: "429_hours"}, reply=say) as resting,
+        serve(tmp_path / "served.jsonl", reply=say) as server,
+    ):
+        toml = world.settings(tmp_path, server.url, elsewhere={world.POOL[0]: resting.url})
+        run = tmp_path / "run"
+        done = world.attempt(toml, "--out", run, "--set", "annotate.partial=true")
+        assert judged(server) == COUNT and not any(room["waiting"] for room in done["rooms"])
+        resting.every.clear()
+        again = world.collect(run)
+        assert judged(server) == COUNT + done["calls_failed"] == COUNT + again["calls_made"] - done["calls_failed"]
+    assert world.digest(run) == undisturbed
+
+
+def test_a_response_that_failed_for_good_holds_nothing_up(tmp_path: Path) -> None:
+    world.draw(tmp_path, COUNT)
+    with (
+        serve(tmp_path / "wrong.jsonl", every={1: "422", 2: "content_filter"}) as refusing,
+        serve(tmp_path / "served.jsonl") as server,
+    ):
+        toml = world.settings(tmp_path, server.url, elsewhere={world.POOL[0]: refusing.url})
+        done = world.collect(toml, "--out", tmp_path / "run")
+        assert done["rooms"][1]["dropped"] > 0
+        assert done["rooms"][2]["kept"] == judged(server) == COUNT
 
 
 @pytest.mark.slow

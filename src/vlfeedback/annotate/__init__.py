@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, cast
 from vlfeedback import flow
 from vlfeedback.annotate._alarms import Alarm, Slice, alarms
 from vlfeedback.annotate._books import Books, tally
-from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, rubric_name
+from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, Waiting, rubric_name
 from vlfeedback.annotate._reply import read_reply
 from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, Sampling
@@ -32,6 +32,7 @@ __all__ = [
     "Parsed",
     "Rubric",
     "Slice",
+    "Waiting",
     "alarms",
     "annotations",
     "orders_of",
@@ -72,13 +73,23 @@ class _Round:
     recipe: str
     top_logprobs: int | None
 
-    def questions(self, answered: Iterable[Answered]) -> Generator[_Task | Dropped, None, None]:
+    def questions(self, answered: Iterable[Answered | Waiting]) -> Generator[_Task | Dropped, None, None]:
         """All questions, in the order of the instructions."""
         # Leaving this room early must leave the room above it too, now and not when it is collected.
-        above = cast("Generator[Answered, Any, Any]", answered) if isinstance(answered, Generator) else None
+        above = cast("Generator[Answered | Waiting, Any, Any]", answered) if isinstance(answered, Generator) else None
         with contextlib.closing(above) if above is not None else contextlib.nullcontext():
             for each in answered:
-                yield from self._on(each.instruction, each.responses)
+                if isinstance(each, Waiting):
+                    yield from self._not_yet(each)
+                else:
+                    yield from self._on(each.instruction, each.responses)
+
+    def _not_yet(self, each: Waiting) -> Iterator[Dropped]:
+        """Judged now, it would be judged and paid once more when the missing responses are there."""
+        for judge in self.judges:
+            for turn in range(self.orders):
+                name = _record_id(each.instruction.id, judge, turn)
+                yield Dropped("annotate", name, "waiting", f"{each.missing} responses may still come")
 
     def _on(self, instruction: Instruction, responses: Sequence[Response]) -> Iterator[_Task | Dropped]:
         problem = _unusable(instruction, responses)
@@ -98,7 +109,7 @@ class _Round:
 
 
 def annotations(
-    answered: Iterable[Answered],
+    answered: Iterable[Answered | Waiting],
     judges: Sequence[Judge],
     rubric: Rubric,
     *,
@@ -117,7 +128,8 @@ def annotations(
     """Ask every judge about every instruction's responses, in every order, as they come.
 
     Args:
-        answered: Instructions with their responses; read no faster than the judges answer.
+        answered: Instructions with their responses; read no faster than the judges answer. One that is not to be
+            judged yet is dropped as `waiting`.
         judges: Models of distinct identities.
         rubric: What is asked.
         orders: How many orders each judge sees, ≥ 1; see `orders_of`.

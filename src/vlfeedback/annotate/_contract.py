@@ -18,6 +18,13 @@ class Answered(NamedTuple):
     responses: tuple[Response, ...]
 
 
+class Waiting(NamedTuple):
+    """An instruction that is not to be judged yet: so many responses to it may still come (docs/decisions/0082)."""
+
+    instruction: Instruction
+    missing: int
+
+
 class Cell(NamedTuple):
     """What one rating is of."""
 

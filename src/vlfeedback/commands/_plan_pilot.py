@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vlfeedback import collecting, decode, flow, preflight, progress, sourcing, tables
 from vlfeedback._collecting_figures import Figures
-from vlfeedback.annotate import Answered
+from vlfeedback.annotate import Answered, Waiting
 from vlfeedback.commands._plan_estimate import Measured
 from vlfeedback.commands._plan_world import Seen
 from vlfeedback.errors import Stopped
@@ -89,11 +89,11 @@ def _ask(run: RunFolder, reach: Access, chosen: list[Instruction]) -> Iterator[_
     slots = [row for row in tables.read(run.table("plan"), decode.Plan) if row.instruction_id in wanted]
     decoded: list[_Key] = []
 
-    def answered() -> Iterator[Answered]:
+    def answered() -> Iterator[Answered | Waiting]:
         for one in collecting.ask_pool(run.settings, chosen, pool, reach.roots, slots):
             name = one.instruction.id
             decoded.extend(_Key("decode", response.model, name, response.call_key) for response in one.responses)
-            yield Answered(one.instruction, one.responses)
+            yield collecting.to_judge(run.settings, one)
 
     total = len(chosen) * len(judges) * run.settings.annotate.orders
     stream = collecting.ask_judges(run.settings, answered(), judges, rubric, reach.roots)

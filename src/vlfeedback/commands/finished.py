@@ -29,20 +29,34 @@ def show(run: Path, done: Finished, console: Console) -> None:
     console.print(f"next: {next_step(run)}", soft_wrap=True, highlight=False)
 
 
-def left(unanswered: Sequence[Unanswered]) -> str:
-    """The last line of a command that leaves calls without an answer; empty where there are none."""
+def left(unanswered: Sequence[Unanswered], waiting: int = 0) -> str:
+    """The last line of a command that leaves calls without an answer; empty where there are none.
+
+    Args:
+        waiting: Instructions that were not judged because responses to them may still come.
+    """
+    wait = f"{waiting:,} {'instruction waits' if waiting == 1 else 'instructions wait'} for"
     if not unanswered:
-        return ""
-    by_model: dict[str, list[Unanswered]] = {}
-    for one in unanswered:
-        by_model.setdefault(one.model, []).append(one)
-    told = [
-        f"{model}: " + ", ".join(f"{one.calls:,} {one.error}" for one in rows)
-        for model, rows in list(by_model.items())[:NAMED]
-    ]
-    if len(by_model) > NAMED:
-        others = list(by_model.values())[NAMED:]
-        told.append(f"{len(others)} more models: {sum(one.calls for rows in others for one in rows):,}")
+        again = "decode has calls without an answer, and `vlfeedback run DIR` asks for them again."
+        return f"{wait} missing responses: {again}" if waiting else ""
     total = sum(one.calls for one in unanswered)
     has, them = ("call has", "it") if total == 1 else ("calls have", "them")
-    return f"{total:,} {has} no answer ({'; '.join(told)}). The same command asks for {them} again, and for nothing else."
+    held = f" and {wait} the missing responses" if waiting else ""
+    again = f"The same command asks for {them} again, and for nothing else."
+    return f"{total:,} {has} no answer ({_by_model(unanswered)}){held}. {again}"
+
+
+def waiting_in(done: Finished) -> int:
+    """Instructions that were not judged because responses to them may still come."""
+    return sum(room.waiting for room in done.rooms)
+
+
+def _by_model(unanswered: Sequence[Unanswered]) -> str:
+    rows: dict[str, list[Unanswered]] = {}
+    for one in unanswered:
+        rows.setdefault(one.model, []).append(one)
+    told = [f"{model}: " + ", ".join(f"{one.calls:,} {one.error}" for one in mine) for model, mine in rows.items()]
+    if len(told) > NAMED:
+        others = [one.calls for mine in list(rows.values())[NAMED:] for one in mine]
+        told = [*told[:NAMED], f"{len(rows) - NAMED} more models: {sum(others):,}"]
+    return "; ".join(told)

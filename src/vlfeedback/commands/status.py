@@ -29,6 +29,7 @@ class Status:
         dropped: Counts by room and reason.
         totals: Sums over the ledger's calls.
         spent: Upper bound of what they cost.
+        waiting: Instructions that were not judged because responses to them may still come.
         next: The command to type next.
     """
 
@@ -38,6 +39,7 @@ class Status:
     totals: tuple[Total, ...]
     spent: float
     next: str
+    waiting: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -48,6 +50,7 @@ class Status:
             "calls": [asdict(total) for total in self.totals],
             "spent": self.spent,
             "next": self.next,
+            "waiting": self.waiting,
         }
 
 
@@ -65,8 +68,13 @@ def status(path: Path) -> Status:
         )
     found = {name: info for name in TABLES if (info := run.info(name)) is not None}
     dropped: dict[str, dict[str, int]] = {}
+    waiting: set[str] = set()
     for file in sorted((path / "dropped").glob("*.parquet")):
-        reasons = Counter(record.reason for record in tables.read(file, Dropped))
+        reasons: Counter[str] = Counter()
+        for record in tables.read(file, Dropped):
+            reasons[record.reason] += 1
+            if record.reason == "waiting":  # one record per judge and order, named INSTRUCTION/JUDGE/ORDER
+                waiting.add(record.record_id.partition("/")[0])
         if reasons:
             dropped[file.stem] = dict(reasons.most_common())
     totals: tuple[Total, ...] = ()
@@ -74,7 +82,7 @@ def status(path: Path) -> Status:
         with Ledger.open(run.ledger_path, write=False) as ledger:
             totals = ledger.totals()
     spent = sum(total.cost + total.lost_cost for total in totals)
-    return Status(path, found, dropped, totals, spent, _next(run, found))
+    return Status(path, found, dropped, totals, spent, _next(run, found), len(waiting))
 
 
 def next_step(path: Path) -> str:
@@ -121,6 +129,10 @@ def show(found: Status, console: Console) -> None:
             for reason, count in reasons.items():
                 gone.add_row(room, reason, f"{count:,}")
         console.print(gone)
+    if found.waiting:
+        wait = "instruction waits" if found.waiting == 1 else "instructions wait"
+        words = f"{found.waiting:,} {wait} to be judged until responses that may still come are there"
+        console.print(words, soft_wrap=True, highlight=False)
     if found.totals:
         calls = table("", *_CALLS, numbers=_CALLS[2:])
         for one in found.totals:
