@@ -32,6 +32,8 @@ class Assumptions:
         kept_pairs: Share of all pairs that are neither tied nor incomplete (measured on the released data).
         bytes_per_token: On disk, ledger and tables together, after compression.
         bytes_per_call: On disk, besides its text.
+        judged: A benchmark's question to its judge, without the answer, where its data are not here.
+        verdict: A judge's reply on a benchmark.
     """
 
     instruction: float = 50
@@ -47,13 +49,18 @@ class Assumptions:
     kept_pairs: float = 0.793
     bytes_per_token: float = 6.0
     bytes_per_call: float = 700.0
+    judged: float = 500
+    verdict: float = 100
 
-    def lines(self, looked: int = 0, complete: bool = False, pilot: int = 0) -> tuple[str, ...]:
+    def lines(
+        self, looked: int = 0, complete: bool = False, pilot: int = 0, evaluated: bool = False
+    ) -> tuple[str, ...]:
         """In words; what was looked at or measured is said instead of what is assumed.
 
         Args:
             looked: Instructions whose prompts and pictures were looked at, `complete` if these are all.
             pilot: Instructions of a pilot.
+            evaluated: There are benchmarks.
         """
         instruction = (
             f"an instruction has {self.instruction:g} tokens of text and one picture of {self.width} × {self.height}"
@@ -74,6 +81,11 @@ class Assumptions:
                 f"{self.asked_again:.0%} of the calls are sent twice; cached input is not counted on",
                 f"a call takes {self.latency:g} s and {self.speed:g} tokens a second",
             ]
+        if evaluated:
+            lines += [
+                f"an answer to a benchmark has {self.response:g} tokens and its judge's reply {self.verdict:g}, "
+                f"if that is allowed; a question to that judge has {self.judged:g} where the benchmark is not here"
+            ]
         return (
             *lines,
             f"a local model makes {self.local_speed:,.0f} tokens a second in all",
@@ -92,6 +104,7 @@ class PlanRow:
         image_tokens: None where the price table does not say how the model counts pictures; then it is free.
         hours: If this model worked alone.
         measured: Lengths come from the ledger.
+        benchmark: In `evaluate` (answers) and `grade` (their judge): which one.
     """
 
     room: str
@@ -104,6 +117,7 @@ class PlanRow:
     cost: float
     hours: float
     measured: bool = False
+    benchmark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +160,23 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """All calls."""
-        return sum(row.calls for row in self.rows)
+        """Calls of collecting."""
+        return sum(row.calls for row in self.rows if not row.benchmark)
+
+    @property
+    def evaluation_calls(self) -> int:
+        """Calls of the benchmarks, answers and their judges."""
+        return sum(row.calls for row in self.rows if row.benchmark)
+
+    @property
+    def evaluation_hours(self) -> float:
+        """Of the benchmarks, one after the other, each model answering before its judge is asked."""
+        return sum(row.hours for row in self.rows if row.benchmark)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {**asdict(self), "calls": self.calls}
+        more = {name: getattr(self, name) for name in ("calls", "evaluation_calls", "evaluation_hours")}
+        return {**asdict(self), **more}
 
 
 def _millions(tokens: int) -> str:
@@ -162,7 +187,8 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
     """Print a plan for people."""
     count = "unknown" if found.instructions is None else f"{found.instructions:,}"
     sources = f"{len(found.sources):,} source{'' if len(found.sources) == 1 else 's'}"
-    console.print(f"[bold]{count} instructions[/bold] from {sources}, {found.calls:,} calls")
+    tested = f", and {found.evaluation_calls:,} calls of the evaluation" if found.evaluation_calls else ""
+    console.print(f"[bold]{count} instructions[/bold] from {sources}, {found.calls:,} calls{tested}")
     heads = ("calls", "M tokens in", "pictures", "out", found.currency, "hours")
     rows = table("", "calls to", *heads, numbers=heads)
     for row in found.rows:
@@ -170,7 +196,11 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
         mark = " *" if row.measured else ""
         tokens = (_millions(row.input_tokens), pictures, _millions(row.output_tokens))
         rows.add_row(
-            f"{row.room} {row.model}{mark}", f"{row.calls:,}", *tokens, f"{row.cost:,.2f}", f"{row.hours:,.1f}"
+            f"{row.room}{' ' + row.benchmark + ':' if row.benchmark else ''} {row.model}{mark}",
+            f"{row.calls:,}",
+            *tokens,
+            f"{row.cost:,.2f}",
+            f"{row.hours:,.1f}",
         )
     console.print(rows)
     console.print(
@@ -182,8 +212,8 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
     for warning in found.warnings:
         console.print(f"[bold]worth a look:[/bold] {warning}", soft_wrap=True, highlight=False)
     console.print(
-        f"training on about {found.pairs:,} pairs in {found.steps:,} steps; its time and the calls of the evaluation "
-        "are not estimated"
+        f"training on about {found.pairs:,} pairs in {found.steps:,} steps; its time is not estimated"
+        + (f", evaluation about {found.evaluation_hours:,.1f} hours" if found.evaluation_calls else "")
     )
     if found.budget is not None and found.cost > found.budget:
         console.print(f"[bold]the budget of {found.budget:,.2f} is less than that: the run would stop early[/bold]")

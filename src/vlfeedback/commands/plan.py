@@ -16,12 +16,13 @@ from pathlib import Path
 from vlfeedback import prices, registry
 from vlfeedback.commands import _plan_world as worlds
 from vlfeedback.commands._plan_estimate import Known, Stratum, interval, stratum
+from vlfeedback.commands._plan_evaluation import Evaluation
+from vlfeedback.commands._plan_models import Asked, Past, model_of
 from vlfeedback.commands._plan_pilot import Pilot, pilot
 from vlfeedback.commands._plan_text import HERE, Assumptions, Plan, PlanRow, show
-from vlfeedback.commands._plan_world import INJECTED, Seen, World, check_options
-from vlfeedback.config import PluginTable, Settings
-from vlfeedback.ledger import Ledger
-from vlfeedback.models._secrets import KEY_NEEDED, LOOPBACK, host_of
+from vlfeedback.commands._plan_world import Seen, World
+from vlfeedback.config import Settings
+from vlfeedback.models._secrets import KEY_NEEDED, host_of
 from vlfeedback.preflight import Missing, check, missing_models
 from vlfeedback.records import Image, Instruction, Response, Room
 
@@ -57,40 +58,46 @@ def plan(
     world = worlds.of_table(instructions) if instructions is not None else worlds.of_sources(settings)
     if world.count is not None and settings.limit is not None:
         world = replace(world, count=min(world.count, settings.limit))
-    past = _Past(ledger or (Path(settings.ledger.path) if settings.ledger.path else None))
+    past = Past(ledger or (Path(settings.ledger.path) if settings.ledger.path else None))
     maker = _Maker(settings, world, table, assume, past, measured)
     made = [*maker.decode(), *maker.annotate()]
-    rows = tuple(one.row for one in made)
+    evaluation = Evaluation(settings, table, assume, past)
+    collecting = tuple(one.row for one in made)
+    evaluating = tuple(evaluation.rows())
+    rows = collecting + evaluating
     pairs = round((world.count or 0) * (1 - settings.eval_share) * math.comb(settings.decode.k, 2) * assume.kept_pairs)
     viewers: dict[str, list[str]] = {}
-    for row in rows:
+    for row in (*collecting, *(row for row in evaluating if row.host != HERE)):
         viewers.setdefault(row.host, []).append(row.model)
-    local = sum(row.hours for row in rows if row.host == HERE)
+    local = sum(row.hours for row in collecting if row.host == HERE)
     parts = [(one.calls, one.stratum) for one in made if one.stratum is not None]
     bounds = interval(parts, world.count or 0) if parts else None
+    tested = sum(row.cost for row in evaluating)
     return Plan(
         instructions=world.count,
         sources=world.sources,
         rows=rows,
         currency=table.currency,
         cost=sum(row.cost for row in rows),
-        hours=local + max((row.hours for row in rows if row.host != HERE), default=0.0),
+        hours=local + max((row.hours for row in collecting if row.host != HERE), default=0.0),
         disk_bytes=_disk(rows, assume, past),
         pairs=pairs,
         steps=math.ceil(pairs * settings.train.epochs / settings.train.pairs_per_step),
         viewers={host: tuple(dict.fromkeys(models)) for host, models in viewers.items()},
         missing=tuple(_missing(settings)),
-        assumptions=assume.lines(world.looked, world.complete, measured.instructions if measured else 0),
+        assumptions=assume.lines(
+            world.looked, world.complete, measured.instructions if measured else 0, bool(evaluating)
+        ),
         budget=settings.annotate.budget,
-        cost_low=bounds.low if bounds else None,
-        cost_high=bounds.high if bounds else None,
+        cost_low=bounds.low + tested if bounds else None,
+        cost_high=bounds.high + tested if bounds else None,
         spent=past.spent,
         pilot=measured.instructions if measured else 0,
-        warnings=tuple(maker.warnings),
+        warnings=(*maker.warnings, *evaluation.warnings),
     )
 
 
-def _disk(rows: tuple[PlanRow, ...], assume: Assumptions, past: _Past) -> int:
+def _disk(rows: tuple[PlanRow, ...], assume: Assumptions, past: Past) -> int:
     """Ledger and tables; the ledger as large per call as it has become so far, once it says something."""
     calls = sum(row.calls for row in rows)
     tokens = sum(row.input_tokens - (row.image_tokens or 0) + row.output_tokens for row in rows)
@@ -98,47 +105,6 @@ def _disk(rows: tuple[PlanRow, ...], assume: Assumptions, past: _Past) -> int:
         written = sum(row.output_tokens for row in rows)
         return round(calls * past.bytes_per_call + written * assume.bytes_per_token / 3)
     return round(tokens * assume.bytes_per_token + calls * assume.bytes_per_call)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A model of the settings, without opening it."""
-
-    name: str
-    identity: str
-    host: str
-    price: prices.Price
-    in_flight: int
-    recipe: str = "original"
-    detail: str = "high"
-
-    def pictures(self, seen: Seen) -> float:
-        """Tokens of an instruction's pictures by the price table's rule."""
-        sent = (prices.sent_size(size.width, size.height, self.recipe) for size in seen.sizes)
-        return sum(self.price.picture(width, height, detail=self.detail) for width, height in sent)
-
-
-def _model(table: PluginTable, where: str, in_flight: int, rates: prices.Prices) -> _Asked:
-    if ":" in table.use:  # code from outside is not imported for a plan
-        known: tuple[str, ...] = tuple(table.options)
-    else:
-        known = registry.options(registry.find("models", table.use).load, besides=INJECTED)
-        check_options(table, known, where)
-    options = table.options
-    name = str(options.get("model") or table.use)
-    revision = options.get("revision")
-    identity = str(options.get("identity") or f"{table.use}:{name}" + (f"@{revision}" if revision else ""))
-    if "base_url" not in known and ":" not in table.use:  # weights on this machine
-        return _Asked(name, identity, HERE, prices.FREE, int(options.get("batch", 32)))
-    urls = options.get("base_url", "https://api.openai.com/v1")
-    hosts = list(dict.fromkeys(host_of(url) for url in ([urls] if isinstance(urls, str) else urls)))
-    loopback = all(host in LOOPBACK for host in hosts)
-    price = rates.find(identity, name, local=bool(options.get("local", loopback)))
-    shown = ", ".join(f"{host} ({HERE})" if host in LOOPBACK else host for host in hosts)
-    if getattr(table, "batch", False):
-        price, shown = price.batched(), f"{shown}, in batches"
-    recipe, detail = str(options.get("recipe", "original")), str(options.get("detail") or "high")
-    return _Asked(name, identity, shown, price, min(in_flight, int(options.get("in_flight", 32))), recipe, detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +125,7 @@ class _Maker:
         world: World,
         rates: prices.Prices,
         assume: Assumptions,
-        past: _Past,
+        past: Past,
         measured: Pilot | None,
     ) -> None:
         self._settings, self._world, self._rates = settings, world, rates
@@ -174,7 +140,7 @@ class _Maker:
         even = max(0.0, settings.decode.k - sum(share for share in shares if share is not None))
         free = sum(share is None for share in shares)
         for number, table in enumerate(settings.pool, 1):
-            model = _model(table, f"[[pool]] {number}", settings.decode.in_flight, self._rates)
+            model = model_of(table, f"[[pool]] {number}", settings.decode.in_flight, self._rates)
             share = table.share if table.share is not None else min(1.0, even / free)
             letters = len(settings.decode.system)
             output = min(assume.response, settings.decode.max_tokens)
@@ -194,10 +160,10 @@ class _Maker:
         letters = len(request.system) + sum(len(part.text or "") for part in request.parts)
         output = min(assume.rating * k * len(rubric.aspects), chosen.max_tokens)
         for number, table in enumerate(settings.judge, 1):
-            model = _model(table, f"[[judge]] {number}", chosen.in_flight, self._rates)
+            model = model_of(table, f"[[judge]] {number}", chosen.in_flight, self._rates)
             yield self._row("annotate", model, self._total * chosen.orders, letters, k * assume.response, output)
 
-    def _row(self, room: Room, model: _Asked, calls: float, letters: int, shown: float, output: float) -> _Made:
+    def _row(self, room: Room, model: Asked, calls: float, letters: int, shown: float, output: float) -> _Made:
         """A row from what was measured, as far as it was.
 
         Args:
@@ -241,7 +207,7 @@ class _Maker:
         )  # fmt: skip
         return _Made(row, calls * sends, found)
 
-    def _stratum(self, room: Room, model: _Asked, known: Known) -> Stratum | None:
+    def _stratum(self, room: Room, model: Asked, known: Known) -> Stratum | None:
         if self._measured is None:
             return None
         calls = [one for one in self._measured.calls if one.room == room]
@@ -257,41 +223,6 @@ class _Maker:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Means:
-    input: float
-    output: float
-    cost: float
-
-
-class _Past:
-    """Mean lengths of the calls that a ledger holds, and what they cost and weigh."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._means: dict[tuple[str, str], _Means] = {}
-        self.spent = 0.0
-        self.bytes_per_call: float | None = None
-        if path is None or not path.is_file():
-            return
-        with Ledger.open(path, write=False) as ledger:
-            totals = ledger.totals()
-        calls = sum(one.calls for one in totals)
-        self.spent = sum(one.cost + one.lost_cost for one in totals)
-        if calls >= ENOUGH_CALLS:
-            self.bytes_per_call = path.stat().st_size / calls
-        for one in totals:
-            if one.state == "done" and one.calls and one.usage.output:
-                means = _Means(one.usage.input / one.calls, one.usage.output / one.calls, one.cost / one.calls)
-                self._means[(one.purpose, one.model)] = means
-
-    def mean(self, purpose: str, identity: str) -> _Means | None:
-        return self._means.get((purpose, identity))
-
-
-ENOUGH_CALLS = 200
-"""Calls after which the size of a ledger says something."""
-
-
 def _missing(settings: Settings) -> Iterator[Missing]:
     for name, place in settings.images.items():
         if not Path(place).exists():
@@ -301,9 +232,10 @@ def _missing(settings: Settings) -> Iterator[Missing]:
         if isinstance(path, str) and not Path(path).exists():
             yield _missing_path(f"source {table.name or table.use!r}", path)
     for name, benchmark in settings.evaluate.items():
-        path = benchmark.options.get("path")
-        if isinstance(path, str) and not Path(path).exists():
-            yield _missing_path(f"benchmark {name!r}", path)
+        for option, what in (("path", "benchmark"), ("judge_prompt", "judge prompt of")):
+            path = benchmark.options.get(option)
+            if isinstance(path, str) and not Path(path).exists():
+                yield _missing_path(f"{what} {name!r}", path)
     yield from missing_models(settings)
     for variable, host in _keys(settings).items():
         if not os.environ.get(variable):
@@ -316,7 +248,8 @@ def _missing_path(what: str, path: str) -> Missing:
 
 def _keys(settings: Settings) -> dict[str, str]:
     wanted: dict[str, str] = {}
-    for table in (*settings.pool, *settings.judge, *settings.upper):
+    graders = (one.judge for one in settings.evaluate.values() if one.judge is not None)
+    for table in (*settings.pool, *settings.judge, *settings.upper, *graders):
         if table.use != "openai":
             continue
         urls = table.options.get("base_url", "https://api.openai.com/v1")

@@ -1,0 +1,89 @@
+"""The models of a plan, without opening them: what they cost, who sees the pictures, how long their calls were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlfeedback import prices, registry
+from vlfeedback.commands._plan_text import HERE
+from vlfeedback.commands._plan_world import INJECTED, Seen, check_options
+from vlfeedback.config import PluginTable
+from vlfeedback.ledger import Ledger
+from vlfeedback.models._secrets import LOOPBACK, host_of
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model of the settings, without opening it."""
+
+    name: str
+    identity: str
+    host: str
+    price: prices.Price
+    in_flight: int
+    recipe: str = "original"
+    detail: str = "high"
+
+    def pictures(self, seen: Seen) -> float:
+        """Tokens of an instruction's pictures by the price table's rule."""
+        sent = (prices.sent_size(size.width, size.height, self.recipe) for size in seen.sizes)
+        return sum(self.price.picture(width, height, detail=self.detail) for width, height in sent)
+
+
+def model_of(table: PluginTable, where: str, in_flight: int, rates: prices.Prices) -> Asked:
+    if ":" in table.use:  # code from outside is not imported for a plan
+        known: tuple[str, ...] = tuple(table.options)
+    else:
+        known = registry.options(registry.find("models", table.use).load, besides=INJECTED)
+        check_options(table, known, where)
+    options = table.options
+    name = str(options.get("model") or table.use)
+    revision = options.get("revision")
+    identity = str(options.get("identity") or f"{table.use}:{name}" + (f"@{revision}" if revision else ""))
+    if "base_url" not in known and ":" not in table.use:  # weights on this machine
+        return Asked(name, identity, HERE, prices.FREE, int(options.get("batch", 32)))
+    urls = options.get("base_url", "https://api.openai.com/v1")
+    hosts = list(dict.fromkeys(host_of(url) for url in ([urls] if isinstance(urls, str) else urls)))
+    loopback = all(host in LOOPBACK for host in hosts)
+    price = rates.find(identity, name, local=bool(options.get("local", loopback)))
+    shown = ", ".join(f"{host} ({HERE})" if host in LOOPBACK else host for host in hosts)
+    if getattr(table, "batch", False):
+        price, shown = price.batched(), f"{shown}, in batches"
+    recipe, detail = str(options.get("recipe", "original")), str(options.get("detail") or "high")
+    return Asked(name, identity, shown, price, min(in_flight, int(options.get("in_flight", 32))), recipe, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    input: float
+    output: float
+    cost: float
+
+
+class Past:
+    """Mean lengths of the calls that a ledger holds, and what they cost and weigh."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._means: dict[tuple[str, str], Means] = {}
+        self.spent = 0.0
+        self.bytes_per_call: float | None = None
+        if path is None or not path.is_file():
+            return
+        with Ledger.open(path, write=False) as ledger:
+            totals = ledger.totals()
+        calls = sum(one.calls for one in totals)
+        self.spent = sum(one.cost + one.lost_cost for one in totals)
+        if calls >= ENOUGH_CALLS:
+            self.bytes_per_call = path.stat().st_size / calls
+        for one in totals:
+            if one.state == "done" and one.calls and one.usage.output:
+                means = Means(one.usage.input / one.calls, one.usage.output / one.calls, one.cost / one.calls)
+                self._means[(one.purpose, one.model)] = means
+
+    def mean(self, purpose: str, identity: str) -> Means | None:
+        return self._means.get((purpose, identity))
+
+
+ENOUGH_CALLS = 200
+"""Calls after which the size of a ledger says something."""
