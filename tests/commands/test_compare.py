@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from in_process import command
 from rich.console import Console
 
 from vlfeedback import tables
@@ -215,6 +216,34 @@ def test_too_many_failed_items_leave_no_headline(tmp_path: Path) -> None:
     assert "no headline" in out.getvalue() and "is beyond" not in out.getvalue()
     allowed = compare_runs(a, b, max_failed=0.4)
     assert allowed.headline and {row.unshared for row in allowed.rows} == {40}
+
+
+def lose_all(run: Path, **changes: object) -> None:
+    """Take every reply away."""
+    path = run / "item_scores.parquet"
+    rows = list(tables.read(path, ItemScore))
+    gone = [replace(one.answer, text="", finish="error") for one in rows]
+    lost = [
+        replace(one, answer=answer, value=None, state="failed", **changes)  # type: ignore[arg-type]
+        for one, answer in zip(rows, gone, strict=True)
+    ]
+    tables.write(path, ItemScore, lost, room="evaluate")
+
+
+@pytest.mark.parametrize("judge", [None, "gpt-4o"])
+@pytest.mark.parametrize("more", [[], ["--max-failed", "1"], ["--anyway"]])
+@pytest.mark.parametrize("sides", ["a", "b", "ab"])
+def test_where_every_item_failed_there_is_no_headline_and_the_exit_code_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sides: str, judge: str | None, more: list[str]
+) -> None:
+    runs = dict(zip("ab", two_runs(tmp_path), strict=True))
+    for name, run in runs.items():
+        rewrite(run, judge=judge)
+        if name in sides:
+            lose_all(run, judge=None)  # no answer was judged, so the scores name no judge
+    assert command(monkeypatch, "compare", *runs.values(), "--json", *more) == 1
+    assert compare_runs(*runs.values()).headline is None
+    assert command(monkeypatch, "compare", runs[sides[0]]) == 1
 
 
 def test_the_command_line_says_it_with_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

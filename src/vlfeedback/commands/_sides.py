@@ -79,6 +79,7 @@ def conditions_of(scores: list[ItemScore], recorded: list[Conditions]) -> list[C
     judges: dict[tuple[str, str], set[str]] = {}
     for score in scores:
         judges.setdefault((score.answer.benchmark, score.protocol), set()).add(score.judge or "")
+    answered = {(one.answer.benchmark, one.protocol) for one in scores if one.state != "failed"}
     found: list[Conditions] = []
     for (benchmark, protocol), names in judges.items():
         known = [
@@ -86,6 +87,8 @@ def conditions_of(scores: list[ItemScore], recorded: list[Conditions]) -> list[C
             if (one.benchmark, one.protocol, one.model) == (benchmark, protocol, scores[0].answer.model)
         ]  # fmt: skip
         judge = ", ".join(sorted(name for name in names if name))
+        if not judge and (benchmark, protocol) not in answered:  # nobody was judged, so nobody can say by whom
+            judge = UNKNOWN
         fresh = Conditions(benchmark, protocol, scores[0].answer.model, judge_prompt=UNKNOWN if judge else "")
         found.append(replace(known[0] if known else fresh, judge=judge))
     return found

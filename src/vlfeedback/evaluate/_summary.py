@@ -74,7 +74,7 @@ def failed_share(scores: Iterable[ItemScore], max_failed: float = MAX_FAILED) ->
 
     Args:
         scores: Of any models and benchmarks.
-        max_failed: Highest share of failed items of a metric, 0 to 1.
+        max_failed: Highest share of failed items of a metric, 0 to 1; where all failed there is no result at any share.
     """
     counts: dict[tuple[str, str, str, str, str], list[int]] = {}
     for score in scores:
@@ -83,7 +83,11 @@ def failed_share(scores: Iterable[ItemScore], max_failed: float = MAX_FAILED) ->
         count = counts.setdefault(key, [0, 0])
         count[0] += score.state == "failed"
         count[1] += 1
-    return [Refused(*key, *count) for key, count in counts.items() if count[0] > max_failed * count[1]]
+    return [
+        Refused(*key, *count)
+        for key, count in counts.items()
+        if count[0] > max_failed * count[1] or count[0] == count[1]
+    ]
 
 
 def _valued(group: Sequence[ItemScore]) -> list[ItemScore]:
