@@ -1,13 +1,16 @@
-"""Settings as text and plain tables: one `key=value`, absolute paths, values without None, flat keys."""
+"""Settings as text and plain tables: one `key=value`, absolute paths, flat keys, values for all, mistakes in words."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import BaseModel, ValidationError
+
 from vlfeedback.errors import ConfigError
+from vlfeedback.registry import closest
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -89,3 +92,63 @@ def _anchor_paths(table: Any, anchored: Callable[[object], object]) -> None:
     for key in FILES:
         if key in options:
             options[key] = anchored(options[key])
+
+
+def spread(data: dict[str, Any], section: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Plain values of a section of tables, handed down to those of its tables that do not say otherwise.
+
+    Raises:
+        ValueError: a plain value is none that may stand there.
+    """
+    found: Any = data.get(section)
+    if not isinstance(found, Mapping):
+        return data
+    tables = cast("Mapping[str, Any]", found)
+    plain = {key: value for key, value in tables.items() if not isinstance(value, Mapping | BaseModel)}
+    for key in plain:
+        if key not in keys:
+            raise ValueError(f"[{section}] {key} is no table, and no setting for all of them; {closest(key, keys)}")
+    named = {name: one for name, one in tables.items() if name not in plain}
+    return {**data, section: {name: {**plain, **dict(one)} for name, one in named.items()} if plain else named}
+
+
+def for_all(
+    assignments: Mapping[str, Any], section: str, keys: tuple[str, ...], tables: Iterable[str]
+) -> dict[str, Any]:
+    """Assignments in which one for a whole section is one for each of its tables."""
+    found: dict[str, Any] = {}
+    for key, value in assignments.items():
+        whole = key.removeprefix(f"{section}.")
+        if key != whole and whole in keys:
+            found |= {f"{section}.{name}.{whole}": value for name in tables}
+        else:
+            found[key] = value
+    return found
+
+
+def _known_at(location: Sequence[str | int], settings: type[BaseModel]) -> list[str]:
+    """Keys that may stand in the table where an unknown one was found."""
+    model: Any = settings
+    for part in location:
+        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        for inner in getattr(model, "__args__", ()):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return sorted(getattr(model, "model_fields", {}))
+
+
+def explain(error: ValidationError, where: str, settings: type[BaseModel]) -> ConfigError:
+    """What is wrong with a run.toml, in words."""
+    lines: list[str] = []
+    for one in error.errors():
+        *table, key = one["loc"] or ("",)
+        place = ".".join(str(part) for part in table) or "the top level"
+        name = ".".join(str(part) for part in one["loc"])
+        if one["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key {key!r} in {place}; {closest(str(key), _known_at(table, settings))}")
+        elif not name:
+            lines.append(f"{where}: {one['msg'].removeprefix('Value error, ')}")
+        else:
+            lines.append(f"{where}: {name}: {one['msg'].lower()} (it is {one['input']!r})")
+    return ConfigError("\n".join(lines))

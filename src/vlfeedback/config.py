@@ -14,9 +14,8 @@ from typing import Any, Literal, cast
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vlfeedback._config_text import anchor, assignment, flat, without_none
+from vlfeedback._config_text import anchor, assignment, explain, flat, for_all, spread, without_none
 from vlfeedback.errors import ConfigError
-from vlfeedback.registry import closest
 
 __all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
 
@@ -229,13 +228,23 @@ class EvaluateTable(PluginTable):
     """[evaluate.NAME]: a benchmark; `use` defaults to NAME.
 
     Attributes:
+        temperature: Of the answers; 0 is greedy. Like the next two, in [evaluate] for all benchmarks.
+        top_p: Nucleus, in (0, 1]; of sampled answers.
+        sampling_seed: Of sampled answers: every item draws by a seed of its own, made of this and its id.
         judge: [evaluate.NAME.judge]: the model that judges its answers, where it has one; never taken from [[judge]].
         judge_in_flight: Judgements under way at once.
     """
 
     use: str = ""
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    sampling_seed: int | None = None
     judge: JudgeTable | None = None
     judge_in_flight: int = Field(default=16, ge=1)
+
+
+SAMPLED = ("temperature", "top_p", "sampling_seed")
+"""Settings of a benchmark that may stand in [evaluate] for all of them."""
 
 
 class ImageLimits(_Strict):
@@ -294,30 +303,10 @@ class Settings(_Strict):
     ledger: LedgerSettings = LedgerSettings()
     prices: PriceSettings = PriceSettings()
 
-
-def _known_at(location: Sequence[str | int]) -> list[str]:
-    """Keys that may stand in the table where an unknown one was found."""
-    model: Any = Settings
-    for part in location:
-        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
-            model = model.model_fields[part].annotation
-        for inner in getattr(model, "__args__", ()):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
-    return sorted(getattr(model, "model_fields", {}))
-
-
-def _explain(error: ValidationError, where: str) -> ConfigError:
-    lines: list[str] = []
-    for one in error.errors():
-        *table, key = one["loc"] or ("",)
-        place = ".".join(str(part) for part in table) or "the top level"
-        if one["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key!r} in {place}; {closest(str(key), _known_at(table))}")
-        else:
-            name = ".".join(str(part) for part in one["loc"])
-            lines.append(f"{where}: {name}: {one['msg'].lower()} (it is {one['input']!r})")
-    return ConfigError("\n".join(lines))
+    @model_validator(mode="before")
+    @classmethod
+    def _said_for_all_benchmarks(cls, data: Any) -> Any:
+        return spread(cast("dict[str, Any]", data), "evaluate", SAMPLED) if isinstance(data, dict) else data
 
 
 def parse(data: Mapping[str, Any], where: str) -> Settings:
@@ -329,7 +318,7 @@ def parse(data: Mapping[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(dict(data))
     except ValidationError as error:
-        raise _explain(error, where) from error
+        raise explain(error, where, Settings) from error
 
 
 def load(path: Path) -> Settings:
@@ -359,7 +348,7 @@ def changed(settings: Settings, assignments: Mapping[str, Any], where: str = "--
         ConfigError: a key or value that run.toml could not have either.
     """
     data = settings.model_dump(mode="python")
-    for key, value in assignments.items():
+    for key, value in for_all(assignments, "evaluate", SAMPLED, settings.evaluate).items():
         target: Any = data
         *path, last = key.split(".")
         for part in path:

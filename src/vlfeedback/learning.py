@@ -23,7 +23,7 @@ from vlfeedback import (
 )
 from vlfeedback.config import ControlTable, EvaluateTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.evaluate import Benchmark, Conditions, Exporter, Item, Judged
+from vlfeedback.evaluate import GREEDY, Benchmark, Conditions, Decoding, Exporter, Item, Judged
 from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
@@ -163,11 +163,11 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     asked = list(_asked(run, reach))
     failed_before = reach.counters.failed
     described = {
-        name: [table.model_dump(mode="json"), _content(table.options.get("judge_prompt"))]
+        name: [_described(table), _content(table.options.get("judge_prompt"))]
         for name, table in run.settings.evaluate.items()
     }
-    judges = [judge and judge.model.identity for _, judge in benchmarks]
-    protocols = [benchmark.protocol for benchmark, _ in benchmarks]
+    judges = [test.judge and test.judge.model.identity for test in benchmarks]
+    protocols = [test.benchmark.protocol for test in benchmarks]
     inputs = inputs_digest("evaluate", described, [[one.name, one.model.identity] for one in asked], protocols, judges)
     if run.fresh("scores", inputs) and run.fresh("answers", inputs):
         found = run.need("scores", "evaluate")
@@ -177,12 +177,12 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     known: list[Conditions] = []
     scored: list[ItemScore] = []
     per_model: list[tuple[Benchmark | Judged, list[ItemScore]]] = []
-    for benchmark, judge in benchmarks:
+    for benchmark, judge, decoding in benchmarks:
         items = list(benchmark.items())
         _say_what_is_missing(benchmark, len(items))
         for one in asked:
-            known.append(_conditions(benchmark, items, one))
-            mine = _ask(benchmark, items, one, asked)
+            known.append(_conditions(benchmark, items, one, decoding))
+            mine = _ask(benchmark, items, one, asked, decoding)
             said = _judge(benchmark, items, mine, judge, one) if isinstance(benchmark, Judged) and judge else []
             if flow.interrupted():  # its answers are in the ledger; half a benchmark is no result
                 return [Outcome("evaluate", len(mine), 0, complete=False)]
@@ -194,7 +194,7 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
             if isinstance(benchmark, Exporter):
                 name = re.sub(r"[^\w.+-]+", "-", one.name)
                 benchmark.export(run.path / "official" / benchmark.name / name, items, mine, said)
-    close([*(one.model for one in asked), *(judge.model for _, judge in benchmarks if judge)])
+    close([*(one.model for one in asked), *(test.judge.model for test in benchmarks if test.judge)])
     # Written before anything is summed up: a benchmark that refuses a sum leaves its answers to look at.
     tables.write(run.table("answers"), Answer, answers, room="evaluate", inputs=inputs)
     if judged:
@@ -262,6 +262,16 @@ class _Grader(NamedTuple):
 class _Test(NamedTuple):
     benchmark: Benchmark | Judged
     judge: _Grader | None
+    decoding: Decoding
+
+
+def _described(table: EvaluateTable) -> dict[str, Any]:
+    """A benchmark's settings; runs from before answers could be sampled stay fresh."""
+    found = table.model_dump(mode="json")
+    if not table.temperature:
+        for name in config.SAMPLED:
+            del found[name]
+    return found
 
 
 def _benchmarks(run: RunFolder, reach: Access) -> list[_Test]:
@@ -271,7 +281,8 @@ def _benchmarks(run: RunFolder, reach: Access) -> list[_Test]:
     for name, table in run.settings.evaluate.items():
         plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
         benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": run.roots})
-        found.append(_Test(benchmark, _grader(name, table, benchmark, reach)))
+        decoding = Decoding(table.temperature, table.top_p, table.sampling_seed) if table.temperature else GREEDY
+        found.append(_Test(benchmark, _grader(name, table, benchmark, reach), decoding))
     return found
 
 
@@ -331,21 +342,25 @@ def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:
     )
 
 
-def _conditions(benchmark: Benchmark | Judged, items: list[Item], one: Asked) -> Conditions:
+def _conditions(benchmark: Benchmark | Judged, items: list[Item], one: Asked, decoding: Decoding) -> Conditions:
     recipe = getattr(one.model, "recipe", "original")
     inner = getattr(one.model, "inner", one.model)
     dtype = str(getattr(inner, "number_format", evaluate_room.UNKNOWN if is_local(inner) else ""))
-    return evaluate_room.conditions(benchmark, items, model=one.name, recipe=recipe, dtype=dtype)
+    return evaluate_room.conditions(benchmark, items, model=one.name, recipe=recipe, dtype=dtype, decoding=decoding)
 
 
-def _ask(benchmark: Benchmark | Judged, items: list[Item], one: Asked, everyone: list[Asked]) -> list[Answer]:
+def _ask(
+    benchmark: Benchmark | Judged, items: list[Item], one: Asked, everyone: list[Asked], decoding: Decoding
+) -> list[Answer]:
     inner = getattr(one.model, "inner", one.model)
     # Whoever shares this model's weights stays in memory: the base and its adapters are one checkpoint.
     share: Callable[[object], bool] | None = getattr(inner, "shares_weights", None)
     others: list[Any] = [getattr(other.model, "inner", other.model) for other in everyone]
     close(one for one in others if one is not inner and is_local(one) and not (share and share(one)))
     in_flight = LOCAL_IN_FLIGHT * int(getattr(inner, "batch", 16))
-    stream = evaluate_room.answers(items, one.model, benchmark=benchmark.name, model_name=one.name, in_flight=in_flight)
+    stream = evaluate_room.answers(
+        items, one.model, benchmark=benchmark.name, model_name=one.name, in_flight=in_flight, decoding=decoding
+    )
     return list(progress.track(stream, f"evaluate {one.name}", len(items), "items"))
 
 

@@ -1,34 +1,47 @@
 """Room 6: a model × a benchmark → answers → item scores → scores.
 
-Three steps with tables between them: `answers` asks the model, greedily; `judgements` asks a judge, where the benchmark
-has one; `item_scores` is pure and balances its books by item id. `summarise` and `compare` add the intervals. An item
-ends as scored, unparsable (there is a reply, and the protocol says what an unreadable one is worth) or failed (there is
-no reply, and so no value).
+Three steps with tables between them: `answers` asks the model, greedily unless told otherwise; `judgements` asks a
+judge, where the benchmark has one; `item_scores` is pure and balances its books by item id. `summarise` and `compare`
+add the intervals. An item ends as scored, unparsable (there is a reply, and the protocol says what an unreadable one
+is worth) or failed (there is no reply, and so no value).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from vlfeedback import flow, tables
 from vlfeedback.errors import BooksError, ConfigError
 from vlfeedback.evaluate._compare import Row, compare, compare_seeds, sentence
 from vlfeedback.evaluate._conditions import UNKNOWN, Conditions, Question, asked, digest, unlike, unlike_items
-from vlfeedback.evaluate._contract import SUMMED, Benchmark, Example, Exporter, Item, Judged, Mark
+from vlfeedback.evaluate._contract import (
+    GREEDY,
+    SUMMED,
+    Benchmark,
+    Decoding,
+    Example,
+    Exporter,
+    Item,
+    Judged,
+    Mark,
+)
 from vlfeedback.evaluate._drift import FORMS, Drift, drift
 from vlfeedback.evaluate._judging import judged_scores, judgements
 from vlfeedback.evaluate._summary import MAX_FAILED, failed_share, summarise
-from vlfeedback.ids import call_key, request_json
+from vlfeedback.ids import call_key, hash_id, request_json
 from vlfeedback.models import Model
 from vlfeedback.records import Answer, ItemScore, Judgement, Part, Request, Sampling
 
 __all__ = [
     "FORMS",
+    "GREEDY",
     "MAX_FAILED",
     "SUMMED",
     "UNKNOWN",
     "Benchmark",
     "Conditions",
+    "Decoding",
     "Drift",
     "Example",
     "Exporter",
@@ -55,17 +68,36 @@ __all__ = [
 ]
 
 
-def request(item: Item, *, recipe: str = "original") -> Request:
-    """The question as it is sent: pictures, then the prompt unchanged, greedy."""
+def request(item: Item, *, recipe: str = "original", decoding: Decoding = GREEDY) -> Request:
+    """The question as it is sent: pictures, then the prompt unchanged.
+
+    Sampled with a seed, every item has a seed of its own, made of that seed and its id: neither the order of the items
+    nor the size of a batch, nor which other items there are, changes an answer.
+    """
+    seed = None if decoding.seed is None else int(hash_id("evaluate seed", decoding.seed, item.item_id)[:8], 16) >> 1
+    return _request(item, recipe, decoding._replace(seed=seed))
+
+
+def _request(item: Item, recipe: str, decoding: Decoding) -> Request:
     parts = (*(Part(image=image) for image in item.images), Part(text=item.prompt))
     sampling = Sampling(temperature=0.0, max_tokens=item.max_tokens)
+    if decoding.temperature:
+        sampling = replace(
+            sampling, temperature=decoding.temperature, top_p=decoding.top_p, seed=decoding.seed
+        )  # fmt: skip
     return Request("", parts, sampling, purpose="evaluate", recipe=recipe)
 
 
 def answers(
-    items: Iterable[Item], model: Model, *, benchmark: str, model_name: str = "", in_flight: int = 64
+    items: Iterable[Item],
+    model: Model,
+    *,
+    benchmark: str,
+    model_name: str = "",
+    in_flight: int = 64,
+    decoding: Decoding = GREEDY,
 ) -> Iterator[Answer]:
-    """Ask a model every item, once and greedily; answers come as they finish.
+    """Ask a model every item, once; answers come as they finish.
 
     Args:
         items: Of one benchmark.
@@ -73,6 +105,7 @@ def answers(
         benchmark: `Benchmark.name`.
         model_name: `Answer.model`; the model's identity if left out.
         in_flight: Questions under way at once, ≥ 1.
+        decoding: How it chooses its words.
     Returns:
         One answer per item; a call that gave no reply has `finish="error"` and no text.
     Raises:
@@ -81,7 +114,7 @@ def answers(
     name = model_name or model.identity
 
     async def ask(item: Item) -> Answer:
-        question = request(item, recipe=getattr(model, "recipe", "original"))
+        question = request(item, recipe=getattr(model, "recipe", "original"), decoding=decoding)
         reply = await model.answer(question)
         text = "" if reply.finish == "error" else reply.text
         key = call_key(model.identity, question)
@@ -91,7 +124,13 @@ def answers(
 
 
 def conditions(
-    benchmark: Benchmark | Judged, items: Iterable[Item], *, model: str, recipe: str = "original", dtype: str = UNKNOWN
+    benchmark: Benchmark | Judged,
+    items: Iterable[Item],
+    *,
+    model: str,
+    recipe: str = "original",
+    dtype: str = UNKNOWN,
+    decoding: Decoding = GREEDY,
 ) -> Conditions:
     """Under which conditions a model is asked a benchmark, so that two results can be told to be alike.
 
@@ -101,9 +140,10 @@ def conditions(
         model: `Answer.model`.
         recipe: How the model wants its pictures.
         dtype: Number format of its weights; empty for an endpoint.
+        decoding: How it chooses its words; recorded with the seed of all items, not with those of each.
     """
     listed = list(items)
-    found = asked(Question(one.item_id, request_json(request(one, recipe=recipe))) for one in listed)
+    found = asked(Question(one.item_id, request_json(_request(one, recipe, decoding))) for one in listed)
     return Conditions(
         benchmark.name, benchmark.protocol, model, digest(one.item_id for one in listed), found.prompts,
         found.decoding, dtype, judge_prompt=_judge_prompt(benchmark, listed), recipe=found.recipe,

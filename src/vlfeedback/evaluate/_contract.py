@@ -38,6 +38,23 @@ class Item:
     max_tokens: int = 64
 
 
+class Decoding(NamedTuple):
+    """How answers are chosen.
+
+    Attributes:
+        temperature: 0 is greedy: the most probable token each time, and nothing is drawn.
+        top_p: Nucleus, in (0, 1].
+        seed: Of all items together; None leaves it to the model.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+GREEDY = Decoding()
+
+
 class Benchmark(Protocol):
     """One benchmark under one protocol.
 
