@@ -52,9 +52,13 @@ def train(run: RunFolder | str | Path, **changes: Any) -> RunFolder:
     return _through(_with(run, "train", changes), "train", "train")
 
 
-def evaluate(run: RunFolder | str | Path) -> RunFolder:
-    """Ask base, aligned and controls every benchmark, and write report.html."""
-    return _through(_with(run, "", {}), "evaluate", "report")
+def evaluate(run: RunFolder | str | Path, *, base_only: bool = False) -> RunFolder:
+    """Ask base, aligned and controls every benchmark, and write report.html.
+
+    Args:
+        base_only: Ask the model before training alone; nothing needs to have been trained.
+    """
+    return _through(_with(run, "", {}), "evaluate", "report", base_only=base_only)
 
 
 def compare(run: RunFolder | str | Path) -> list[dict[str, Any]]:
@@ -135,11 +139,11 @@ def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) ->
     return RunFolder.create(opened.path, config.changed(opened.settings, dotted, section))
 
 
-def _through(run: RunFolder, first: str, last: str, engine: str = "local") -> RunFolder:
+def _through(run: RunFolder, first: str, last: str, engine: str = "local", *, base_only: bool = False) -> RunFolder:
     from vlfeedback import pipeline
     from vlfeedback.commands.finished import left, waiting_in
 
-    done = pipeline.run_rooms(run, first, last, engine=engine)
+    done = pipeline.run_rooms(run, first, last, engine=engine, base_only=base_only)
     if words := left(done.unanswered, waiting_in(done)):
         print(words, file=sys.stderr, flush=True)
     return run

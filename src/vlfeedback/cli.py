@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -12,8 +10,10 @@ import typer
 from typer.core import TyperCommand
 
 from vlfeedback import __version__
+from vlfeedback.commands._telling import emit as _emit
+from vlfeedback.commands._telling import leave as _leave
+from vlfeedback.commands._telling import tell as _tell
 from vlfeedback.errors import Stopped, VLFeedbackError
-from vlfeedback.locks import follower
 
 app = typer.Typer(
     name="vlfeedback",
@@ -30,23 +30,6 @@ Set = Annotated[
 ]
 Plugins = Annotated[bool, typer.Option("--allow-plugins", help='Allow `use = "package.module:load"`.')]
 Dir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
-
-
-def _tell(text: str) -> None:
-    if follower():
-        return
-    print(text, file=sys.stderr, flush=True)
-
-
-def _emit(found: Any, as_json: bool, show: Callable[[Any, Any], None]) -> None:
-    if follower():
-        return
-    if as_json:
-        print(json.dumps(found if isinstance(found, dict) else found.to_json(), default=str, ensure_ascii=False))
-        return
-    from rich.console import Console
-
-    show(found, Console())
 
 
 def _version(wanted: bool) -> None:
@@ -72,24 +55,19 @@ def _run_rooms(run_dir: Path, first: str, last: str, changes: list[str], as_json
     _go(opened, first, last, as_json, plugins)
 
 
-def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine: str = "local") -> None:
+def _go(
+    opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine: str = "local", base_only: bool = False
+) -> None:
     from vlfeedback import pipeline
     from vlfeedback.commands import finished, run as command
 
     command.announce(opened, _tell)
-    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine)
+    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine, base_only=base_only)
     _emit(done, as_json, lambda one, console: finished.show(opened.run.path, one, console))
     if done.interrupted:
         _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
         raise typer.Exit(130)
     _leave(finished.left(done.unanswered, finished.waiting_in(done)))
-
-
-def _leave(left: str) -> None:
-    """End with 1 where a part of the work could not be done, and say last what is left."""
-    if left:
-        _tell(left)
-        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Start here")
@@ -208,7 +186,13 @@ def train(
 
 @app.command(rich_help_panel="One room of a run folder")
 def evaluate(
-    run_dir: Dir,
+    target: Annotated[Path, typer.Argument(metavar="DIR_OR_TOML", help="A run folder, or settings with benchmarks.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder to make of settings.")] = None,
+    models: Annotated[
+        list[str], typer.Option("--model", metavar="NAME", help="Only this checkpoint folder, hub name or endpoint.")
+    ] = [],  # noqa: B006
+    base_url: Annotated[str, typer.Option(metavar="URL", help="With --model: it is asked at this endpoint.")] = "",
+    base_only: Annotated[bool, typer.Option("--base-only", help="Only the model before training.")] = False,
     changes: Set = [],  # noqa: B006
     judge_prompt: Annotated[
         list[str],
@@ -217,11 +201,13 @@ def evaluate(
     as_json: Json = False,
     plugins: Plugins = False,
 ) -> None:
-    """Base, aligned and controls × benchmarks → scores."""
+    """Base, aligned and controls × benchmarks → scores; or any model by itself: --model NAME --out DIR."""
     from vlfeedback.commands import evaluate as command
 
-    prompts = command.prompt_changes(run_dir, judge_prompt)
-    _run_rooms(run_dir, "evaluate", "evaluate", [*changes, *prompts], as_json, plugins)
+    opened = command.open_evaluation(
+        target, out, models=models, base_url=base_url, base_only=base_only, changes=changes, judge_prompt=judge_prompt
+    )
+    _go(opened, "evaluate", "evaluate", as_json, plugins, base_only=base_only)
 
 
 _room("report", "A run folder → report.html, figures, dataset card.")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +19,10 @@ from vlfeedback import (
     train as train_room,
     training_data,
 )
-from vlfeedback.config import ControlTable, EvaluateTable, PluginTable, Settings
+from vlfeedback._learning_benchmarks import Grader, benchmarks_of, described, say_what_is_missing
+from vlfeedback.config import ControlTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.evaluate import GREEDY, Benchmark, Conditions, Decoding, Exporter, Item, Judged
+from vlfeedback.evaluate import Benchmark, Conditions, Decoding, Exporter, Item, Judged
 from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
@@ -158,17 +157,21 @@ def _fit(
 
 
 def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
-    """Room 6: base, aligned, controls and upper bounds × benchmarks → answers, item scores, scores, comparisons."""
-    benchmarks = _benchmarks(run, reach)
+    """Room 6: base, aligned, controls and upper bounds × benchmarks → answers, item scores, scores, comparisons.
+
+    Raises:
+        ConfigError: no benchmark or no model is named, a training has no checkpoint, or a judge is missing.
+        DataError: too many items of a benchmark have no reply.
+    """
+    benchmarks = benchmarks_of(run, reach)
     asked = list(_asked(run, reach))
+    if not asked:
+        raise ConfigError("no model is named that could answer: add [train] model or [[upper]], or say --model NAME.")
     failed_before = reach.counters.failed
-    described = {
-        name: [_described(table), _content(table.options.get("judge_prompt"))]
-        for name, table in run.settings.evaluate.items()
-    }
+    tables_of = {name: described(table) for name, table in run.settings.evaluate.items()}
     judges = [test.judge and test.judge.model.identity for test in benchmarks]
     protocols = [test.benchmark.protocol for test in benchmarks]
-    inputs = inputs_digest("evaluate", described, [[one.name, one.model.identity] for one in asked], protocols, judges)
+    inputs = inputs_digest("evaluate", tables_of, [[one.name, one.model.identity] for one in asked], protocols, judges)
     if run.fresh("scores", inputs) and run.fresh("answers", inputs):
         found = run.need("scores", "evaluate")
         return [Outcome("evaluate", found.rows, 0, reused=True)]
@@ -179,7 +182,7 @@ def evaluate(run: RunFolder, reach: Access) -> list[Outcome]:
     per_model: list[tuple[Benchmark | Judged, list[ItemScore]]] = []
     for benchmark, judge, decoding in benchmarks:
         items = list(benchmark.items())
-        _say_what_is_missing(benchmark, len(items))
+        say_what_is_missing(benchmark, len(items))
         for one in asked:
             known.append(_conditions(benchmark, items, one, decoding))
             mine = _ask(benchmark, items, one, asked, decoding)
@@ -233,78 +236,7 @@ def _summed_up(per_model: Iterable[tuple[Benchmark | Judged, list[ItemScore]]]) 
     return found
 
 
-def _say_what_is_missing(benchmark: Benchmark | Judged, items: int) -> None:
-    """A benchmark of known size that has other items is scored, and nobody is to overlook it."""
-    size = getattr(benchmark, "size", items)
-    if items != size:
-        text = f"INCOMPLETE: {benchmark.name} has {items:,} of its {size:,} questions here; not comparable with others."
-        print(text, file=sys.stderr, flush=True)
-
-
-def _content(path: object) -> str | None:
-    """Digest of a judge prompt: an edited file under the same name is another prompt."""
-    found = Path(path) if isinstance(path, str) else None
-    return hashlib.sha256(found.read_bytes()).hexdigest() if found is not None and found.is_file() else None
-
-
-class _Grader(NamedTuple):
-    """The judge of a benchmark.
-
-    Attributes:
-        clock: When the reply to a call came.
-    """
-
-    model: Model
-    in_flight: int
-    clock: Callable[[str], float | None]
-
-
-class _Test(NamedTuple):
-    benchmark: Benchmark | Judged
-    judge: _Grader | None
-    decoding: Decoding
-
-
-def _described(table: EvaluateTable) -> dict[str, Any]:
-    """A benchmark's settings; runs from before answers could be sampled stay fresh."""
-    found = table.model_dump(mode="json")
-    if not table.temperature:
-        for name in config.SAMPLED:
-            del found[name]
-    return found
-
-
-def _benchmarks(run: RunFolder, reach: Access) -> list[_Test]:
-    if not run.settings.evaluate:
-        raise ConfigError("there is no [evaluate.NAME] in run.toml: add a benchmark, such as [evaluate.mme].")
-    found: list[_Test] = []
-    for name, table in run.settings.evaluate.items():
-        plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
-        benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": run.roots})
-        decoding = Decoding(table.temperature, table.top_p, table.sampling_seed) if table.temperature else GREEDY
-        found.append(_Test(benchmark, _grader(name, table, benchmark, reach), decoding))
-    return found
-
-
-def _grader(name: str, table: EvaluateTable, benchmark: Any, reach: Access) -> _Grader | None:
-    """The model of [evaluate.NAME.judge]; who trains a policy is not taken for its judge unasked."""
-    where = f"[evaluate.{name}.judge]"
-    if not isinstance(benchmark, Judged):
-        if table.judge is not None:
-            raise ConfigError(f"{where}: {benchmark.name} is scored without a judge; remove the table.")
-        return None
-    if table.judge is None:
-        raise ConfigError(f'{benchmark.name} needs a judge: add {where} with use = "openai", model = "…".')
-    model = reach.ledgered(reach.bare(table.judge, where))
-
-    def clock(key: str) -> float | None:
-        call = reach.book.ledger.find(key)
-        return call.finished if call is not None else None
-
-    return _Grader(model, table.judge_in_flight, clock)
-
-
-def _judge(benchmark: Judged, items: list[Item], answers: list[Answer], judge: _Grader, one: Asked) -> list[Judgement]:
+def _judge(benchmark: Judged, items: list[Item], answers: list[Answer], judge: Grader, one: Asked) -> list[Judgement]:
     stream = evaluate_room.judgements(
         benchmark, items, answers, judge.model, in_flight=judge.in_flight, clock=judge.clock
     )
@@ -313,13 +245,17 @@ def _judge(benchmark: Judged, items: list[Item], answers: list[Answer], judge: _
 
 
 def _asked(run: RunFolder, reach: Access) -> Iterable[Asked]:
-    base = policy(run, reach)
-    yield Asked(base.identity, reach.ledgered(base))
-    for control in (None, *run.settings.control):
-        one = _trained(run, base, control)
-        if not (one.folder / "train.json").exists():
-            raise ConfigError(f"{one.folder} has no finished checkpoint: run `vlfeedback train {run.path}` first.")
-        yield Asked(one.name, reach.ledgered(_load_trained(run, base, one)))
+    if run.settings.train.model:
+        base = policy(run, reach)
+        yield Asked(base.identity, reach.ledgered(base))
+        for control in () if reach.base_only else (None, *run.settings.control):
+            one = _trained(run, base, control)
+            if not (one.folder / "train.json").exists():
+                raise ConfigError(
+                    f"{one.folder} has no finished checkpoint: run `vlfeedback train {run.path}` first, or "
+                    "`vlfeedback evaluate … --base-only` for the model before training alone."
+                )
+            yield Asked(one.name, reach.ledgered(_load_trained(run, base, one)))
     for number, table in enumerate(run.settings.upper, 1):
         model = reach.bare(table, f"[[upper]] {number}")
         yield Asked(model.identity, reach.ledgered(model))
@@ -372,7 +308,7 @@ def _by_model(scored: list[ItemScore]) -> dict[str, list[ItemScore]]:
 
 
 def _compared(asked: list[Asked], scored: list[ItemScore]) -> list[dict[str, Any]]:
-    """Every model against the base, on the items both have."""
+    """Every model against the base (without one, against the first), on the items both have."""
     by_model = _by_model(scored)
     base, *others = (one.name for one in asked)
     return [
@@ -395,6 +331,8 @@ def _write_json(path: Path, content: object) -> None:
 
 def _write_cards(run: RunFolder, reach: Access, rows: list[dict[str, Any]]) -> None:
     """Scores into the model card of every training."""
+    if reach.base_only or not run.settings.train.model:
+        return
     from vlfeedback.train._model_card import ScoreRow, add_scores
 
     base = policy(run, reach)

@@ -64,11 +64,13 @@ def run_rooms(
     *,
     allow_plugins: bool = False,
     engine: str = "local",
+    base_only: bool = False,
 ) -> Finished:
     """Run the rooms from `first` to `last`.
 
     Args:
         engine: Who asks pool and judges: `local`, this process, or `ray`, the workers of a cluster.
+        base_only: Evaluate the policy before training alone; nothing needs to have been trained.
     Raises:
         ConfigError: there is no such room, or they are in the wrong order.
         RunLocked: another command writes this run folder or its ledger.
@@ -92,7 +94,7 @@ def run_rooms(
         if not follower():
             stack.enter_context(run.writing())
         stack.enter_context(flow.draining_on_interrupt())
-        reach = stack.enter_context(access(run, allow_plugins=allow_plugins, engine=asking))
+        reach = stack.enter_context(access(run, allow_plugins=allow_plugins, engine=asking, base_only=base_only))
         for step in _steps(wanted):
             if flow.interrupted():
                 break
@@ -113,7 +115,9 @@ def _unset(run: RunFolder) -> set[str]:
     if run.settings.train.data and not run.settings.source:  # trained on what other runs have collected
         missing |= {"source", "decode", "annotate", "pair"}
     if not run.settings.train.model:
-        missing |= {"train", "evaluate"}
+        missing.add("train")
+        if not run.settings.upper:
+            missing.add("evaluate")
     if not run.settings.evaluate:
         missing.add("evaluate")
     return missing

@@ -34,6 +34,7 @@ class Access:
     Attributes:
         book: Ledger with its queues; None where nothing may be asked.
         allow_plugins: Whether `use = "package.module:load"` is allowed.
+        base_only: Whether only the policy before training is evaluated, and what is no policy at all.
         spread: Lets pool and judges be asked through other machines, see `scale`.
     """
 
@@ -43,6 +44,7 @@ class Access:
     table: prices.Prices
     allow_plugins: bool = False
     spread: Callable[[Model, PluginTable, str], Model] | None = None
+    base_only: bool = False
 
     @property
     def counters(self) -> Counters:
@@ -123,11 +125,14 @@ def _free(_: Usage | Request) -> float:
 
 
 @contextmanager
-def access(run: RunFolder, *, allow_plugins: bool = False, engine: str = "local") -> Generator[Access]:
+def access(
+    run: RunFolder, *, allow_plugins: bool = False, engine: str = "local", base_only: bool = False
+) -> Generator[Access]:
     """Open a run's ledger for writing, with the purse of its budget.
 
     Args:
         engine: `local`: this process asks; `ray`: the workers of a cluster do.
+        base_only: See `Access`.
     Raises:
         ConfigError: there is no such engine, or it is not installed.
         RunLocked: another command writes this ledger.
@@ -140,7 +145,7 @@ def access(run: RunFolder, *, allow_plugins: bool = False, engine: str = "local"
         ledger = stack.enter_context(Ledger.open(path))
         purse = Purse(run.settings.annotate.budget, ledger.spent())
         spread = stack.enter_context(_engine(engine, run, allow_plugins))
-        yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins, spread)
+        yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins, spread, base_only)
 
 
 @contextmanager

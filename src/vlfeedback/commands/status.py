@@ -95,6 +95,10 @@ def _next(run: RunFolder, found: dict[str, TableInfo]) -> str:
     path = run.path
     order = {"instructions": "source", "responses": "decode", "annotations": "annotate", "pairs": "pair"}
     imported = any(info.room == "exchange" for info in found.values())
+    if _whole(found.get("scores")) and "instructions" not in found and not run.settings.source:
+        return f"vlfeedback compare {path} OTHER_DIR"
+    if "scores" in found and not run.settings.source and not run.settings.train.model:
+        return f"vlfeedback evaluate {path}"
     for name, room in order.items():
         if name in found and found[name].complete:
             continue

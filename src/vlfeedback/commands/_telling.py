@@ -1,0 +1,38 @@
+"""How a command says things: results on stdout, the rest on stderr, what is left undone last and by its exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from vlfeedback.locks import follower
+
+
+def tell(text: str) -> None:
+    """A line on stderr, from one process of a launch."""
+    if follower():
+        return
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(found: Any, as_json: bool, show: Callable[[Any, Any], None]) -> None:
+    """A result as one JSON object, or shown to people."""
+    if follower():
+        return
+    if as_json:
+        print(json.dumps(found if isinstance(found, dict) else found.to_json(), default=str, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    show(found, Console())
+
+
+def leave(left: str) -> None:
+    """End with 1 where a part of the work could not be done, and say last what is left."""
+    if left:
+        tell(left)
+        raise typer.Exit(1)
