@@ -6,7 +6,8 @@
     ├── DataError            a file or folder cannot be used as it is                exit 1
     │   ├── ImageError       one picture cannot be used; `reason` is a drop class
     │   ├── StaleInput       a table was made from other inputs or settings
-    │   └── BooksError       records went missing between two rooms
+    │   ├── BooksError       records went missing between two rooms
+    │   └── ResultFileError  a file given to `score` is not of its benchmark's format     exit 2
     ├── LedgerError          the ledger is damaged, locked or on a full disk         exit 1
     ├── RunLocked            another command is writing this run folder              exit 1
     ├── ModelUnavailable     an endpoint or checkpoint cannot be used at all         exit 1
@@ -64,6 +65,12 @@ class StaleInput(DataError):
 
 class BooksError(DataError):
     """A room's input does not equal its output plus what it dropped."""
+
+
+class ResultFileError(DataError):
+    """A file that was given to be scored is not in the format of its benchmark: a mistake of the caller."""
+
+    exit_code = 2
 
 
 class LedgerError(VLFeedbackError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError, ResultFileError
 from vlfeedback.registry import closest
 
 
@@ -84,20 +84,33 @@ def _llava_bench(given: Given) -> Scored:
 
 
 class _Scorer(NamedTuple):
-    """How a benchmark is scored, and which parsers and options it takes besides the official rule."""
+    """How a benchmark is scored, what its files hold, and which parsers and options it takes besides the official."""
 
     score: Callable[[Given], Scored]
+    reads: str
     parsers: tuple[str, ...] = ("official",)
     options: tuple[str, ...] = ()
 
 
 SCORERS: dict[str, _Scorer] = {
-    "mme": _Scorer(_mme, ("official", "lenient")),
-    "pope": _Scorer(_pope, ("official", "strict"), ("questions",)),
-    "mmhal": _Scorer(_mmhal, ("official", "strict"), ("template",)),
-    "mmvet": _Scorer(_mmvet, options=("capabilities",)),
-    "llava_bench": _Scorer(_llava_bench),
-}
+    "mme": _Scorer(
+        _mme, "a folder of SUBTASK.txt, lines of image, question, ground truth and response with tabs between them",
+        ("official", "lenient"),
+    ),
+    "pope": _Scorer(
+        _pope, "a file per split, JSON lines of question_id, image, text, label and answer",
+        ("official", "strict"), ("questions",),
+    ),
+    "mmhal": _Scorer(
+        _mmhal, "a JSON list of chat completions, one per question in their order, null where there is none",
+        ("official", "strict"), ("template",),
+    ),
+    "mmvet": _Scorer(
+        _mmvet, "JSON objects: question id → model, content and score; and for --capabilities id → list",
+        options=("capabilities",),
+    ),
+    "llava_bench": _Scorer(_llava_bench, "JSON lines of question_id, category and content"),
+}  # fmt: skip
 
 
 def score(
@@ -121,7 +134,7 @@ def score(
         questions: POPE: the official files of the splits, where `paths` holds answers alone.
     Raises:
         ConfigError: unknown benchmark, parser or option; a path that is not there; a wrong number of paths.
-        DataError: the files are not in the official format.
+        ResultFileError: the files are not in the official format.
     """
     if benchmark not in SCORERS:
         raise ConfigError(f"there is no scorer {benchmark!r}; {closest(benchmark, tuple(SCORERS))}")
@@ -137,6 +150,25 @@ def score(
         if files and name not in scorer.options:
             raise ConfigError(f"--{name} says nothing of {benchmark}; leave it out.")
     for path in [*paths, *(file for files in options.values() for file in files)]:
-        if not path.exists():
-            raise ConfigError(f"{path} is not there.")
-    return scorer.score(Given(paths, parser, template, capabilities, questions))
+        _look(path)
+    try:
+        return scorer.score(Given(paths, parser, template, capabilities, questions))
+    except DataError as error:
+        words = (
+            str(error) if any(str(path) in str(error) for path in paths) else f"{', '.join(map(str, paths))}: {error}"
+        )
+        raise ResultFileError(
+            f"{words}\n`score {benchmark}` reads {scorer.reads}: see docs/rooms/evaluate.md."
+        ) from error
+
+
+def _look(path: Path) -> None:
+    """Refuse what cannot be read to its end."""
+    try:
+        there, device = path.exists(), path.is_char_device()
+    except OSError as error:  # a name that is too long
+        raise ConfigError(f"{str(path)[:80]} … cannot be looked up: {error.strerror}.") from error
+    if not there:
+        raise ConfigError(f"{path} is not there.")
+    if device:
+        raise ConfigError(f"{path} is a device and has no end; give a file.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlfeedback.errors import DataError
+from vlfeedback.evaluate._read import short, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,15 @@ def read_folder(folder: Path, subtasks: Iterable[str]) -> dict[str, list[Line]]:
 def read_file(path: Path) -> list[Line]:
     """Read one subtask.
 
-    Lines end with a line feed (or CR LF); other characters that Unicode calls line ends belong to the response.
+    Lines end with a line feed, CR LF or CR; other characters that Unicode calls line ends belong to the response.
 
     Raises:
         DataError: a line has not four columns, a truth is not yes or no, or the file is not UTF-8.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # a byte order mark would part the first picture's two lines
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error}); convert it first.") from error
-    lines = text.split("\n")
+    text = text_of(path)  # without a byte order mark, which would part the first picture's two lines
+    lines = (
+        text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    )  # as Python's text files, and the official script
     while lines and not lines[-1].strip():
         lines.pop()
     return [_line(path, number, line) for number, line in enumerate(lines, 1)]
@@ -67,7 +67,7 @@ def _line(path: Path, number: int, line: str) -> Line:
         )
     image, question, truth, response = columns
     if truth.lower() not in ("yes", "no"):
-        raise DataError(f"{path} line {number}: the ground truth is {truth!r}; it must be Yes or No.")
+        raise DataError(f"{path} line {number}: the ground truth is {short(truth)}; it must be Yes or No.")
     return Line(image, question, truth.lower(), response)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from vlfeedback.errors import DataError
-from vlfeedback.evaluate._read import json_of, number
+from vlfeedback.evaluate._read import json_of, number, short
 
 
 class Grade(NamedTuple):
@@ -108,7 +108,7 @@ def _grade(score: Any, content: Any, where: str) -> Grade:
     value = number(score)
     if value is None:
         if not isinstance(score, float):
-            raise DataError(f"{where}: the score is {score!r}; it must be a number from 0 to 1.")
+            raise DataError(f"{where}: the score is {short(score)}; it must be a number from 0 to 1.")
         return Grade(None, readable=False)  # NaN or an infinity
     if not 0 <= value <= 1:
         raise DataError(f"{where}: the score is {value}, outside 0 to 1. Is this a grade file of MM-Vet?")

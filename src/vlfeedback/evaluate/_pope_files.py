@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.evaluate._read import Row, id_of, reply_text, rows_of, unique
+from vlfeedback.evaluate._read import Row, id_of, reply_text, rows_of, short, unique
 
 SPLITS = ("random", "popular", "adversarial")
 
@@ -37,7 +37,7 @@ def _asked(row: Row, answer: str | None) -> Asked:
     label = row.fields.get("label")
     if not isinstance(label, str) or label.strip().lower() not in ("yes", "no"):
         hint = "; give the questions with --questions" if label is None else ""
-        raise DataError(f"{row.where}: the label is {label!r}; it must be yes or no{hint}.")
+        raise DataError(f"{row.where}: the label is {short(label)}; it must be yes or no{hint}.")
     image = row.fields.get("image")
     if not isinstance(image, str):
         raise DataError(f"{row.where} names no image; without it the questions on one picture cannot be told.")

@@ -77,7 +77,9 @@ def _parsed(text: str, where: str) -> Any:
 
     try:
         return json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DataError(f"{where} is no JSON of a result: it is nested too deeply.") from error
+    except ValueError as error:
         raise DataError(f"{where} is no JSON: {error}.") from error
 
 
@@ -90,7 +92,7 @@ def reply_text(row: Row, field: str) -> str | None:
     value = row.fields.get(field)
     if value is None or isinstance(value, str):
         return value
-    raise DataError(f"{row.where}: {field} is {_short(value)}; it must be text, or null where there is no reply.")
+    raise DataError(f"{row.where}: {field} is {short(value)}; it must be text, or null where there is no reply.")
 
 
 def id_of(row: Row, field: str = "question_id") -> str:
@@ -131,6 +133,10 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def short(value: object) -> str:
+    """A value as it is shown in a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = "a number of thousands of digits"
     return text if len(text) <= 40 else f"{text[:37]}…"
