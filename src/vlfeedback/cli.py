@@ -10,9 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from vlfeedback import __version__
-from vlfeedback.commands._telling import emit as _emit
-from vlfeedback.commands._telling import leave as _leave
-from vlfeedback.commands._telling import tell as _tell
+from vlfeedback.commands._telling import emit as _emit, leave as _leave, tell as _tell
 from vlfeedback.errors import Stopped, VLFeedbackError
 
 app = typer.Typer(
@@ -78,8 +76,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole story in the pocket world: offline, on two cores, in minutes."""
-    from vlfeedback.commands import demo as command
-    from vlfeedback.commands import finished
+    from vlfeedback.commands import demo as command, finished
 
     done = command.demo(out, quick=quick, seed=seed, tell=_tell)
     _emit(done, as_json, command.show)

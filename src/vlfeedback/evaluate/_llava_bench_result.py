@@ -94,7 +94,7 @@ def _tuple(row: Row) -> Pair | None:
         return None
     numbers = [number(one) for one in cast("list[Any]", value)] if isinstance(value, list) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
-        raise DataError(f"{row.where}: its tuple is {short(cast("object", value))}; it must be two numbers.")
+        raise DataError(f"{row.where}: its tuple is {short(cast('object', value))}; it must be two numbers.")
     return Pair(numbers[0], numbers[1])
 
 
