@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from vlfeedback.errors import DataError
+from vlfeedback.evaluate._books import Counted
 from vlfeedback.evaluate._judge_files import completion
 from vlfeedback.evaluate._read import Row, id_of, number, rows_of, short, unique
 from vlfeedback.evaluate._resample import Noise, noise, ratio
@@ -103,7 +104,7 @@ def _finite(pair: Pair | None) -> Pair | None:
 
 
 @dataclass(frozen=True, slots=True)
-class LlavaBenchResult:
+class LlavaBenchResult(Counted):
     """What reviews come to.
 
     Attributes:
@@ -111,7 +112,6 @@ class LlavaBenchResult:
             in the official script, which pulls the ratio towards 100.
         relative_readable: The same without unreadable reviews.
         printed: What the official script prints: both means rounded to three digits, their ratio to one.
-        n_failed: Questions without a review; they are in no figure.
         se: Standard error of `relative` in all, by bootstrap over questions.
     """
 
@@ -119,21 +119,15 @@ class LlavaBenchResult:
     relative_readable: dict[str, float | None]
     printed: dict[str, float | None]
     counts: dict[str, int]
-    n_expected: int
-    n_present: int
-    n_unparsable: int
-    n_failed: int
-    complete: bool
     se: float | None
     se_by_category: dict[str, float | None]
     ci: tuple[float, float] | None
-    warnings: tuple[str, ...]
     parser: str = PARSER
     protocol: str = "llava_bench/official"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"benchmark": "llava_bench", **{name: getattr(self, name) for name in self.__slots__}}
+        return {"benchmark": "llava_bench", **{name: getattr(self, name) for name in self.__slots__}, **self.books()}
 
 
 def score_file(path: Path) -> LlavaBenchResult:

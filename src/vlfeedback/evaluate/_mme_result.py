@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from vlfeedback import stats
 from vlfeedback.errors import DataError
+from vlfeedback.evaluate._books import Counted
 from vlfeedback.evaluate._mme_files import Line
 from vlfeedback.evaluate._yes_no import LENIENT, PARSER, Reading, image_score, official, question_key, whole_words
 from vlfeedback.ids import hash_id
@@ -103,22 +104,19 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class MMEResult:
+class MMEResult(Counted):
     """What a folder in MME's format scores.
 
     Attributes:
         perception: None if no perception subtask is there.
         cognition: Likewise.
-        n_expected: Questions that the benchmark has.
-        n_present: Questions that are there.
-        complete: Every subtask has all of its pictures and nothing else.
+        complete: Every subtask has all of its pictures and nothing else; `n_failed` is 0, a line has its answer.
         other: Share of all answers that are neither yes nor no.
         yes: Share of all answers read as yes.
         differs: Share of answers that the official and the other parser read differently.
         missing: Subtasks without a file.
         constant: Subtasks in which every question got the same answer: usually a broken conversion.
         questions: Digest of subtask, image, question and truth of every line: equal for equal question sets.
-        warnings: What a reader must know before quoting a figure, in words.
     """
 
     benchmark: str
@@ -126,16 +124,12 @@ class MMEResult:
     perception: Total | None
     cognition: Total | None
     subtasks: tuple[Subtask, ...]
-    n_expected: int
-    n_present: int
-    complete: bool
     other: float
     yes: float
     differs: float
     missing: tuple[str, ...]
     constant: tuple[str, ...]
     questions: str
-    warnings: tuple[str, ...]
 
     @property
     def protocol(self) -> str:
@@ -157,17 +151,13 @@ class MMEResult:
                 for area, total in totals.items()
             },
             "readable": {area: total and total.readable for area, total in totals.items()},
-            "n_expected": self.n_expected,
-            "n_present": self.n_present,
-            "n_unparsable": sum(round(2 * one.images * one.other) for one in self.subtasks),
-            "complete": self.complete,
+            **self.books(),
             "other_rate": self.other,
             "yes_ratio": self.yes,
             "parsers_differ": self.differs,
             "missing": list(self.missing),
             "constant": list(self.constant),
             "questions": self.questions,
-            "warnings": list(self.warnings),
         }
 
 
@@ -221,6 +211,8 @@ def score_lines(lines: Mapping[str, Sequence[Line]], layout: Layout, parser: str
         subtasks=tuple(subtasks),
         n_expected=expected,
         n_present=present,
+        n_unparsable=read.count("other"),
+        n_failed=0,
         complete=complete,
         other=read.count("other") / len(read),
         yes=read.count("yes") / len(read),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from vlfeedback import stats
 from vlfeedback.errors import DataError
+from vlfeedback.evaluate._books import Counted
 from vlfeedback.evaluate._judge_files import JudgeReply, completion
 from vlfeedback.evaluate._read import json_of, rows_of, text_of
 
@@ -68,7 +69,7 @@ def strict(text: str) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class MMHalResult:
+class MMHalResult(Counted):
     """What a judge's replies come to.
 
     Attributes:
@@ -76,7 +77,6 @@ class MMHalResult:
         average_readable: Mean over readable replies.
         hallucination_rate: Share of ratings below 3.
         informativeness: RLAIF-V's mean of (rating − 3 if it is at least 3, else rating) / 3.
-        n_failed: Places without a reply; they are in no figure.
         se: Standard error of `average`, questions being the units.
         judge: Names that the replies give, and `dates` the days.
     """
@@ -88,17 +88,11 @@ class MMHalResult:
     hallucination_rate_readable: float | None
     informativeness: float | None
     per_type: dict[str, float | None]
-    n_expected: int
-    n_present: int
-    n_unparsable: int
-    n_failed: int
-    complete: bool
     se: float | None
     ci: tuple[float, float] | None
     differs: float | None
     judge: tuple[str, ...]
     dates: tuple[str, ...]
-    warnings: tuple[str, ...]
 
     @property
     def protocol(self) -> str:
@@ -109,7 +103,7 @@ class MMHalResult:
         """As JSON values."""
         found = {name: getattr(self, name) for name in self.__slots__ if name not in ("differs", "judge", "dates")}
         more = {"parsers_differ": self.differs, "judges": list(self.judge), "judged": list(self.dates)}
-        return {"benchmark": "mmhal", "protocol": self.protocol, **found, **more}
+        return {"benchmark": "mmhal", "protocol": self.protocol, **found, **self.books(), **more}
 
 
 def read_replies(path: Path) -> list[JudgeReply]:

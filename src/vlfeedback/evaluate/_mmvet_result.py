@@ -11,6 +11,7 @@ import numpy as np
 
 from vlfeedback import stats
 from vlfeedback.errors import DataError
+from vlfeedback.evaluate._books import Counted
 from vlfeedback.evaluate._mmvet_files import FAILED, Grade, Grades, read_capabilities, read_grades
 
 PARSER = "mmvet-official"
@@ -18,7 +19,7 @@ QUESTIONS = 218
 
 
 @dataclass(frozen=True, slots=True)
-class MMVetResult:
+class MMVetResult(Counted):
     """What grades come to, in points of 100.
 
     Attributes:
@@ -42,23 +43,17 @@ class MMVetResult:
     capabilities: dict[str, float | None]
     combinations: dict[str, float | None]
     counts: dict[str, int]
-    n_expected: int
-    n_present: int
-    n_unparsable: int
     n_nonfinite: int
-    n_failed: int
-    complete: bool
     se: float | None
     ci: tuple[float, float] | None
     graders: tuple[str, ...]
-    warnings: tuple[str, ...]
     parser: str = PARSER
     protocol: str = "mmvet/official"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         found = {name: getattr(self, name) for name in self.__slots__ if name not in ("graders", "runs")}
-        return {"benchmark": "mmvet", **found, "runs": list(self.runs), "judges": list(self.graders)}
+        return {"benchmark": "mmvet", **found, **self.books(), "runs": list(self.runs), "judges": list(self.graders)}
 
 
 def score_files(grades: Sequence[Path], capabilities: Path) -> MMVetResult:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from vlfeedback import stats
 from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.evaluate._books import Counted
 from vlfeedback.evaluate._pope_files import Asked, join_split, questions_of, read_split
 from vlfeedback.evaluate._resample import Noise, noise, ratio
 from vlfeedback.evaluate._yes_no import Reading, whole_words
@@ -129,14 +130,13 @@ def _counts(said: Iterable[Said]) -> dict[str, tuple[float, float]]:
 
 
 @dataclass(frozen=True, slots=True)
-class PopeResult:
+class PopeResult(Counted):
     """What answer files score.
 
     Attributes:
         mean_f1: Mean of the splits' F1, as LLaVA reports it; None if one has none.
         differs: Share of answers that the official and the strict parser read differently.
         n_unparsable: Answers that say neither yes nor no in words; the official rule takes them for yes.
-        n_failed: Rows without an answer; they are in no figure.
         versions: Per split, `3000`, `2910` (the random split before its authors completed it), or `other`.
     """
 
@@ -145,14 +145,8 @@ class PopeResult:
     pooled: Figures
     readable: Figures
     mean_f1: float | None
-    n_expected: int
-    n_present: int
-    n_unparsable: int
-    n_failed: int
-    complete: bool
     differs: float | None
     versions: Mapping[str, str]
-    warnings: tuple[str, ...]
     benchmark: str = "pope"
 
     @property
@@ -171,14 +165,9 @@ class PopeResult:
             "pooled_readable": self.readable.to_json(),
             "mean_f1": self.mean_f1,
             "se": self.pooled.se,
-            "n_expected": self.n_expected,
-            "n_present": self.n_present,
-            "n_unparsable": self.n_unparsable,
-            "n_failed": self.n_failed,
-            "complete": self.complete,
+            **self.books(),
             "parsers_differ": self.differs,
             "versions": dict(self.versions),
-            "warnings": list(self.warnings),
         }
 
 
