@@ -51,7 +51,8 @@ def check_relative(relative: str, *, allow_outside: bool = False) -> str:
                 f"{shown(relative)} is a URL; pictures are read from the roots of [images]: put it there as a file",
             )
         relative = unquote(urlsplit(relative).path)
-    if not relative or "\0" in relative or any("\ud800" <= letter <= "\udfff" for letter in relative):
+    plain = relative.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in relative)
+    if not relative or "\0" in relative or not plain:
         raise ImageError("refused_path", f"{shown(relative)} is not the name of a file")
     normal = posixpath.normpath(relative)
     if allow_outside:

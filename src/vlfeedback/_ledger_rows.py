@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from vlfeedback.compact import compact
@@ -13,6 +14,13 @@ from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
 
 MOST = 1 << 60
 """Largest number of tokens that is kept: an endpoint's nonsense must not stop the commit of what others replied."""
+
+LEAST_SHARED = 1024
+"""Letters of the end of a question from which on it is worth keeping it compressed."""
+
+_AFTER_PARTS = '],"recipe":'
+_RAW = -zlib.MAX_WBITS
+_ZLIB = b"\x78\x01"
 
 
 class Intent(NamedTuple):
@@ -65,6 +73,30 @@ def squeeze(text: str) -> bytes | str:
     if len(text) < 400 and text.isascii():
         return text  # compressing a line costs more time than it saves space
     return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+
+def squeeze_question(text: str) -> bytes | str:
+    """The same of a question, whose longer half, the rubric, is that of the questions before it: compressed once.
+
+    What comes out is an ordinary zlib stream: blocks of the parts up to a byte's end, then blocks that refer to nothing
+    before them, then the checksum of both.
+    """
+    at = text.find(_AFTER_PARTS)  # a quotation mark within a part has a backslash before it
+    if len(text) - at < LEAST_SHARED or at < 0:
+        return squeeze(text)
+    parts, shared = text[:at].encode("utf-8", "surrogatepass"), text[at:]
+    plain, blocks = _shared_blocks(shared)
+    packer = zlib.compressobj(1, zlib.DEFLATED, _RAW)
+    own = packer.compress(parts) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"".join((_ZLIB, own, blocks, zlib.adler32(plain, zlib.adler32(parts)).to_bytes(4, "big")))
+
+
+@lru_cache(maxsize=64)
+def _shared_blocks(text: str) -> tuple[bytes, bytes]:
+    """The end of a question as UTF-8, and as the last blocks of a stream."""
+    plain = text.encode("utf-8", "surrogatepass")
+    packer = zlib.compressobj(1, zlib.DEFLATED, _RAW)
+    return plain, packer.compress(plain) + packer.flush(zlib.Z_FINISH)
 
 
 def expand(stored: bytes | str | None) -> str:

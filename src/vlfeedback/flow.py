@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from vlfeedback._flow_garbage import collecting_seldom, without_collection
 from vlfeedback._flow_parking import PARKED, parked, take_place
 from vlfeedback.records import Generation, Request
 
@@ -102,18 +102,6 @@ def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Gene
             yield
     finally:
         _interrupted.clear()  # the next run of this process has not been asked to stop
-
-
-@contextlib.contextmanager
-def without_collection() -> Generator[None]:
-    """For millions of records, which hold no cycles: looking for some took a quarter to a third of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 class _Loop:
@@ -272,10 +260,13 @@ def each(
 
     tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
-    def launch(record: T, weight: int) -> None:
-        task = loop.create_task(fly(record, weight))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+    arrived: deque[tuple[T, int]] = deque()
+
+    def launch() -> None:
+        while arrived:
+            task = loop.create_task(fly(*arrived.popleft()))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     def feed() -> None:
         try:
@@ -283,7 +274,9 @@ def each(
                 weight = size(record) if size else 0
                 if not window.enter(weight):
                     break
-                loop.call_soon_threadsafe(launch, record, weight)
+                arrived.append((record, weight))
+                if len(arrived) == 1:  # else the loop has been woken and has not come to them yet
+                    loop.call_soon_threadsafe(launch)
             if isinstance(records, Generator):
                 records.close()  # a room further up must drain too, and now, not when it is collected
         except BaseException as error:
@@ -293,7 +286,8 @@ def each(
 
     threading.Thread(target=feed, name="vlfeedback-feed", daemon=True).start()
     try:
-        yield from window.drained()
+        with collecting_seldom():
+            yield from window.drained()
         if window.error is not None:
             raise window.error
     finally:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
+from json.encoder import encode_basestring
 
 from vlfeedback.compact import compact
 from vlfeedback.records import Image, Request, Sampling
@@ -60,16 +62,24 @@ def pair_id(chosen: str, rejected: str, strategy: str) -> str:
 
 def request_json(request: Request) -> str:
     """The question as canonical JSON: what decides the reply and nothing else, pictures by hash."""
-    parts = [["image", part.image.sha256] if part.image else ["text", part.text] for part in request.parts]
-    fields = {
-        "system": request.system,
-        "parts": parts,
-        "sampling": sampling_fields(request.sampling),
-        "schema": request.schema,
-        "top_logprobs": request.top_logprobs,
-        "recipe": request.recipe if request.images else None,
-    }
-    return _canonical(fields)
+    # Put together by hand, to the last letter what the canonical encoder writes of the whole: rubric and schema are the
+    # same in all questions of a run and are encoded once.
+    parts = ",".join(
+        f'["text",{encode_basestring(part.text or "")}]'
+        if part.image is None
+        else f'["image",{encode_basestring(part.image.sha256)}]'
+        for part in request.parts
+    )
+    recipe = encode_basestring(request.recipe) if request.images else "null"
+    sampling = _canonical(sampling_fields(request.sampling))
+    rest = _shared_json(request.schema, request.system, request.top_logprobs)
+    return f'{{"parts":[{parts}],"recipe":{recipe},"sampling":{sampling},{rest}'
+
+
+@lru_cache(maxsize=256, typed=True)
+def _shared_json(schema: str | None, system: str, top_logprobs: int | None) -> str:
+    """The end of a question. No sampling here: 0 and 0.0 are equal, and yet not the same question."""
+    return _canonical({"schema": schema, "system": system, "top_logprobs": top_logprobs})[1:]
 
 
 def call_key(model: str, request: Request) -> str:

@@ -52,6 +52,8 @@ RUN_ROOT = "run"
 """Name of the root inside a run folder, for pictures that a source generated or unpacked."""
 
 _REMEMBERED = 65_536
+# O_NONBLOCK: a pipe in a dataset's folder must not hang the run before it is known to be one.
+_READING = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _CHUNK = 2**20
 
 
@@ -105,6 +107,7 @@ class Roots:
         self._allow_outside = allow_outside
         self._allow_urls = allow_urls
         self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
+        self._folder = lru_cache(maxsize=4096)(self._folder_inside)
         self._hashed: dict[str, tuple[_Stamp, str]] = {}
         self._as_is: dict[str, str] = {}
 
@@ -196,7 +199,7 @@ class Roots:
         root, _, relative = image.uri.partition(":")
         place = self._places.get(root)
         try:  # nothing is opened, so the name needs no checking
-            return 0 if place is None else (place / relative).stat().st_size
+            return 0 if place is None else os.stat(f"{place}/{relative}").st_size  # noqa: PTH116  (three times as fast)
         except (OSError, ValueError):
             return image.width * image.height // 2  # inside an archive
 
@@ -264,9 +267,29 @@ class Roots:
 
     def _stream(self, root: str, relative: str) -> BinaryIO:
         place = self._places[root]
-        if _is_archive(place):
+        if place.suffix and _is_archive(place):
             return io.BytesIO(self._archive(root, place).read(check_relative(relative), self._max_bytes))
-        return _open_regular(self._inside(place, relative), f"{root}:{relative}", self._max_bytes)
+        name = f"{root}:{relative}"
+        if not self._allow_outside:
+            folder, _, file = check_relative(relative).rpartition("/")
+            try:  # nearly all: a file that is no link, in a folder that was looked at before
+                descriptor = os.open(f"{self._folder(root, folder)}/{file}", _READING | os.O_NOFOLLOW)
+            except (OSError, RuntimeError, ValueError):
+                pass  # the long way says what is wrong
+            else:
+                return _regular(descriptor, name, self._max_bytes)
+        return _open_regular(self._inside(place, relative), name, self._max_bytes)
+
+    def _folder_inside(self, root: str, folder: str) -> str:
+        """A folder of a root with every link on the way followed.
+
+        Raises:
+            OSError, RuntimeError, ValueError: it is not there, or not inside the root.
+        """
+        home = self._places[root].resolve(strict=True)
+        target = (home / folder).resolve(strict=True)
+        target.relative_to(home)
+        return str(target)
 
     def _archive(self, root: str, place: Path) -> Archive:
         with self._lock:
@@ -340,11 +363,14 @@ def _is_archive(place: Path) -> bool:
 
 def _open_regular(path: Path, name: str, max_bytes: int) -> BinaryIO:
     try:
-        # O_NONBLOCK: a pipe in a dataset's folder must not hang the run before it is known to be one.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(path, _READING)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ImageError("missing_image", f"{name}: {reason or error}") from error
+    return _regular(descriptor, name, max_bytes)
+
+
+def _regular(descriptor: int, name: str, max_bytes: int) -> BinaryIO:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

@@ -26,6 +26,7 @@ from vlfeedback._ledger_rows import (
     call_of,
     reply_of,
     squeeze,
+    squeeze_question,
     total_of,
 )
 from vlfeedback.errors import LedgerError
@@ -201,7 +202,7 @@ class Ledger:
             "state = 'intent', cost = excluded.cost",
             [(one.key, one.model, one.purpose, one.reserved, now) for one in intents],
             "INSERT OR IGNORE INTO bodies(id, request) SELECT id, ? FROM calls WHERE key = ?",
-            [(squeeze(one.request), one.key) for one in intents],
+            [(squeeze_question(one.request), one.key) for one in intents],
             paid=False,
         )
 

@@ -35,17 +35,16 @@ def read_reply(
         return None
     cut = generation.finish != "stop"
     parsed = rubric.parse(generation.text, order)
-    found = _checked(rubric, parsed, order)
+    aspects, scale = rubric.aspects, rubric.scale
+    cells = [Cell(response, aspect) for response in order for aspect in aspects]
+    found = _checked(rubric, parsed, cells, scale)
     if cut and parsed.unfinished is not None:
         # The last block of a reply that was cut off may be missing its second digit, or its second thoughts.
         found.pop(parsed.unfinished, None)
-    for cell, mean in expected_scores(rubric, generation, order, rubric.scale).items():
+    for cell, mean in expected_scores(rubric, generation, order, scale).items():
         if cell in found and found[cell].score is not None:
             found[cell] = replace(found[cell], expected=mean)
-    aspects = rubric.aspects
-    ratings = tuple(
-        found.get(Cell(response, aspect)) or Rating(response, aspect, None) for response in order for aspect in aspects
-    )
+    ratings = tuple([found.get(cell) or Rating(cell.response_id, cell.aspect, None) for cell in cells])
     key = call_key(judge, request)
     name = rubric_name(rubric)
     status = _status(generation, ratings)
@@ -53,11 +52,10 @@ def read_reply(
     return Annotation(identity, instruction_id, judge, name, tuple(order), status, ratings, key)
 
 
-def _checked(rubric: Rubric, parsed: Parsed, order: Sequence[str]) -> dict[Cell, Rating]:
+def _checked(rubric: Rubric, parsed: Parsed, cells: Sequence[Cell], scale: tuple[int, int]) -> dict[Cell, Rating]:
     """Ratings by cell, once it is sure that they are of what was asked."""
-    low, high = rubric.scale
-    aspects = rubric.aspects
-    wanted = {Cell(response, aspect) for response in order for aspect in aspects}
+    low, high = scale
+    wanted = set(cells)
     found: dict[Cell, Rating] = {}
     for rating in parsed.ratings:
         cell = Cell(rating.response_id, rating.aspect)

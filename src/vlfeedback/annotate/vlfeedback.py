@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from vlfeedback.annotate import Cell, Example, Parsed, Rubric
@@ -35,6 +36,7 @@ from vlfeedback.records import Instruction, Rating, Request, Response, Sampling
 PARSER = "1"
 """Raised whenever the same reply could give other ratings than before."""
 
+_HASHES = re.compile(r"#[^\r\n]*")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _TEXT_HEADING = re.compile(r"output for (?:the )?text", re.IGNORECASE)
@@ -44,12 +46,16 @@ _RATIONALE = re.compile(r"(?:[-*+]\s+)?[*_]*rationale[*_]*\s*[:：][*_]*", re.IG
 _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
 
 
+USUAL = 100
+"""Letters of a heading line that is remembered: judges write the same fifteen ones into every reply."""
+
+
 class _Block(NamedTuple):
-    """Lines under a pair of headings; `cell` is None where the headings name nothing that was asked."""
+    """Where the text under a pair of headings lies; `cell` is None where they name nothing that was asked."""
 
     cell: Cell | None
-    lines: list[str]
-    starts: list[int]
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class HeadingRubric:
     @property
     def version(self) -> str:
         """Digest of the prompt: another wording is another rubric, and nobody has to remember to say so."""
-        return hash_id("rubric", self.system)[:8]
+        return _digest(self.system)
 
     @property
     def aspects(self) -> tuple[str, ...]:
@@ -87,12 +93,12 @@ class HeadingRubric:
                 problems.append("a block of an aspect or a text that was not asked for")
             elif block.cell in seen:
                 problems.append(f"{_place(block.cell, order)}: more than one block")
-                seen[block.cell] = _Block(block.cell, [], [])
+                seen[block.cell] = _Block(block.cell, 0, 0)
             else:
                 seen[block.cell] = block
         ratings: list[Rating] = []
         for cell, block in seen.items():
-            rating = _rating(cell, block.lines)
+            rating = _rating(cell, text[block.start : block.end])
             if rating.score is None:
                 problems.append(f"{_place(cell, order)}: no rating in the block")
             ratings.append(rating)
@@ -103,17 +109,14 @@ class HeadingRubric:
         """Where the scores stand; see `Located`."""
         found: dict[Cell, int] = {}
         for block in _blocks(text, self.aspects, order):
-            if block.cell is None or _rating(block.cell, block.lines).score is None:
+            if block.cell is None or _rating(block.cell, text[block.start : block.end]).score is None:
                 continue
-            number = next(number for number, line in enumerate(block.lines) if line.strip())
-            line = block.lines[number]
+            place, line = next((at, line) for at, line in _lines(text, block.start, block.end) if line.strip())
             rating = _RATING_LINE.match(line.strip())
             if rating is not None:
                 indent = len(line) - len(line.lstrip())
                 digit = re.search("[0-9]", rating["value"])
-                found[block.cell] = (
-                    block.starts[number] + indent + rating.start("value") + (digit.start() if digit else 0)
-                )
+                found[block.cell] = place + indent + rating.start("value") + (digit.start() if digit else 0)
         return found
 
 
@@ -182,50 +185,74 @@ def _heading(line: str) -> str | None:
     return " ".join(line[level:].strip("*_:： \t").split()) if 1 <= level <= 6 else None
 
 
+@lru_cache(maxsize=64)
+def _digest(system: str) -> str:
+    return hash_id("rubric", system)[:8]
+
+
+def _structure(line: str) -> str | int | None:
+    """What a heading line opens: an assessment, by its words; a text, by its number or 0; None for any other line."""
+    words = _heading(line)
+    if not words:
+        return None
+    if words.casefold().endswith("assessment"):
+        return words.casefold()
+    shown = _TEXT_HEADING.match(words)
+    if shown is None:
+        return None
+    number = words[shown.end() :].strip(" *_:：.#()<>[]")
+    return int(number) if _NUMBER.fullmatch(number) else 0
+
+
+_remembered = lru_cache(maxsize=1024)(_structure)
+
+
 def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Block]:
     """Cut a reply at its structural headings; every other heading belongs to the text around it."""
     names = {f"{name} assessment".casefold(): name for name in aspects}
     blocks: list[_Block] = []
     aspect: str | None = None
-    inside = False  # between a text's heading and the next structural heading
-    for start, line in _lines(text):
-        words = _heading(line)
-        shown = _TEXT_HEADING.match(words) if words else None
-        if words and words.casefold().endswith("assessment"):
+    cell: Cell | None = None
+    begins = -1  # of the block that is open, between a text's heading and the next structural heading
+    for heading in _HASHES.finditer(text):
+        start, end = heading.span()
+        if start and text[start - 1] not in "\r\n":
+            continue
+        opens = (_remembered if end - start <= USUAL else _structure)(heading[0])
+        if opens is None:
+            continue
+        if begins >= 0:
+            blocks.append(_Block(cell, begins, start))
+        if isinstance(opens, str):
             # An aspect that nobody asked for must end the one before it, or its ratings would land there.
-            aspect, inside = names.get(words.casefold()), False
-        elif words and shown:
-            blocks.append(_Block(_cell(aspect, words[shown.end() :], order), [], []))
-            inside = True
-        elif inside:
-            blocks[-1].lines.append(line)
-            blocks[-1].starts.append(start)
+            aspect, begins = names.get(opens), -1
+        else:  # the only place in which a number becomes a response
+            cell = None if aspect is None or not 1 <= opens <= len(order) else Cell(order[opens - 1], aspect)
+            begins = end
+    if begins >= 0:
+        blocks.append(_Block(cell, begins, len(text)))
     return blocks
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with the places at which they begin."""
-    start = 0
-    for end in _LINE_END.finditer(text):
-        yield start, text[start : end.start()]
-        start = end.end()
-    yield start, text[start:]
+def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
+    """Lines of a part of a text with the places at which they begin."""
+    for stop in _LINE_END.finditer(text, start, end):
+        yield start, text[start : stop.start()]
+        start = stop.end()
+    yield start, text[start:end]
 
 
-def _cell(aspect: str | None, label: str, order: Sequence[str]) -> Cell | None:
-    """Where a block belongs; the only place in which a number becomes a response."""
-    number = label.strip(" *_:：.#()<>[]")
-    if aspect is None or not _NUMBER.fullmatch(number) or int(number) > len(order):
-        return None
-    return Cell(order[int(number) - 1], aspect)
-
-
-def _rating(cell: Cell, lines: list[str]) -> Rating:
+def _rating(cell: Cell, body: str) -> Rating:
     """Read one block: its first line that is not blank is the rating, the rest is the rationale."""
-    start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    lines = _LINE_END.split(body) if "\r" in body else body.split("\n")
+    start = 0
+    while start < len(lines) and not lines[start].strip():
+        start += 1
     first = _RATING_LINE.match(lines[start].strip()) if start < len(lines) else None
     rest = lines[start + 1 :] if first else lines[start:]
-    again = any(_RATING_LINE.match(line.strip()) for line in rest)
+    # In plain letters the word is easily seen to be nowhere; other letters may count as its letters in other cases.
+    perhaps = not body.isascii() or body.lower().count("rating") > 1
+    again = perhaps and any(_RATING_LINE.match(line.strip()) for line in rest)
     value = _VALUE.fullmatch(first["value"].strip("*_ \t")) if first and not again else None
     score = int(value["score"]) if value and SCALE[0] <= int(value["score"]) <= SCALE[1] else None
     return Rating(cell.response_id, cell.aspect, score, _rationale(rest))
@@ -234,7 +261,7 @@ def _rating(cell: Cell, lines: list[str]) -> Rating:
 def _rationale(lines: list[str]) -> str:
     """Free text without its label, and without the rules and fences after it."""
     end = len(lines)
-    while end and _RULE_OR_FENCE.fullmatch(lines[end - 1].strip()):
+    while end and (not (last := lines[end - 1].strip()) or _RULE_OR_FENCE.fullmatch(last)):
         end -= 1
     text = "\n".join(lines[:end]).strip()
     return text[label.end() :].strip() if (label := _RATIONALE.match(text)) else text

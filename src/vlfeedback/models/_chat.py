@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
@@ -117,7 +117,7 @@ def _sampling(request: Request, shape: Shape) -> bytes:
         fields = {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
     if sampling.seed is not None:
         fields["seed"] = sampling.seed
-    return extra_members(fields)
+    return b"," + _json(fields)[1:-1]
 
 
 def failure(error: ErrorClass, detail: str, raw: str = "", wait: float | None = None) -> Generation:
@@ -156,11 +156,12 @@ def asked_wait(raw: str) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def generation(raw: str) -> Generation:
+def generation(raw: str, latency: float = 0.0) -> Generation:
     """Read the body of a reply with status 200.
 
     Args:
         raw: The body as received.
+        latency: Seconds that it took, for a reply that is one.
     Returns:
         A generation whose `raw` is the body. A body that is no reply (an error in disguise, no choices, cut off, not
         JSON) has `finish="error"`: class `server`, unless the body itself names a status that says otherwise.
@@ -186,7 +187,7 @@ def generation(raw: str) -> Generation:
     if not isinstance(message, dict):
         return failure("server", "the reply's choice has no message", raw)
     try:
-        return replace(_answer(cast(dict[str, Any], message), choice, reply), raw=raw)
+        return _answer(cast(dict[str, Any], message), choice, reply, raw, latency)
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as problem:
         return failure("server", f"the reply has an unknown shape: {problem}", raw)
 
@@ -222,7 +223,9 @@ def _disguised(raw: str, error: str = "") -> Generation:
     return failure(kind, f"status 200 with an error in the body: {words}", raw)
 
 
-def _answer(message: dict[str, Any], choice: dict[str, Any], reply: dict[str, Any]) -> Generation:
+def _answer(
+    message: dict[str, Any], choice: dict[str, Any], reply: dict[str, Any], raw: str = "", latency: float = 0.0
+) -> Generation:
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
@@ -238,6 +241,8 @@ def _answer(message: dict[str, Any], choice: dict[str, Any], reply: dict[str, An
         usage=_usage(reply.get("usage")),
         logprobs=_logprobs(choice.get("logprobs")),
         provider_id=str(reply.get("id") or ""),
+        latency=latency,
+        raw=raw,
     )
 
 

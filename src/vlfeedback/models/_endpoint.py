@@ -120,13 +120,13 @@ class Endpoint:
             tokens: What it was expected to take, for the pace.
         """
         began = time.perf_counter()
-        outcome = await self._attempt(content)
+        outcome = await self._attempt(content, began)
         usage = outcome.generation.usage
         took = usage.input + usage.output
         if took:
             self.gate.took(tokens, took)
             self._mean_tokens += (took - self._mean_tokens) * (0.1 if self._mean_tokens else 1.0)
-        if outcome.generation.finish == "error":
+        if outcome.generation.finish == "error" or outcome.generation.latency:
             return outcome
         return replace(outcome, generation=replace(outcome.generation, latency=time.perf_counter() - began))
 
@@ -146,7 +146,7 @@ class Endpoint:
             await self._wire.close()
             self._wire = None
 
-    async def _attempt(self, content: Sequence[bytes]) -> Outcome:
+    async def _attempt(self, content: Sequence[bytes], began: float) -> Outcome:
         if self._wire is None:
             self._wire = self.opens(self.url, self._key, self._policy.in_flight, self._policy.timeout)
         self._traffic.sent += 1
@@ -171,13 +171,13 @@ class Endpoint:
             self._traffic.sent -= 1
             raise
         self._traffic.answered += 1
-        return self._read(reply)
+        return self._read(reply, time.perf_counter() - began)
 
-    def _read(self, reply: Reply) -> Outcome:
+    def _read(self, reply: Reply, latency: float) -> Outcome:
         text = self._key.scrub(reply.text)
         if reply.status != 200:
             return self._status(reply.status, text, reply.headers)
-        generation = _chat.generation(text)
+        generation = _chat.generation(text, latency)
         if generation.error == "rate_limited":
             return self._rest(retry_after(reply.headers) or _chat.asked_wait(text), generation)
         if not generation.answered:

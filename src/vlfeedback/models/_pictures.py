@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots, prepare
+from vlfeedback.models._base64 import pieces_of
 from vlfeedback.records import Image
 
 ImageAs = Literal["data", "file", "url"]
@@ -78,8 +78,8 @@ class Addresses:
             # What was opened has the hash of the record, and whoever hashed it decoded all of it.
             data, media_type, *_ = prepare(data, recipe, whole=not image.sha256.startswith("uri:"))
         head = b"data:" + media_type.encode() + b";base64,"
-        # As two pieces: one would be a copy of the picture.
-        return kept.keep((image.sha256, recipe), (head, binascii.b2a_base64(data, newline=False)))
+        # In pieces: as one it would be a copy of the picture.
+        return kept.keep((image.sha256, recipe), (head, *pieces_of(data)))
 
 
 class _Kept:
@@ -100,10 +100,14 @@ class _Kept:
 
     def keep(self, key: tuple[str, str], url: tuple[bytes, ...]) -> tuple[bytes, ...]:
         self._last[key] = url
-        self._size += len(url[-1])
+        self._size += _bytes(url)
         while self._size > self._bound and self._last:
-            self._size -= len(self._last.popitem(last=False)[1][-1])
+            self._size -= _bytes(self._last.popitem(last=False)[1])
         return url
+
+
+def _bytes(url: tuple[bytes, ...]) -> int:
+    return sum(map(len, url))
 
 
 _KEPT: WeakKeyDictionary[Roots, _Kept] = WeakKeyDictionary()

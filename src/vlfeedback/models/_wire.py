@@ -98,12 +98,12 @@ class _AioWire:
         import aiohttp
 
         self._url = url.rstrip("/") + "/chat/completions"
-        self._headers = {"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"}
         remote = host_of(url) not in LOOPBACK
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=in_flight + 4, ssl=_trusted() if url.startswith("https") else True),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(15.0, timeout), sock_read=timeout),
             trust_env=remote,  # no proxies to this very machine
+            headers={"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         weakref.finalize(self, _drop, self._session)
@@ -113,7 +113,7 @@ class _AioWire:
 
         not_sent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
         # No redirects: they would show pictures to a host that nobody agreed to.
-        sending = self._session.post(self._url, data=_pieces(content), headers=self._headers, allow_redirects=False)
+        sending = self._session.post(self._url, data=_pieces(content), allow_redirects=False)
         try:
             async with sending as reply:
                 return Reply(reply.status, reply.headers, await self._read(reply))

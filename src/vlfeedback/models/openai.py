@@ -154,6 +154,8 @@ class _Call:
     rested: float = 0.0
 
     def end(self, generation: Generation) -> Generation:
+        if (generation.sent, generation.unsure) == (self.sent, self.unsure):  # nearly always: it was sent once
+            return generation
         return replace(generation, sent=self.sent, unsure=self.unsure)
 
 
