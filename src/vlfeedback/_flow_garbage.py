@@ -30,7 +30,7 @@ class _Users:
 
     lock = threading.Lock()
     now = 0
-    before = (0, 0, 0)
+    before: tuple[int, int, int] = (0, 0, 0)
 
 
 @contextlib.contextmanager

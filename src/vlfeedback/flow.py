@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vlfeedback._flow_garbage import collecting_seldom, without_collection
@@ -77,10 +78,6 @@ def _handling(on_signal: Callable[[int, Any], None]) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 @contextlib.contextmanager
 def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Generator[None]:
     """Let the first Ctrl-C (or SIGTERM) drain the calls in flight, and the second leave at once with 130."""
@@ -92,7 +89,7 @@ def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Gene
         if _interrupted.is_set():
             os._exit(130)
         _interrupted.set()
-        (announce or _to_stderr)(
+        (announce or partial(print, file=sys.stderr, flush=True))(
             "Stopping: what is under way is finished and kept. Press Ctrl-C again to leave at once."
         )
 
@@ -139,9 +136,7 @@ class _Window(Generic[R]):
     def __init__(self, in_flight: int, bytes_in_flight: int | None) -> None:
         self.changed = threading.Condition()
         self.results: deque[R] = deque()
-        self.flying = 0
-        self.parked = 0
-        self.bytes = 0
+        self.flying = self.parked = self.bytes = 0
         self.fed = False  # no further record will come
         self.stopped = False
         self.error: BaseException | None = None
@@ -188,12 +183,15 @@ class _Window(Generic[R]):
     def closed(self) -> bool:
         return self.stopped or self.error is not None or interrupted()
 
-    def leave(self, size: int, result: Sequence[R], error: BaseException | None = None) -> None:
+    def leave(self, ended: list[tuple[int, Sequence[R], BaseException | None]]) -> None:
+        """Take in, and off the list, what was under way: sizes, answers, and what was raised instead."""
         with self.changed:
-            self.flying -= 1
-            self.bytes -= size
-            self.results.extend(result)
-            self.error = self.error or error
+            for size, result, error in ended:
+                self.flying -= 1
+                self.bytes -= size
+                self.results.extend(result)
+                self.error = self.error or error
+            ended.clear()
             self.changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -211,7 +209,8 @@ class _Window(Generic[R]):
                 if not self.results:
                     return
                 result = self.results.popleft()
-                self.changed.notify_all()
+                if self.flying + len(self.results) == 2 * self._most - 1:  # the only one that makes room for a record
+                    self.changed.notify_all()
             yield result
 
     def stop(self) -> None:
@@ -251,15 +250,23 @@ def each(
         take_place(window, weight)
         try:
             result = await answer(record)
-        except BaseException as error:
-            window.leave(weight, (), error)
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:
+            leave(weight, (), error)
+        except BaseException as error:  # it may end the loop, which then does nothing more
+            ended.append((weight, (), error))
+            window.leave(ended)
+            raise
         else:
-            window.leave(weight, (result,))
+            leave(weight, (result,), None)
 
+    def leave(weight: int, result: Sequence[R], error: Exception | None) -> None:
+        # Answers come in bursts, and waking two threads takes as long as all else here: once for a round of the loop.
+        ended.append((weight, result, error))
+        if len(ended) == 1:
+            loop.call_soon(window.leave, ended)
+
+    ended: list[tuple[int, Sequence[R], BaseException | None]] = []
     tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
-
     arrived: deque[tuple[T, int]] = deque()
 
     def launch() -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
-from json.encoder import encode_basestring
 
 from vlfeedback.compact import compact
 from vlfeedback.records import Image, Request, Sampling
@@ -47,7 +45,11 @@ def sampling_fields(sampling: Sampling | None) -> list[object] | None:
 
 def response_id(instruction: str, model: str, sampling: Sampling | None, text: str) -> str:
     """Id of a response; the text is part of it, so that a rating can never land on another text."""
-    return hash_id("response", instruction, model, sampling_fields(sampling), text)
+    if sampling is None:
+        return hash_id("response", instruction, model, None, text)
+    before, after = compact(["response", instruction, model]), compact(text)
+    whole = b"%b,%b,%b]" % (before[:-1], _sampling_json(sampling).encode(), after)
+    return hashlib.sha256(whole).hexdigest()[:32]  # what `hash_id` gives, without its slower encoder
 
 
 def annotation_id(call_key: str, rubric: str, parser: str) -> str:
@@ -62,24 +64,27 @@ def pair_id(chosen: str, rejected: str, strategy: str) -> str:
 
 def request_json(request: Request) -> str:
     """The question as canonical JSON: what decides the reply and nothing else, pictures by hash."""
-    # Put together by hand, to the last letter what the canonical encoder writes of the whole: rubric and schema are the
-    # same in all questions of a run and are encoded once.
-    parts = ",".join(
-        f'["text",{encode_basestring(part.text or "")}]'
-        if part.image is None
-        else f'["image",{encode_basestring(part.image.sha256)}]'
-        for part in request.parts
+    parts = [["image", part.image.sha256] if part.image else ["text", part.text] for part in request.parts]
+    texts = [parts, request.recipe if request.images else None, request.schema, request.system]
+    top = request.top_logprobs
+    said, recipe, schema, system = (compact(one).decode("utf-8", "surrogatepass") for one in texts)
+    return (  # keys in their order, as the canonical encoder has them
+        f'{{"parts":{said},"recipe":{recipe},"sampling":{_sampling_json(request.sampling)},"schema":{schema},'
+        f'"system":{system},"top_logprobs":{"null" if top is None else _canonical(top)}}}'
     )
-    recipe = encode_basestring(request.recipe) if request.images else "null"
-    sampling = _canonical(sampling_fields(request.sampling))
-    rest = _shared_json(request.schema, request.system, request.top_logprobs)
-    return f'{{"parts":[{parts}],"recipe":{recipe},"sampling":{sampling},{rest}'
 
 
-@lru_cache(maxsize=256, typed=True)
-def _shared_json(schema: str | None, system: str, top_logprobs: int | None) -> str:
-    """The end of a question. No sampling here: 0 and 0.0 are equal, and yet not the same question."""
-    return _canonical({"schema": schema, "system": system, "top_logprobs": top_logprobs})[1:]
+class _Last:
+    """The sampling that was written last: nearly all questions of a run share one object."""
+
+    written: tuple[Sampling, str] | None = None
+
+
+def _sampling_json(sampling: Sampling) -> str:
+    last = _Last.written
+    if last is None or last[0] is not sampling:  # an equal one may have 1 for 1.0, which is another text
+        last = _Last.written = (sampling, _canonical(sampling_fields(sampling)))
+    return last[1]
 
 
 def call_key(model: str, request: Request) -> str:

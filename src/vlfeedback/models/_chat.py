@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 
 from vlfeedback.compact import read_json
 from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request, TokenLogprobs, Usage
+
+P = TypeVar("P")
 
 FILTER_CODES = frozenset(
     {"content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation"}
@@ -66,16 +68,16 @@ def extra_members(extra: Mapping[str, object] | None) -> bytes:
     return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in (extra or {}).items())
 
 
-def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[bytes, ...]], n: int = 1) -> list[bytes]:
+def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[P, ...]], n: int = 1) -> list[bytes | P]:
     """The JSON body of a request, in pieces: those of an address are never copied.
 
     Args:
         request: The question; its parts keep their order.
         shape: What the model wants.
-        picture: Address of a picture in pieces of bytes that need no JSON escaping: `data:…`, `file://…` or `https://…`.
+        picture: Address of a picture in pieces that need no JSON escaping: `data:…`, `file://…` or `https://…`.
         n: Samples wanted.
     """
-    pieces = [b'{"model":', _json(shape.model), b',"messages":[']
+    pieces: list[bytes | P] = [b'{"model":', _json(shape.model), b',"messages":[']
     if request.system:
         pieces += [b'{"role":"system","content":', _json(request.system), b"},"]
     pieces.append(b'{"role":"user","content":')
@@ -93,10 +95,10 @@ def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[bytes,
     return pieces
 
 
-def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], tuple[bytes, ...]]) -> list[bytes]:
+def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], tuple[P, ...]]) -> list[bytes | P]:
     if len(parts) == 1 and parts[0].text is not None:  # text-only servers know no lists of parts
         return [_json(parts[0].text)]
-    pieces = [b"["]
+    pieces: list[bytes | P] = [b"["]
     detail = b',"detail":' + _json(shape.detail) if shape.detail else b""
     for number, part in enumerate(parts):
         if number:

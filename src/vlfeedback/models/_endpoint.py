@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from vlfeedback.errors import DataError
 from vlfeedback.models import _chat
+from vlfeedback.models._base64 import Piece
 from vlfeedback.models._crowd import Crowd
 from vlfeedback.models._limits import Gate, retry_after
 from vlfeedback.models._secrets import Secret, host_of
@@ -85,6 +86,11 @@ class Outcome:
         return not self.generation.answered
 
 
+def unsent(words: str) -> Outcome:
+    """End of an attempt that was not made."""
+    return Outcome(_chat.failure("connection", words), sent=False)
+
+
 class Endpoint:
     """One address with its clock and its crowd.
 
@@ -112,7 +118,7 @@ class Endpoint:
         self.crowd = Crowd(policy.in_flight, start=start, adaptive=policy.adaptive)
         self._wire: Wire | None = None
 
-    async def send(self, content: Sequence[bytes], tokens: float) -> Outcome:
+    async def send(self, content: Sequence[Piece], tokens: float) -> Outcome:
         """Make one attempt.
 
         Args:
@@ -146,7 +152,7 @@ class Endpoint:
             await self._wire.close()
             self._wire = None
 
-    async def _attempt(self, content: Sequence[bytes], began: float) -> Outcome:
+    async def _attempt(self, content: Sequence[Piece], began: float) -> Outcome:
         if self._wire is None:
             self._wire = self.opens(self.url, self._key, self._policy.in_flight, self._policy.timeout)
         self._traffic.sent += 1

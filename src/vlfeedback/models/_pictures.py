@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots, prepare
-from vlfeedback.models._base64 import pieces_of
+from vlfeedback.models._base64 import Base64, Piece
 from vlfeedback.records import Image
 
 ImageAs = Literal["data", "file", "url"]
@@ -18,18 +18,21 @@ ImageAs = Literal["data", "file", "url"]
 Picturing = Callable[[Image, str], tuple[bytes, ...]]
 """Gives the address of a picture, prepared by a recipe, in pieces."""
 
+Sent = Callable[[Image, str], tuple[Piece, ...]]
+"""The same, for a body that is sent at once."""
+
 KEPT_BYTES = 64 * 2**20
-"""Encoded pictures kept for the next question on the same picture; calls on one picture come in a row."""
+"""Prepared pictures kept for the next question on the same picture; calls on one picture come in a row."""
 
 
 class Addresses:
-    """Turns pictures into addresses, and keeps the last data URLs within a bound.
+    """Turns pictures into addresses, and keeps the last prepared ones within a bound.
 
     Args:
         roots: Where pictures lie.
         image_as: `data` sends the picture, `file` the path on a disk that the server shares, `url` a public address.
         image_url: For `url`: the address of each root, e.g. `{"coco": "https://images.example/train2017/"}`.
-        kept_bytes: Bound of the kept data URLs, bytes.
+        kept_bytes: Bound of the kept pictures, bytes.
     """
 
     def __init__(
@@ -55,7 +58,8 @@ class Addresses:
             ImageError: the picture cannot be opened or prepared.
         """
         if self._as == "data":
-            return self._data(image, recipe)
+            head, picture = self._data(image, recipe)
+            return (head, *picture.pieces())
         if recipe != "original":
             raise ConfigError(
                 f'image_as = "{self._as}" sends files as they are; use image_as = "data" with recipe {recipe!r}'
@@ -67,7 +71,11 @@ class Addresses:
             raise ConfigError(f"image_url names no address for the image root {root!r}")
         return ((self._urls[root].rstrip("/") + "/" + quote(path)).encode(),)
 
-    def _data(self, image: Image, recipe: str) -> tuple[bytes, ...]:
+    def sent(self, image: Image, recipe: str) -> tuple[Piece, ...]:
+        """The same for a body that is sent at once: a picture is encoded while it goes out."""
+        return self._data(image, recipe) if self._as == "data" else self.address(image, recipe)
+
+    def _data(self, image: Image, recipe: str) -> tuple[bytes, Base64]:
         kept = _KEPT.setdefault(self._roots, _Kept(self._bound))
         known = kept.find((image.sha256, recipe))
         if known is not None:
@@ -78,36 +86,31 @@ class Addresses:
             # What was opened has the hash of the record, and whoever hashed it decoded all of it.
             data, media_type, *_ = prepare(data, recipe, whole=not image.sha256.startswith("uri:"))
         head = b"data:" + media_type.encode() + b";base64,"
-        # In pieces: as one it would be a copy of the picture.
-        return kept.keep((image.sha256, recipe), (head, *pieces_of(data)))
+        return kept.keep((image.sha256, recipe), (head, Base64(data)))
 
 
 class _Kept:
-    """The last data URLs of one set of roots, within a bound.
+    """The last pictures of one set of roots, ready to be sent, within a bound.
 
-    Pool and judge ask about a picture at about the same time, each with a model of its own: it is encoded once.
+    Pool and judge ask about a picture at about the same time, each with a model of its own: it is prepared once.
     """
 
     def __init__(self, bound: int) -> None:
         self._bound, self._size = bound, 0
-        self._last: OrderedDict[tuple[str, str], tuple[bytes, ...]] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], tuple[bytes, Base64]] = OrderedDict()
 
-    def find(self, key: tuple[str, str]) -> tuple[bytes, ...] | None:
+    def find(self, key: tuple[str, str]) -> tuple[bytes, Base64] | None:
         found = self._last.get(key)
         if found is not None:
             self._last.move_to_end(key)
         return found
 
-    def keep(self, key: tuple[str, str], url: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    def keep(self, key: tuple[str, str], url: tuple[bytes, Base64]) -> tuple[bytes, Base64]:
         self._last[key] = url
-        self._size += _bytes(url)
+        self._size += len(url[1])
         while self._size > self._bound and self._last:
-            self._size -= _bytes(self._last.popitem(last=False)[1])
+            self._size -= len(self._last.popitem(last=False)[1][1])
         return url
-
-
-def _bytes(url: tuple[bytes, ...]) -> int:
-    return sum(map(len, url))
 
 
 _KEPT: WeakKeyDictionary[Roots, _Kept] = WeakKeyDictionary()

@@ -1,8 +1,8 @@
 """The way to an endpoint and back: one POST, its status, headers and body, or the two ways in which there are none.
 
-Chat calls go through aiohttp where it is installed, with bodies that are sent in pieces: a picture's base64 is neither
-joined into a body nor copied for the socket. Where it is not, they go through the SDK's own client, which takes several
-times the processor time per call. The SDK does what costs little: listing models.
+Chat calls go through aiohttp where it is installed, with bodies that are sent in pieces: a picture's base64 is made bit
+by bit as it goes out, and never joined into a body. Where it is not, they go through the SDK's own client, which takes
+several times the processor time per call. The SDK does what costs little: listing models.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -14,10 +14,11 @@ import contextlib
 import importlib.util
 import ssl
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from vlfeedback.models._base64 import Base64, Piece, whole
 from vlfeedback.models._secrets import LOOPBACK, Secret, host_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Lost(Exception):
 class Wire(Protocol):
     """A way to one endpoint, for one event loop."""
 
-    async def post(self, content: Sequence[bytes]) -> Reply:
+    async def post(self, content: Sequence[Piece]) -> Reply:
         """Send a chat request, given in pieces; the caller bounds the time.
 
         Raises:
@@ -108,7 +109,7 @@ class _AioWire:
         )
         weakref.finalize(self, _drop, self._session)
 
-    async def post(self, content: Sequence[bytes]) -> Reply:
+    async def post(self, content: Sequence[Piece]) -> Reply:
         import aiohttp
 
         not_sent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
@@ -161,16 +162,16 @@ def _payload_class() -> Any:
 
         _autoclose = True
 
-        def __init__(self, value: Sequence[bytes]) -> None:
+        def __init__(self, value: Sequence[Piece]) -> None:
             super().__init__(value, content_type="application/json")
             self._size = sum(map(len, value))
 
         def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-            return b"".join(self._value).decode(encoding, errors)
+            return _joined(self._value).decode(encoding, errors)
 
         async def write(self, writer: Any) -> None:
             small: list[bytes] = []
-            for piece in self._value:
+            for piece in _bits(self._value):
                 if len(piece) < PIECE // 8:
                     small.append(piece)
                     continue
@@ -189,8 +190,21 @@ def _payload_class() -> Any:
     return Pieces
 
 
-def _pieces(content: Sequence[bytes]) -> Any:
+def _pieces(content: Sequence[Piece]) -> Any:
     return _payload_class()(content)
+
+
+def _bits(content: Sequence[Piece]) -> Iterator[bytes]:
+    """A body as it goes out: what is encoded is dropped before the next bit is."""
+    for piece in content:
+        if isinstance(piece, Base64):
+            yield from piece.pieces()
+        else:
+            yield piece
+
+
+def _joined(content: Sequence[Piece]) -> bytes:
+    return b"".join(map(whole, content))
 
 
 class _SdkWire:
@@ -199,12 +213,12 @@ class _SdkWire:
     def __init__(self, url: str, key: Secret, in_flight: int, timeout: float) -> None:
         self._client = open_client(url, key, in_flight, timeout)
 
-    async def post(self, content: Sequence[bytes]) -> Reply:
+    async def post(self, content: Sequence[Piece]) -> Reply:
         import openai
 
         options: Any = {"headers": {"Content-Type": "application/json"}}
         try:
-            raw = await self._client.post("/chat/completions", cast_to=str, content=b"".join(content), options=options)
+            raw = await self._client.post("/chat/completions", cast_to=str, content=_joined(content), options=options)
         except openai.APIStatusError as problem:
             return Reply(problem.status_code, problem.response.headers, problem.response.text)
         except openai.APITimeoutError as problem:

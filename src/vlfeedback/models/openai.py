@@ -20,9 +20,10 @@ from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
 from vlfeedback.flow import interrupted, parked
 from vlfeedback.images import Roots
 from vlfeedback.models import _chat
-from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic
+from vlfeedback.models._base64 import Piece, whole
+from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic, unsent
 from vlfeedback.models._limits import NAP, backoff
-from vlfeedback.models._pictures import Addresses, ImageAs, Picturing
+from vlfeedback.models._pictures import Addresses, ImageAs, Picturing, Sent
 from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import may_send_again
@@ -154,9 +155,8 @@ class _Call:
     rested: float = 0.0
 
     def end(self, generation: Generation) -> Generation:
-        if (generation.sent, generation.unsure) == (self.sent, self.unsure):  # nearly always: it was sent once
-            return generation
-        return replace(generation, sent=self.sent, unsure=self.unsure)
+        same = (generation.sent, generation.unsure) == (self.sent, self.unsure)  # nearly always: it was sent once
+        return generation if same else replace(generation, sent=self.sent, unsure=self.unsure)
 
 
 class OpenAIModel:
@@ -187,7 +187,7 @@ class OpenAIModel:
         self._shape = shape
         self._key = key
         self._pictures = pictures
-        self._address: Picturing = pictures.address
+        self._sent: Sent = pictures.sent
         self.recipe = recipe
         self.name = shape.model
         self.local = False
@@ -196,8 +196,7 @@ class OpenAIModel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = asyncio.Semaphore(policy.in_flight)
         self._same: asyncio.Task[None] | None = None
-        self._ever_reached = False
-        self._unreached_calls = 0
+        self._ever_reached, self._unreached_calls = False, 0
         self._given_up = ""
         self._samples = samples
         self._together = Together(self._ask, samples)
@@ -253,16 +252,19 @@ class OpenAIModel:
             log.info("%s: attempt %d failed (%s)", self.identity, call.attempts, outcome.generation.error)
             await asyncio.sleep(self._pause_before_next(call))
 
-    def body(self, request: Request, n: int = 1, address: Picturing | None = None) -> list[bytes]:
-        """The JSON body of a request in pieces, for `n` samples; `address` gives those of its pictures."""
+    def body(self, request: Request) -> list[bytes]:
+        """The JSON body of a request in pieces."""
+        return [whole(piece) for piece in self._content(request, 1, self._pictures.sent)]
+
+    def _content(self, request: Request, n: int, picture: Sent) -> list[Piece]:
         recipe = request.recipe if request.recipe != "original" else self.recipe
-        return _chat.body(request, self._shape, lambda one: (address or self._pictures.address)(one, recipe), n)
+        return _chat.body(request, self._shape, lambda one: picture(one, recipe), n)
 
     def send_through(self, opens: Callable[[Addresses], Opening], later: Picturing) -> None:
         """Send calls another way, with `later` in a body for each picture; how many and when stays decided here."""
         for endpoint in self._endpoints:
             endpoint.opens = opens(self._pictures)
-        self._address = later if self._pictures.embeds else self._pictures.address
+        self._sent = later if self._pictures.embeds else self._pictures.address
 
     def connect(self) -> AsyncOpenAI:
         """A client of the first endpoint, for its other pages."""
@@ -294,15 +296,15 @@ class OpenAIModel:
             async with self._places:
                 tokens = endpoint.expected_tokens(request) if self._policy.token_pace else 0.0
                 if (queued and interrupted()) or not await endpoint.gate.keep_pace(tokens, interrupted):
-                    return _unsent("stopped before it was sent")
+                    return unsent("stopped before it was sent")
                 if endpoint.gate.closed_for() > 0:
                     return None
                 try:
-                    content = self.body(request, call.n, self._address)
+                    content = self._content(request, call.n, self._sent)
                     outcome = await endpoint.send(content, tokens)
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
-                    return _unsent(f"a picture cannot be read: {problem}")
+                    return unsent(f"a picture cannot be read: {problem}")
             latency, failed = outcome.generation.latency, outcome.failed
         finally:
             endpoint.crowd.leave(round_, latency, failed=failed)
@@ -396,7 +398,3 @@ class OpenAIModel:
                 f"the replicas of {self.identity} do not serve one model: {lacking} does not list "
                 f"{self._shape.model!r}; give each model its own pool entry"
             )
-
-
-def _unsent(words: str) -> Outcome:
-    return Outcome(_chat.failure("connection", words), sent=False)

@@ -12,6 +12,7 @@ from vlfeedback import errors
 from vlfeedback.config import PluginTable
 from vlfeedback.errors import ModelUnavailable, VLFeedbackError
 from vlfeedback.models import Model
+from vlfeedback.models._base64 import Base64
 from vlfeedback.models._pictures import Addresses
 from vlfeedback.models._secrets import Secret
 from vlfeedback.models._wire import Lost, NotSent, Opening, Reply, Wire
@@ -158,7 +159,7 @@ class CrewWire:
         self._crew, self._pictures = crew, pictures
         self._address = (url, key, in_flight, timeout)
 
-    async def post(self, content: Sequence[bytes]) -> Reply:
+    async def post(self, content: Sequence[bytes | Base64]) -> Reply:
         """Send a body through a worker.
 
         Raises:

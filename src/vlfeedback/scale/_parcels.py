@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from vlfeedback.errors import VLFeedbackError
 from vlfeedback.images import Roots
+from vlfeedback.models._base64 import Base64, whole
 from vlfeedback.models._pictures import Addresses
 from vlfeedback.models._secrets import Secret
 from vlfeedback.models._wire import Lost, NotSent, Wire, open_wire
@@ -42,7 +43,7 @@ def wanted(image: Image, recipe: str) -> tuple[bytes, ...]:
 Piece = bytes | Picture
 
 
-def packed(content: Sequence[bytes]) -> tuple[Piece, ...]:
+def packed(content: Sequence[bytes | Base64]) -> tuple[Piece, ...]:
     """A body as few pieces: the text between two pictures in one."""
     found: list[Piece] = []
     text: list[bytes] = []
@@ -51,7 +52,7 @@ def packed(content: Sequence[bytes]) -> tuple[Piece, ...]:
             found += [b"".join(text), piece.picture]
             text = []
         else:
-            text.append(piece)
+            text.append(whole(piece))
     return (*found, b"".join(text))
 
 
