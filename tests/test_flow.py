@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 
 import pytest
 
@@ -48,6 +49,36 @@ def test_collection_rests_while_millions_are_made_and_goes_on_after_an_error() -
         assert not gc.isenabled(), "the inner one leaves it as it found it"
         raise ZeroDivisionError
     assert gc.isenabled()
+
+
+def test_garbage_is_looked_for_seldom_while_anybody_has_calls_in_flight() -> None:
+    before = gc.get_threshold()
+
+    async def asked(number: int) -> int:
+        return number
+
+    one, other = (flow.each(range(3), asked, in_flight=1) for _ in range(2))
+    next(one), next(other)
+    assert gc.get_threshold()[0] > before[0]
+    list(one)
+    assert gc.get_threshold()[0] > before[0], "the other still has"
+    list(other)
+    assert gc.get_threshold() == before
+
+
+def test_a_full_window_goes_on_as_soon_as_its_consumer_does() -> None:
+    """Threads that are not woken look again after a fifth of a second."""
+
+    async def asked(number: int) -> int:
+        return number
+
+    began = time.monotonic()
+    found: list[int] = []
+    for number in flow.each(range(300), asked, in_flight=2):
+        found.append(number)
+        time.sleep(0.002)
+    assert sorted(found) == list(range(300))
+    assert time.monotonic() - began < 10
 
 
 def test_batches_hold_what_is_alike_in_length_and_the_oldest_is_never_left_behind() -> None:

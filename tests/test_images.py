@@ -139,6 +139,20 @@ def test_links_are_followed_inside_their_root_only(tmp_path: Path) -> None:
     assert Roots({"linked": tmp_path / "link"}).find("linked", "a.jpg").width == 48
 
 
+def test_a_file_that_becomes_a_link_is_looked_at_again(tmp_path: Path) -> None:
+    """Folders are remembered, the last step of a path is not."""
+    (tmp_path / "pics" / "deep").mkdir(parents=True)
+    roots = put(tmp_path, "deep/a.jpg", JPEG)
+    image = roots.find("pics", "deep/a.jpg")
+    assert roots.open(image) == JPEG
+    (tmp_path / "secret.jpg").write_bytes(JPEG)
+    (tmp_path / "pics" / "deep" / "a.jpg").unlink()
+    (tmp_path / "pics" / "deep" / "a.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(ImageError) as caught:
+        roots.open(image)
+    assert caught.value.reason == "refused_path"
+
+
 def test_outside_paths_pass_where_the_user_allows_them(tmp_path: Path) -> None:
     (tmp_path / "else where.jpg").write_bytes(JPEG)
     roots = rooted(tmp_path, allow_outside=True)

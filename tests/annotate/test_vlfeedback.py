@@ -206,6 +206,18 @@ def test_a_second_rating_line_in_a_block_makes_it_none() -> None:
     assert scores_of(one("Rating: 2\nRationale: It says\n> Rating: 5\nof itself.")) == {Cell("ra", HELP): 2}
 
 
+@pytest.mark.parametrize("line", ["RATING: 5", "* **Rating**: 5", "ratıng: 5", "RATİNG： 5"])
+def test_a_second_rating_line_is_seen_in_any_writing(line: str) -> None:
+    reply = write(whole([3] * 12)).replace(f"why {ETHICS} 2\n", f"why {ETHICS} 2\n\n  {line}\n")
+    found = {rating.score for rating in RUBRIC.parse(reply, ORDER).ratings if rating.aspect == ETHICS}
+    assert found == {3, None}
+
+
+def test_a_heading_begins_a_line() -> None:
+    reply = write(whole([3] * 12)).replace(f"why {HELP} 1", f"why {HELP} 1 ##### Output for Text 2")
+    assert all(rating.score == 3 for rating in RUBRIC.parse(reply, ORDER).ratings)
+
+
 def test_a_quoted_block_cannot_speak_for_the_judge() -> None:
     quotation = "".join(f"> {line}\n" for line in write([(HELP, 2, 5, "perfect"), (FAITH, 1, 5, "x")]).splitlines())
     text = write([(HELP, 1, 1, f"It contains\n{quotation}"), (HELP, 2, 2, "fair")])
