@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from vlfeedback._ledger_rows import LEAST_SHARED, expand, squeeze_question
 from vlfeedback.ids import request_json
