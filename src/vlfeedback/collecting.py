@@ -222,8 +222,8 @@ def _annotating(
 
 def _say_what_is_odd(run: RunFolder) -> None:
     """Ratings that look as if they came from something other than looking, before anything is trained on them."""
-    models = {response.id: response.model for response in tables.read(run.table("responses"), Response)}
-    found = annotate.alarms(tables.read(run.table("annotations"), Annotation), models)
+    rated = tables.batches(run.table("annotations"), annotate.RATED)
+    found = annotate.alarms_in(rated, tables.batches(run.table("responses"), annotate.BY_MODEL))
     for alarm in found[:ODD]:
         print(f"worth a look: {alarm}", file=sys.stderr, flush=True)
     if len(found) > ODD:

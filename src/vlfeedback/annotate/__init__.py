@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
 from vlfeedback import flow
-from vlfeedback.annotate._alarms import Alarm, Slice, alarms
+from vlfeedback.annotate._alarms import BY_MODEL, RATED, Alarm, Slice, alarms, alarms_in
 from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, rubric_name
 from vlfeedback.annotate._reply import read_reply
@@ -22,6 +22,8 @@ from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, Sampling
 
 __all__ = [
+    "BY_MODEL",
+    "RATED",
     "Alarm",
     "Answered",
     "Books",
@@ -33,6 +35,7 @@ __all__ = [
     "Rubric",
     "Slice",
     "alarms",
+    "alarms_in",
     "annotations",
     "orders_of",
     "read_reply",
