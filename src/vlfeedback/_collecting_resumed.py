@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vlfeedback import decode, groups, tables
+from vlfeedback import groups, tables
 from vlfeedback._tables_ids import places, sorted_numbers
 from vlfeedback.annotate import Answered
 from vlfeedback.parts import Part, Parts, Settled
@@ -26,7 +26,7 @@ def responses(run: RunFolder, reach: Access, inputs: str) -> Sink[Response]:
     """
     parts = Parts(run.parts("responses"), inputs, Response, Instruction, room="decode")
     sink: Sink[Response] = Sink(run, "responses", "decode", parts)
-    reach.counters.reused += sink.take_over(_ids(run))
+    reach.counters.reuse(sink.take_over(_ids(run)))
     return sink
 
 
@@ -60,7 +60,7 @@ class Judging:
             shown = sorted_numbers([annotations.rows["order"].combine_chunks().flatten()])
             return bool((places(shown, known) >= 0).all())
 
-        reach.counters.reused += self.sink.take_over(_ids(run), fits)
+        reach.counters.reuse(self.sink.take_over(_ids(run), fits))
 
     def _source(self) -> str:
         """What decides which responses there are; empty where some are still to come."""
@@ -82,9 +82,7 @@ class Judging:
 
     def answered(self) -> Iterator[Answered]:
         """The same of a run whose responses are all there."""
-        instructions = tables.read(
-            self._run.table("instructions"), Instruction, but=tables.But("id", self.sink.done)
-        )
+        instructions = tables.read(self._run.table("instructions"), Instruction, but=tables.But("id", self.sink.done))
         return self._joined(instructions, self._run.table("responses"))
 
     def _joined(self, instructions: Iterable[Instruction], path: Any) -> Iterator[Answered]:

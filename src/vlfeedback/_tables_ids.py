@@ -23,8 +23,8 @@ _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x2
 def numbers(ids: Any) -> Array:
     """A number for each id of an Arrow array of texts without gaps, shape (N,); equal ids have equal ones.
 
-    Two ids of a run have the same number by chance in one of 10^6 runs of a million instructions, so this is for counting
-    and for a second look, and never for what decides alone.
+    Two ids of a run have the same number by chance in one of 10^6 runs of a million instructions, so this is for
+    counting and for a second look, and never for what decides alone.
     """
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()

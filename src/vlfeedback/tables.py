@@ -63,9 +63,9 @@ class But(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A table in memory, as Arrow has it."""
+    """A table in memory; `rows` is an Arrow table."""
 
-    rows: pa.Table
+    rows: Any
     info: TableInfo
 
 
@@ -217,9 +217,7 @@ class Writer:
     def _write(self, rows: pa.Table) -> None:
         try:
             if self._file is None:  # with checksums a damaged page is found when it is read
-                self._file = pq.ParquetWriter(
-                    self._part, self._schema, compression="zstd", write_page_checksum=True
-                )
+                self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd", write_page_checksum=True)
             if rows.num_rows:
                 self._file.write_table(rows)
         except OSError as error:
@@ -305,9 +303,7 @@ def load(path: Path, record: type[Any]) -> Loaded:
     return Loaded(rows, said)
 
 
-def read(
-    path: Path, record: type[T], *, columns: Sequence[str] | None = None, but: But | None = None
-) -> Iterator[T]:
+def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, but: But | None = None) -> Iterator[T]:
     """Records of a table, in the order they were written.
 
     Args:
@@ -340,7 +336,7 @@ def read(
         file.close()
 
 
-def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     """Some columns of a table in pieces as Arrow has them, for what would take too long record by record."""
     file = _open(path)
     try:

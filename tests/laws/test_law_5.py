@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlfeedback.ids import annotation_id, call_key, hash_id, instruction_id, pair_id, response_id
+from vlfeedback.ids import annotation_id, call_key, hash_id, instruction_id, pair_id, request_json, response_id
 from vlfeedback.records import Image, Part, Request, Sampling
 
 PICTURE = Image("a" * 64, "coco:1.jpg", 4, 3)
@@ -70,6 +70,38 @@ def test_law_5_parts_do_not_run_together(one: list[str], other: list[str]) -> No
 def test_law_5_the_fast_way_to_an_id_gives_the_same(text: str, other: str | None) -> None:
     canonical = json.dumps(["x", text, other], ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     assert hash_id("x", text, other) == hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+NUMBERS = st.sampled_from([0, 1, 1.0, 0.7, 1e-7, 1e22, float("inf")])
+SAMPLINGS = st.builds(Sampling, NUMBERS, NUMBERS, st.sampled_from([5, 2**70]), st.none() | st.integers(), st.integers())
+
+
+@given(SAMPLINGS, st.lists(TEXT | st.text(st.characters())), st.none() | TEXT, st.none() | st.integers(1, 20))
+def test_law_5_a_question_is_canonical_json(
+    sampling: Sampling, texts: list[str], schema: str | None, top: int | None
+) -> None:
+    """Written by hand because it is written by the million."""
+    parts = tuple(Part(image=PICTURE) if text == "" else Part(text=text) for text in texts)
+    request = Request("sys\ud800", parts, sampling, schema, top, recipe="jpeg")
+    fields = [sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed, sampling.sample_index]
+    plain = {
+        "system": "sys\ud800",
+        "parts": [["image", "a" * 64] if text == "" else ["text", text] for text in texts],
+        "sampling": fields,
+        "schema": schema,
+        "top_logprobs": top,
+        "recipe": "jpeg" if "" in texts else None,
+    }
+    canonical = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+    assert request_json(request) == canonical(plain)
+    text = "".join(texts)
+    assert response_id("i", "m", sampling, text) == hash_id("response", "i", "m", fields, text)
+
+
+def test_law_5_one_and_one_point_zero_are_two_questions() -> None:
+    """Equal samplings in Python; what was written for one may not be taken for the other."""
+    for temperature in (1, 1.0, 1):
+        assert f"[{temperature}," in request_json(replace(REQUEST, sampling=Sampling(temperature)))
 
 
 def test_law_5_ids_do_not_change_between_versions() -> None:

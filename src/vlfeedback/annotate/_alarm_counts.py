@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,14 @@ class _Models(NamedTuple):
     names: list[str]
 
 
+class _Kind(NamedTuple):
+    """One way to slice: the slice of each rating as a number, negative for none, and the name of such a number."""
+
+    by: By
+    value: Array
+    name: Callable[[int], str]
+
+
 class _Ratings(NamedTuple):
     """The ratings of some annotations, each field with one value per rating."""
 
@@ -59,19 +67,23 @@ def counted(annotations: Iterable[Any], responses: Iterable[Any]) -> Counts:
         place = _position(batch["order"], ratings)
         found = places(ratings.response, models.ids)
         model = np.where(found >= 0, models.codes[found], -1) if len(models.ids) else found
-        for by, value, name in (
-            ("all", np.zeros_like(ratings.row), lambda _: ""),
-            ("time", stretch, lambda first: f"{first + 1} to {first + STRETCH}"),
-            ("position", place, str),
-            ("model", model, models.names.__getitem__),
-        ):
+        for by, value, name in _kinds(place, model, stretch, models.names):
             _add(counts, by, judge, ratings, value, name)
     return counts
 
 
-def _add(
-    counts: Counts, by: By, judge: _Coded, ratings: _Ratings, value: Array, name: Callable[[int], str]
-) -> None:
+def _numbers(first: int) -> str:
+    return f"{first + 1} to {first + STRETCH}"
+
+
+def _kinds(place: Array, model: Array, stretch: Array, models: list[str]) -> Iterator[_Kind]:
+    yield _Kind("all", np.zeros_like(stretch), [""].__getitem__)
+    yield _Kind("time", stretch, _numbers)
+    yield _Kind("position", place, str)
+    yield _Kind("model", model, models.__getitem__)
+
+
+def _add(counts: Counts, by: By, judge: _Coded, ratings: _Ratings, value: Array, name: Callable[[int], str]) -> None:
     """Count one kind of slice; ratings whose value is negative are in none."""
     kept = value >= 0
     rows = np.stack([judge.codes[ratings.row], ratings.aspect.codes, value, ratings.score])[:, kept]
@@ -154,4 +166,3 @@ def _position(orders: Any, ratings: _Ratings) -> Array:
 def _within(row: Array, response: Array) -> Array:
     """One number for a response in an annotation."""
     return response ^ (row.astype(np.uint64) * _ODD)
-

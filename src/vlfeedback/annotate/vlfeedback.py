@@ -21,8 +21,9 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 from vlfeedback.annotate import Cell, Example, Parsed, Rubric
@@ -187,29 +188,32 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
     names = {f"{name} assessment".casefold(): name for name in aspects}
     blocks: list[_Block] = []
     aspect: str | None = None
-    inside = False  # between a text's heading and the next structural heading
+    inside: _Block | None = None  # between a text's heading and the next structural heading
     for start, line in _lines(text):
-        words = _heading(line)
-        shown = _TEXT_HEADING.match(words) if words else None
-        if words and words.casefold().endswith("assessment"):
-            # An aspect that nobody asked for must end the one before it, or its ratings would land there.
-            aspect, inside = names.get(words.casefold()), False
-        elif words and shown:
-            blocks.append(_Block(_cell(aspect, words[shown.end() :], order), [], []))
-            inside = True
-        elif inside:
-            blocks[-1].lines.append(line)
-            blocks[-1].starts.append(start)
+        if line.startswith("#") and (words := _heading(line)):
+            shown = _TEXT_HEADING.match(words)
+            if words.casefold().endswith("assessment"):
+                # An aspect that nobody asked for must end the one before it, or its ratings would land there.
+                aspect, inside = names.get(words.casefold()), None
+                continue
+            if shown:
+                inside = _Block(_cell(aspect, words[shown.end() :], order), [], [])
+                blocks.append(inside)
+                continue
+        if inside is not None:
+            inside.lines.append(line)
+            inside.starts.append(start)
     return blocks
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
+def _lines(text: str) -> list[tuple[int, str]]:
     """Lines with the places at which they begin."""
-    start = 0
-    for end in _LINE_END.finditer(text):
-        yield start, text[start : end.start()]
-        start = end.end()
-    yield start, text[start:]
+    if "\r" in text:
+        ends = list(_LINE_END.finditer(text))
+        starts = [0, *(end.end() for end in ends)]
+        return [(at, text[at:to]) for at, to in zip(starts, [*(end.start() for end in ends), None], strict=True)]
+    lines = text.split("\n")
+    return list(zip(accumulate([0, *(len(line) + 1 for line in lines[:-1])]), lines, strict=True))
 
 
 def _cell(aspect: str | None, label: str, order: Sequence[str]) -> Cell | None:
@@ -222,10 +226,12 @@ def _cell(aspect: str | None, label: str, order: Sequence[str]) -> Cell | None:
 
 def _rating(cell: Cell, lines: list[str]) -> Rating:
     """Read one block: its first line that is not blank is the rating, the rest is the rationale."""
-    start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+    start = 0
+    while start < len(lines) and not lines[start].strip():
+        start += 1
     first = _RATING_LINE.match(lines[start].strip()) if start < len(lines) else None
     rest = lines[start + 1 :] if first else lines[start:]
-    again = any(_RATING_LINE.match(line.strip()) for line in rest)
+    again = any(_RATING_LINE.match(line.strip()) for line in rest if line)
     value = _VALUE.fullmatch(first["value"].strip("*_ \t")) if first and not again else None
     score = int(value["score"]) if value and SCALE[0] <= int(value["score"]) <= SCALE[1] else None
     return Rating(cell.response_id, cell.aspect, score, _rationale(rest))
