@@ -50,6 +50,18 @@ class Mended:
         return "mended" if name == "parser" else getattr(self.inner, name)
 
 def mended(): return Mended()
+
+class Flaky:
+    identity, hosts, out = "flaky", (), False
+
+    async def answer(self, request):
+        from vlfeedback.records import Generation
+        if Flaky.out and "sign 7 " in request.parts[-1].text:
+            return Generation("", "error", error="timeout")
+        return Generation("tried", "stop")
+
+def flaky(): return Flaky()
+
 REPLY = """
 KILLED = f"""
 import sys
@@ -227,3 +239,24 @@ def test_judgements_of_other_responses_are_not_taken(
     resume(left, monkeypatch, last="annotate")
     known = {row.id for row in rows}
     assert all(known.issuperset(row.order or ()) for row in tables.read(left / "annotations.parquet", Annotation))
+
+
+def test_one_slot_that_is_still_to_come_costs_one_judgement(
+    killed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was judged without it is judged again; the judgements that lie beside it stay as they are."""
+    monkeypatch.syspath_prepend(str(killed.folder))
+    monkeypatch.setattr(run_folder, "SIZE", SIZE)
+    import mortal  # type: ignore[import-not-found]
+
+    plain = (killed.folder / "run.toml").read_text(encoding="utf-8")
+    toml = plain.replace('use = "scripted"\nmodel = "m3"\nreplies = ["3"]', 'use = "mortal:flaky"')
+    work: list[Work] = []
+    for folder, out in (("run", True), ("run", False), ("calm", False)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "run.toml").write_text(toml, encoding="utf-8")
+        monkeypatch.setattr(mortal.Flaky, "out", out)
+        work.append(resume(tmp_path / folder, monkeypatch))
+    assert work[1].made == 2, "the slot, and the judgement of all four"
+    assert (work[1].decoded, work[1].parsed) == (4, 1)
+    assert digests(tmp_path / "run") == digests(tmp_path / "calm")
