@@ -14,8 +14,10 @@ from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import Access
 
 
-def _ids(run: RunFolder) -> set[str]:
-    """Of all instructions of the run."""
+def _ids(run: RunFolder, name: str) -> set[str]:
+    """Of all instructions of the run, where there may be parts of a table that settle some."""
+    if not run.parts(name).exists():
+        return set()
     return {one for batch in tables.batches(run.table("instructions"), ["id"]) for one in batch["id"].to_pylist()}
 
 
@@ -26,7 +28,7 @@ def responses(run: RunFolder, reach: Access, inputs: str) -> Sink[Response]:
     """
     parts = Parts(run.parts("responses"), inputs, Response, Instruction, room="decode")
     sink: Sink[Response] = Sink(run, "responses", "decode", parts)
-    reach.counters.reuse(sink.take_over(_ids(run)))
+    reach.counters.reuse(sink.take_over(_ids(run, "responses")))
     return sink
 
 
@@ -60,7 +62,7 @@ class Judging:
             shown = sorted_numbers([annotations.rows["order"].combine_chunks().flatten()])
             return bool((places(shown, known) >= 0).all())
 
-        reach.counters.reuse(self.sink.take_over(_ids(run), fits))
+        reach.counters.reuse(self.sink.take_over(_ids(run, "annotations"), fits))
 
     def _source(self) -> str:
         """What decides which responses there are; empty where some are still to come."""

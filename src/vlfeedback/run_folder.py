@@ -143,6 +143,9 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = claim(self.path / ".lock", f"run folder {self.path}")
+        for folder in (self.path, self.path / "dropped"):
+            for left in folder.glob(".*.parquet.*.part"):  # of a command that was killed: a table nobody can read
+                left.unlink(missing_ok=True)
         try:
             yield
         finally:

@@ -165,6 +165,7 @@ def digests(run: Path) -> dict[str, str]:
 
 def test_only_what_was_under_way_is_made_again(killed: World, left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (left / "responses.parquet").exists()
+    assert list(left.glob(".*.part"))
     work = resume(left, monkeypatch)
     assert work.made <= COUNT - KILLED_AT + 4
     assert work.made + work.reused == 5 * COUNT
@@ -172,6 +173,7 @@ def test_only_what_was_under_way_is_made_again(killed: World, left: Path, monkey
     assert work.decoded <= 4 * (COUNT - KILLED_AT + SIZE + 4)
     assert digests(left) == digests(killed.folder / "calm")
     assert not (left / ".parts").exists()
+    assert not list(left.rglob(".*.part")), "what the kill left of the tables is of no use"
     assert resume(left, monkeypatch) == (0, 0, 0, 0)
 
 
