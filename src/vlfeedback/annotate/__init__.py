@@ -160,19 +160,8 @@ def annotations(
     def size(task: _Task | Dropped) -> int:
         return _size(task, weigh)
 
-    shelf = Shelf(judge.model for judge in judges)
-
-    def known(task: _Task | Dropped) -> _Asked | Dropped | None:
-        if isinstance(task, Dropped) or shelf.bare:
-            return task if isinstance(task, Dropped) else None
-        (kept,) = shelf.look(task.judge.model, [task.request])
-        if kept is None:
-            return None
-        as_sent = getattr(task.judge.model, "recipe", task.request.recipe) == task.request.recipe
-        return _Asked(task, kept.generation, kept.key if as_sent else None)
-
     window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": size}
-    for asked in flow.each(questions, _ask, known=known, **window):
+    for asked in flow.each(questions, _ask, known=_looked_up(judges), **window):
         yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)
 
 
@@ -193,6 +182,22 @@ def orders_of(responses: Sequence[Response], orders: int, order: Order = "hashed
         first.sort()  # ids are hashes of instruction, model and text: their order is a draw that all machines share
     turns = (turn % len(first) for turn in range(orders))
     return tuple((*first[turn:], *first[:turn]) for turn in turns)
+
+
+def _looked_up(judges: Sequence[Judge]) -> Callable[[_Task | Dropped], _Asked | Dropped | None]:
+    """What needs no call: kept replies, and what is dropped already."""
+    shelf = Shelf(judge.model for judge in judges)
+
+    def known(task: _Task | Dropped) -> _Asked | Dropped | None:
+        if isinstance(task, Dropped):
+            return task
+        kept = None if shelf.bare else shelf.look(task.judge.model, [task.request])[0]
+        if kept is None:
+            return None
+        as_sent = getattr(task.judge.model, "recipe", task.request.recipe) == task.request.recipe
+        return _Asked(task, kept.generation, kept.key if as_sent else None)
+
+    return known
 
 
 async def _ask(task: _Task | Dropped) -> _Asked | Dropped:

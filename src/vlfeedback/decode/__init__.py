@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from vlfeedback import flow
 from vlfeedback.decode._plan import PLANNER, Plan, plan, plans, shape
@@ -107,23 +107,16 @@ def answered(
             one.settled[index] = read(one.instruction, identities[index], request, reply)
         return one
 
-    def to_ask(one: Open) -> list[int]:
-        return [index for index in one.plan if index not in one.settled and not pool[index].local]
-
     async def ask_endpoints(one: Open) -> Open:
-        return await ask(one, to_ask(one))
-
-    def known(one: Open) -> Open | None:
-        return None if to_ask(one) else one
+        return await ask(one, one.asks(pool))
 
     def weight(one: Open) -> int:
         pictures = weigh(one.instruction) if weigh else PICTURE_BYTES * len(one.instruction.images)
-        return len(to_ask(one)) * on_the_wire(pictures)  # every call has a body of its own
+        return len(one.asks(pool)) * on_the_wire(pictures)  # every call has a body of its own
 
     looked_up = from_ledger(opened(), pool, lambda one, model: _request(one.instruction, sampling, system, model))
-    by_instruction = flow.each(
-        looked_up, ask_endpoints, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=weight, known=known
-    )
+    window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": weight}
+    by_instruction = flow.each(looked_up, ask_endpoints, known=lambda one: None if one.asks(pool) else one, **window)
     waiting: list[Open] = []
     for one in by_instruction:
         if len(one.settled) == k:

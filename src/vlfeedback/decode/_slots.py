@@ -47,6 +47,10 @@ class Open:
     plan: tuple[int, ...]
     settled: dict[int, Response | Dropped] = field(default_factory=dict[int, "Response | Dropped"])
 
+    def asks(self, pool: Sequence[PoolModel]) -> list[int]:
+        """Which endpoints are still to be asked."""
+        return [index for index in self.plan if index not in self.settled and not pool[index].local]
+
     def close(self) -> Answered:
         found = [self.settled[index] for index in self.plan]
         return Answered(
