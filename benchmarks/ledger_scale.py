@@ -1,17 +1,18 @@
-"""`status` and resume of a large ledger: seconds and peak memory; durable calls a second while it is made.
+"""`status`, resume and rebuild of a large ledger: seconds and peak memory; durable calls a second while it is made.
 
     python benchmarks/ledger_scale.py [--instructions 80000] [--keep FOLDER]
 
 A run of that many instructions, four responses and one judgement each (80,000 give 400,000 calls; 1,000,000 give 5
-million), is made by the real rooms with scripted models, every call committed like any other. Then, each in a process
-of its own:
+million), is made by the real rooms with scripted models, every call committed like any other, and killed when 99.5 % of
+its calls are in the ledger. Then, each in a process of its own:
 
+- `resume`: the killed run goes on to its end; what it has still to make is given beside it;
 - `status`: of the finished run;
 - `open`: opening the ledger for writing and summing up what was spent, which is what a resumed run waits for before its
   first call;
 - `look up`: every key of the ledger asked for once, in any order;
-- `resume`: both tables deleted and `run --to annotate` again: every reply is read from the ledger, parsed and written,
-  and nothing is sent.
+- `rebuild`: both tables deleted and `run --to annotate` again: every reply is read from the ledger, parsed and written,
+  and nothing is sent. This is what an edited parser costs, for the judgements alone.
 
 Writes `benchmarks/results/ledger_scale.json`.
 """
@@ -19,8 +20,10 @@ Writes `benchmarks/results/ledger_scale.json`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -29,8 +32,12 @@ from pathlib import Path
 
 from collecting import world
 
+from vlfeedback.ledger import Ledger
+
 RESULT = Path(__file__).parent / "results" / "ledger_scale.json"
 SECONDS, BYTES = 10.0, 500e6
+KILLED_AT = 0.995
+"""Share of the calls after which the run is killed."""
 REPLY = "\\n".join(
     f"#### {aspect} Assessment\\n" + "\\n".join(
         f"##### Output for Text {text}\\nRating: {1 + text % 5}\\nRationale: Text {text} names what is in the picture."
@@ -87,6 +94,37 @@ def python(code: str, path: Path) -> world.Timed:
     return world.Timed(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
+def counted(ledger: Path) -> int:
+    """Calls of a ledger so far, whatever their state; cheap enough to be asked all the time."""
+    if not ledger.exists():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT MAX(id) FROM calls").fetchone()[0] or 0)
+    except sqlite3.OperationalError:  # it is just being made
+        return 0
+
+
+def done(ledger: Path) -> int:
+    """Calls with a reply."""
+    with Ledger.open(ledger, write=False) as opened:
+        return sum(total.calls for total in opened.totals() if total.state == "done")
+
+
+def killed(run: Path, calls: int) -> float:
+    """Let a run make that many calls and kill it; its seconds."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "vlfeedback", "run", str(run), "--to", "annotate"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while counted(run / "ledger.sqlite") < calls:
+        if process.poll() is not None:
+            raise RuntimeError("the run ended before it could be killed: give more --instructions")
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    return time.perf_counter() - began
+
+
 def main() -> None:
     """Make it and measure it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -98,24 +136,26 @@ def main() -> None:
         folder = Path(place)
         run = folder / "run"
         world.timed("run", settings(folder, asked.instructions), "--out", run, "--to", "source")
-        made = world.timed("run", run, "--to", "annotate")
-        ledger = run / "ledger.sqlite"
-        size = ledger.stat().st_size
+        ledger, calls = run / "ledger.sqlite", 5 * asked.instructions
+        seconds = killed(run, int(KILLED_AT * calls))
+        there = done(ledger)
         found = {
+            "resume": world.timed("run", run, "--to", "annotate"),
             "status": world.timed("status", run),
             "open": python(OPEN, ledger),
             "look up": python(LOOK, ledger),
         }
+        size = ledger.stat().st_size
         for name in ("responses", "annotations"):
             (run / f"{name}.parquet").unlink()
-        found["resume"] = world.timed("run", run, "--to", "annotate")
-    calls = 5 * asked.instructions
+        found["rebuild"] = world.timed("run", run, "--to", "annotate")
     world.keep(
         asked.out,
         {
             "calls": calls,
             "ledger_bytes": size,
-            "durable_calls_per_second": round(calls / made.seconds),
+            "durable_calls_per_second": round(there / seconds),
+            "made_by_resume": calls - there,
             "limits": {"seconds": SECONDS, "peak_mb": BYTES / 1e6},
             **{
                 name: {

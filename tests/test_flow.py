@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+from hypothesis import given, strategies as st
 
 from vlfeedback import flow
 from vlfeedback.records import Generation, Part, Request, Sampling
@@ -97,3 +101,94 @@ def test_batches_hold_what_is_alike_in_length_and_the_oldest_is_never_left_behin
 
     assert [len(reply.text) for reply in flow.run(ask())] == lengths
     assert batches == [[50, 51, 52], [1, 2, 3], [4, 53, 5], [54]]
+
+
+def fetched(
+    records: Iterable[int], known: Callable[[int], int | None], asked: list[int], in_flight: int = 4
+) -> list[int]:
+    async def answer(number: int) -> int:
+        asked.append(number)
+        await asyncio.sleep(0)
+        return number
+
+    return list(flow.each(records, answer, in_flight=in_flight, known=known))
+
+
+def test_what_is_known_goes_past_the_loop_in_its_order() -> None:
+    here, asked, threads = threading.get_ident(), list[int](), set[int]()
+
+    def known(number: int) -> int:
+        threads.add(threading.get_ident())
+        return number
+
+    assert fetched(range(100), known, asked) == list(range(100))
+    assert asked == [] and threads == {here}
+
+
+@given(known=st.sets(st.integers(0, 30)), in_flight=st.integers(1, 5))
+def test_whatever_is_known_every_record_has_one_result(known: set[int], in_flight: int) -> None:
+    asked: list[int] = []
+    found = fetched(range(30), lambda one: one if one in known else None, asked, in_flight)
+    assert sorted(found) == list(range(30))
+    assert sorted(asked) == [one for one in range(30) if one not in known]
+
+
+def test_known_records_run_no_further_ahead_than_others() -> None:
+    pulled = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    async def answer(number: int) -> int:
+        return number
+
+    results = flow.each(endless(), answer, in_flight=4, known=lambda one: None if one == 3 else one)
+    assert len([next(results) for _ in range(3)]) == 3
+    time.sleep(0.3)
+    results.close()  # type: ignore[attr-defined]
+    assert pulled <= 3 + 2 * 4 + 1
+
+
+@pytest.mark.parametrize("last", [0, 5])
+def test_leaving_while_all_is_known_leaves_the_room_above_too(last: int) -> None:
+    left: list[str] = []
+
+    def above() -> Iterator[int]:
+        try:
+            yield from range(last or 10**9)
+        finally:
+            left.append("above")
+
+    async def never(_: int) -> int:
+        raise AssertionError
+
+    room = above()  # held, so that nobody collects it
+    results = flow.each(room, never, in_flight=1, known=lambda one: one)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    if last:
+        assert list(results) == [3, 4]
+    else:
+        results.close()  # type: ignore[attr-defined]
+    assert left == ["above"]
+
+
+def test_an_interrupt_ends_what_is_known_too() -> None:
+    with flow.draining_on_interrupt(lambda _: None):
+        results = flow.each(itertools.count(), lambda _: asyncio.sleep(0, 0), in_flight=1, known=lambda one: one)
+        next(results)
+        signal.raise_signal(signal.SIGINT)
+        assert list(results) == []
+
+
+def test_an_error_above_comes_after_what_was_known() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise ValueError("above")
+
+    results = flow.each(failing(), lambda _: asyncio.sleep(0, 0), in_flight=1, known=lambda one: one)
+    assert next(results) == 1
+    with pytest.raises(ValueError, match="above"):
+        next(results)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+import orjson
+
 from vlfeedback.compact import compact
 from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
 
@@ -117,11 +119,20 @@ def _reply_json(generation: Generation) -> str:
     return compact(found).decode("utf-8", "surrogatepass")
 
 
+def _parsed(text: bytes | str) -> dict[str, Any]:
+    """What `_reply_json` wrote; `orjson` refuses halves of characters and numbers that are none."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        whole = text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text
+        return cast("dict[str, Any]", json.loads(whole))
+
+
 def generation_of(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
     """A reply out of its columns; None where none was kept."""
     if reply is None:
         return None
-    found = cast("dict[str, Any]", json.loads(expand(reply)))
+    found = _parsed(zlib.decompress(reply) if isinstance(reply, bytes) else reply)
     logprobs = found.pop("logprobs", None)
     if logprobs is not None:
         logprobs = tuple(TokenLogprobs(t, p, tuple((a, b) for a, b in top)) for t, p, top in logprobs)

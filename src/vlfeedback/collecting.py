@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from vlfeedback import annotate, decode, flow, groups, progress, registry, tables
+from vlfeedback import _collecting_resumed as resumed, annotate, decode, flow, parts, progress, registry, tables
 from vlfeedback._collecting_figures import Figures
+from vlfeedback._collecting_resumed import Judging
 from vlfeedback.annotate import Answered, Judge, Rubric, Waiting
 from vlfeedback.config import Settings
 from vlfeedback.images import Roots
@@ -61,15 +62,14 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
         else:
             decode.check_pool(plans, settings.decode.k)
             plan(run, plans, read.digest)
-            decoding = Sink(run, "responses", "decode")
+            decoding = resumed.responses(run, reach, decoded)
     if "annotate" not in rooms:
         if decoding is not None:
-            for _ in _decoding(run, plans, decoding, read.rows):
+            for _ in _decoding(run, plans, decoding, None, read.rows):
                 pass
             outcomes.append(_close_decode(run, decoding, decoded, read.rows))
         return outcomes
-    answered = _answered_before(run) if decoding is None else _decoding(run, plans, decoding, read.rows)
-    return outcomes + _annotating(run, reach, answered, decoding, decoded, read.rows)
+    return outcomes + _annotating(run, reach, plans, decoding, decoded, read.rows)
 
 
 def plan(run: RunFolder, pool: list[decode.PoolModel], instructions: str) -> None:
@@ -144,14 +144,22 @@ def ask_judges(
 
 
 def _decoding(
-    run: RunFolder, pool: list[decode.PoolModel], sink: Sink[Response], total: int
+    run: RunFolder,
+    pool: list[decode.PoolModel],
+    sink: Sink[Response],
+    judging: Judging | None,
+    total: int,
 ) -> Iterator[Answered | Waiting]:
-    instructions = tables.read(run.table("instructions"), Instruction)
-    planned = tables.read(run.table("plan"), decode.Plan)
+    """Instructions with their responses as they come; first those of an earlier run that are still to be judged."""
+    if judging is not None:
+        yield from judging.waiting(sink)
+    instructions = tables.read(run.table("instructions"), Instruction, but=tables.But("id", sink.done))
+    planned = tables.read(run.table("plan"), decode.Plan, but=tables.But("instruction_id", sink.done))
     stream = ask_pool(run.settings, instructions, pool, run.roots, planned)
-    for one in progress.track(stream, "decode", total, "instructions"):
-        sink.extend(one.responses)
-        sink.extend(one.dropped)
+    for one in progress.track(stream, "decode", total - len(sink.done), "instructions"):
+        if judging is not None and any(map(asked_again, one.dropped)):
+            judging.unsettled.add(one.instruction.id)  # there may be more responses the next time
+        sink.settle(one.instruction, [*one.responses, *one.dropped])
         yield to_judge(run.settings, one)
 
 
@@ -165,22 +173,17 @@ def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instruction
     slots = instructions * run.settings.decode.k
     complete = not flow.interrupted() and sink.kept + sink.gone == slots
     if complete or not flow.interrupted():
-        tables.balance("decode", slots, responses=sink.kept, dropped=sink.gone)
+        sink.balance(slots)
     done = sink.close(inputs, complete=complete)
     return Outcome("decode", sink.kept, sink.gone, complete=done.complete)
 
 
-def _answered_before(run: RunFolder) -> Iterator[Answered | Waiting]:
+def _answered_before(run: RunFolder, judging: Judging) -> Iterator[Answered | Waiting]:
+    """What earlier commands have decoded, and what of it has to wait."""
     missing = {} if run.settings.annotate.partial else _missing(run)
-    rows = groups.join(
-        tables.read(run.table("instructions"), Instruction), tables.read(run.table("responses"), Response)
-    )
-    return (
-        Waiting(one.instruction, missing[one.instruction.id])
-        if one.instruction.id in missing
-        else Answered(one.instruction, one.responses)
-        for one in rows
-    )
+    for one in judging.answered():
+        count = missing.get(one.instruction.id, 0)
+        yield Waiting(one.instruction, count) if count else one
 
 
 def _missing(run: RunFolder) -> dict[str, int]:
@@ -208,7 +211,7 @@ def rubric_of(run: RunFolder, reach: Access) -> Rubric:
 def _annotating(
     run: RunFolder,
     reach: Access,
-    answered: Iterator[Answered | Waiting],
+    pool: list[decode.PoolModel],
     decoding: Sink[Response] | None,
     decoded: str,
     instructions: int,
@@ -225,19 +228,25 @@ def _annotating(
     outcomes: list[Outcome] = []
     if decoding is None and run.fresh("annotations", inputs()):
         return [reused(run, "annotate", "annotations")]
-    sink: Sink[Annotation] = Sink(run, "annotations", "annotate")
+    judging = Judging(run, reach, decoding, decoded, who, len(judges) * asked.orders)
+    if decoding is None:
+        answered = _answered_before(run, judging)
+    else:
+        answered = _decoding(run, pool, decoding, judging, instructions)
+    sink, each = judging.sink, judging.each
     stream = ask_judges(run.settings, answered, judges, rubric, reach.roots)
-    total = instructions * len(judges) * asked.orders
+    total = instructions * each
     try:
-        sink.extend(progress.track(_whole(stream, rubric), "annotate", total, "judgements"))
+        left = total - len(sink.done) * each
+        judging.file(progress.track(_whole(stream, rubric), "annotate", left, "judgements"))
     except BaseException:
-        _keep_interrupted(run, sink, decoding, decoded)
+        _keep_interrupted(sink, decoding, decoded)
         raise
     if decoding is not None:
         outcomes.append(_close_decode(run, decoding, decoded, instructions))
     complete = not flow.interrupted()
     if complete:
-        tables.balance("annotate", total, annotations=sink.kept, dropped=sink.gone)
+        sink.balance(total)
     complete = complete and bool(run.info("responses") and run.need("responses", "decode").complete)
     done = sink.close(inputs(), complete=complete)
     if not flow.interrupted():
@@ -248,8 +257,8 @@ def _annotating(
 
 def _say_what_is_odd(run: RunFolder) -> None:
     """Ratings that look as if they came from something other than looking, before anything is trained on them."""
-    models = {response.id: response.model for response in tables.read(run.table("responses"), Response)}
-    found = annotate.alarms(tables.read(run.table("annotations"), Annotation), models)
+    rated = tables.batches(run.table("annotations"), annotate.RATED)
+    found = annotate.alarms_in(rated, tables.batches(run.table("responses"), annotate.BY_MODEL))
     for alarm in found[:ODD]:
         print(f"worth a look: {alarm}", file=sys.stderr, flush=True)
     if len(found) > ODD:
@@ -264,7 +273,7 @@ def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[A
         yield record
 
 
-def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Response] | None, decoded: str) -> None:
+def _keep_interrupted(sink: Sink[Annotation], decoding: Sink[Response] | None, decoded: str) -> None:
     """Write what is there, marked incomplete: the calls are in the ledger, the tables only show how far it got."""
     if decoding is not None:
         decoding.close(decoded, complete=False)
@@ -273,5 +282,6 @@ def _keep_interrupted(run: RunFolder, sink: Sink[Annotation], decoding: Sink[Res
 
 def reused(run: RunFolder, room: str, name: str) -> Outcome:
     """A table that was there already and fits."""
+    parts.forget(run.parts(name))  # of a run that was killed when the table had just been made
     found, gone = run.need(name, room), run.dropped(room)
     return Outcome(room, found.rows, tables.info(gone).rows if gone.exists() else 0, reused=True)

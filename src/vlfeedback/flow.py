@@ -20,7 +20,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vlfeedback._flow_garbage import collecting_seldom, without_collection
-from vlfeedback._flow_parking import PARKED, parked, take_place
+from vlfeedback._flow_parking import parked, take_place
+from vlfeedback._flow_window import Known, Window
 from vlfeedback.records import Generation, Request
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-WAKE = 0.2
-"""Seconds between two looks at the interrupt flag: a signal handler may not touch a lock."""
 
 _interrupted = threading.Event()
 
@@ -130,98 +128,6 @@ def run(answer: Awaitable[R]) -> R:
     return asyncio.run_coroutine_threadsafe(wrapped(), _loop.get()).result()
 
 
-class _Window(Generic[R]):
-    """What is under way between the feeding thread, the event loop and the consumer."""
-
-    def __init__(self, in_flight: int, bytes_in_flight: int | None) -> None:
-        self.changed = threading.Condition()
-        self.results: deque[R] = deque()
-        self.flying = self.parked = self.bytes = 0
-        self.fed = False  # no further record will come
-        self.stopped = False
-        self.error: BaseException | None = None
-        self._most, self._most_bytes = in_flight, bytes_in_flight
-
-    def _room(self, size: int) -> bool:
-        """Whether one more record may start; one that alone is over the byte bound flies alone."""
-        if self.flying >= self._most or self.flying + len(self.results) >= 2 * self._most:
-            return False
-        return self._most_bytes is None or self.flying == 0 or self.bytes + size <= self._most_bytes
-
-    def enter(self, size: int) -> bool:
-        """Wait for room; False if nothing may start any more."""
-        with self.changed:
-            while not self._room(size) and not self.closed():
-                self.changed.wait(WAKE)
-            if self.closed():
-                return False
-            self.flying += 1
-            self.bytes += size
-            return True
-
-    def park(self, size: int) -> bool:
-        """Give the place of a record that only waits to another; False if too many do so already."""
-        with self.changed:
-            if self.parked >= PARKED * self._most:
-                return False
-            self.parked += 1
-            self.flying -= 1
-            self.bytes -= size
-            self.changed.notify_all()
-            return True
-
-    def unpark(self, size: int, must: bool) -> bool:
-        """Take a place again; False if there is none now."""
-        with self.changed:
-            if not must and not self.closed() and not self._room(size):
-                return False
-            self.parked -= 1
-            self.flying += 1
-            self.bytes += size
-            return True
-
-    def closed(self) -> bool:
-        return self.stopped or self.error is not None or interrupted()
-
-    def leave(self, ended: list[tuple[int, Sequence[R], BaseException | None]]) -> None:
-        """Take in, and off the list, what was under way: sizes, answers, and what was raised instead."""
-        with self.changed:
-            for size, result, error in ended:
-                self.flying -= 1
-                self.bytes -= size
-                self.results.extend(result)
-                self.error = self.error or error
-            ended.clear()
-            self.changed.notify_all()
-
-    def end(self, error: BaseException | None = None) -> None:
-        with self.changed:
-            self.fed = True
-            self.error = self.error or error
-            self.changed.notify_all()
-
-    def drained(self) -> Iterator[R]:
-        """Results as they come, until nothing is under way and nothing more will start."""
-        while True:
-            with self.changed:
-                while not self.results and (self.flying or self.parked or not self.fed):
-                    self.changed.wait(WAKE)
-                if not self.results:
-                    return
-                result = self.results.popleft()
-                if self.flying + len(self.results) == 2 * self._most - 1:  # the only one that makes room for a record
-                    self.changed.notify_all()
-            yield result
-
-    def stop(self) -> None:
-        """Start nothing new, and wait for what is under way: its replies may be paid for."""
-        with self.changed:
-            self.stopped = True
-            self.changed.notify_all()
-            while self.flying or self.parked or not self.fed:
-                self.changed.wait(WAKE)
-
-
 def each(
     records: Iterable[T],
     answer: Callable[[T], Awaitable[R]],
@@ -229,6 +135,7 @@ def each(
     in_flight: int,
     bytes_in_flight: int | None = None,
     size: Callable[[T], int] | None = None,
+    known: Callable[[T], R | None] | None = None,
 ) -> Iterator[R]:
     """Answer records concurrently and yield results as they finish.
 
@@ -238,12 +145,18 @@ def each(
         in_flight: Records under way at once, ≥ 1.
         bytes_in_flight: Bound on the sum of `size` of the records under way.
         size: Bytes a record holds while under way.
+        known: The result of a record that needs no waiting, or None; asked once for each, in their order. As long as
+            all have one, they cost no change of threads.
     Raises:
         Whatever `records` or `answer` raised first, after the results of everything that was under way.
     """
     if in_flight < 1:
         raise ValueError("in_flight must be at least 1")
-    window: _Window[R] = _Window(in_flight, bytes_in_flight)
+    source = Known(records, known, interrupted)
+    yield from source.first()
+    if source.ended:
+        return
+    window: Window[R] = Window(in_flight, bytes_in_flight, interrupted)
     loop = _loop.get()
 
     async def fly(record: T, weight: int) -> None:
@@ -277,15 +190,14 @@ def each(
 
     def feed() -> None:
         try:
-            for record in records:
+            for record in source.then(window):
                 weight = size(record) if size else 0
                 if not window.enter(weight):
                     break
                 arrived.append((record, weight))
                 if len(arrived) == 1:  # else the loop has been woken and has not come to them yet
                     loop.call_soon_threadsafe(launch)
-            if isinstance(records, Generator):
-                records.close()  # a room further up must drain too, and now, not when it is collected
+            source.close()
         except BaseException as error:
             window.end(error)
         else:

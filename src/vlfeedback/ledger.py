@@ -260,16 +260,17 @@ class Ledger:
         """The call with that key, whatever its state; None if it was never intended."""
         return next(self._select("WHERE calls.key = ?", (key,)), None)
 
-    def replies(self, keys: Sequence[str]) -> dict[str, Generation]:
+    def replies(self, keys: Sequence[str], *, raw: bool = True) -> dict[str, Generation]:
         """Kept answers of many questions at once, by key; what is not answered is not among them.
 
         Args:
             keys: At most some thousands.
+            raw: With the bodies as they were received, which are most of the bytes.
         """
         marks = ",".join("?" * len(keys))
         statement = (
-            "SELECT key, reply, raw, input, output, cached, image, reasoning FROM calls JOIN bodies USING(id) "
-            f"WHERE state = 'done' AND key IN ({marks})"
+            f"SELECT key, reply, {'raw' if raw else 'NULL'}, input, output, cached, image, reasoning "
+            f"FROM calls JOIN bodies USING(id) WHERE state = 'done' AND key IN ({marks})"
         )
         try:
             with self._read_lock:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any, Generic, TypeVar
 from vlfeedback import config, flow, tables
 from vlfeedback.config import Settings
 from vlfeedback.decode import Plan
-from vlfeedback.errors import ConfigError, DataError, StaleInput
+from vlfeedback.errors import BooksError, ConfigError, DataError, StaleInput
 from vlfeedback.ids import hash_id
 from vlfeedback.images import Roots
 from vlfeedback.locks import claim
+from vlfeedback.parts import SIZE, Parts
 from vlfeedback.records import (
     Annotation,
     Answer,
@@ -108,6 +110,10 @@ class RunFolder:
         """Path of what a room dropped."""
         return self.path / "dropped" / f"{room}.parquet"
 
+    def parts(self, name: str) -> Path:
+        """Folder of the finished parts of a table that is not made yet."""
+        return self.path / ".parts" / name
+
     def info(self, name: str) -> TableInfo | None:
         """What a table says of itself; None if it is not there."""
         return tables.info(self.table(name)) if self.table(name).exists() else None
@@ -137,6 +143,9 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = claim(self.path / ".lock", f"run folder {self.path}")
+        for folder in (self.path, self.path / "dropped"):
+            for left in folder.glob(".*.parquet.*.part"):  # of a command that was killed: a table nobody can read
+                left.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -157,50 +166,133 @@ def asked_again(dropped: Dropped) -> bool:
 class Sink(Generic[T]):
     """Takes a room's stream apart: records into the table, dropped ones beside it, both or neither.
 
+    A sink with parts keeps what is settled for the next run, should this one not come to its end.
+
     Args:
         run: The folder.
         name: Of the table.
         room: Who writes.
+        parts: Where finished parts are kept.
+        after: The sink of the room before: what it has settled is kept first, because records here build on it.
     """
 
     run: RunFolder
     name: str
     room: Room
+    parts: Parts | None = None
+    after: Sink[Any] | None = None
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter[str])
     unanswered: int = 0
+    done: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         self._table = tables.Writer(self.run.table(self.name), TABLES[self.name], room=self.room)
         self._dropped = tables.Writer(self.run.dropped(self.room), Dropped, room=self.room)
+        self._settled: list[Any] = []
+        self._records: list[Any] = []
+        self._lock = threading.RLock()  # two rooms at work at the same time share the sink of the first
 
     def add(self, record: T | Dropped) -> None:
         """One record of the stream."""
-        if isinstance(record, Dropped):
-            self.reasons[record.reason] += 1
-            self.unanswered += asked_again(record)
-            self._dropped.add(record)
-        else:
-            self.kept += 1
-            self._table.add(record)
+        self._count(record)
+        (self._dropped if isinstance(record, Dropped) else self._table).add(record)
 
     def extend(self, records: Iterable[T | Dropped]) -> None:
         """Many records of the stream."""
-        for record in records:
-            self.add(record)
+        with self._lock:
+            for record in records:
+                self.add(record)
+
+    def _count(self, record: T | Dropped) -> None:
+        if isinstance(record, Dropped):
+            self.reasons[record.reason] += 1
+            self.unanswered += asked_again(record)
+        else:
+            self.kept += 1
+
+    def take_over(self, among: Collection[str], fits: Callable[[tables.Loaded], bool] | None = None) -> int:
+        """Take what earlier runs have finished; `done` then has whose records these are.
+
+        Returns:
+            The number of records.
+        """
+        before = self.kept + self.gone
+        for part in self.parts.whole(among, fits) if self.parts is not None else ():
+            self._table.take(part.rows)
+            self._dropped.take(part.dropped)
+            self.kept += part.rows.info.rows
+            self.reasons.update(part.dropped.rows["reason"].to_pylist())
+            self.done.update(part.ids)
+        return self.kept + self.gone - before
+
+    def settle(self, what: Any, records: Sequence[T | Dropped], *, final: bool = True) -> None:
+        """All records of one instruction; unless they are final, or all its calls are answered, the next run asks on.
+
+        Args:
+            what: Whose they are, in the class that the parts are of.
+        """
+        if self.parts is None or not final or any(isinstance(one, Dropped) and asked_again(one) for one in records):
+            self.extend(records)
+            return
+        with self._lock:
+            for record in records:
+                self._count(record)
+            self._settled.append(what)
+            self._records.extend(records)
+            if len(self._settled) >= SIZE:
+                self.keep()
+
+    def keep(self) -> None:
+        """Make a part of what is settled, so that a kill does not cost it."""
+        if self.after is not None:
+            self.after.keep()
+        with self._lock:
+            if self.parts is None or not self._settled:
+                return
+            part = self.parts.write(self._settled, self._records)
+            self._table.take(tables.load(part.rows, TABLES[self.name]))
+            self._dropped.take(tables.load(part.dropped, Dropped))
+            self._settled, self._records = [], []
 
     @property
     def gone(self) -> int:
         """How many were dropped."""
         return self.reasons.total()
 
+    def balance(self, wanted: int) -> None:
+        """Check that everything that was asked for is in one of the two tables.
+
+        Raises:
+            BooksError: it is not; the parts are deleted then, or the next run would end like this one.
+        """
+        try:
+            tables.balance(self.room, wanted, **{self.name: self.kept}, dropped=self.gone)
+        except BooksError:
+            if self.parts is not None:
+                self.parts.forget()
+            raise
+
     def close(self, inputs: str, *, complete: bool = True) -> TableInfo:
         """Make both tables visible; where calls are still to be answered they are marked incomplete."""
         complete = complete and not flow.interrupted() and not self.unanswered
-        self._dropped.close(inputs=inputs, complete=complete)
-        return self._table.close(inputs=inputs, complete=complete)
+        with self._lock:
+            try:
+                if not complete:
+                    self.keep()
+                for record in self._records:
+                    (self._dropped if isinstance(record, Dropped) else self._table).add(record)
+                self._settled, self._records = [], []
+            except BaseException:
+                self.discard()
+                raise
+            self._dropped.close(inputs=inputs, complete=complete)
+            made = self._table.close(inputs=inputs, complete=complete)
+            if complete and self.parts is not None:
+                self.parts.forget()
+            return made
 
     def discard(self) -> None:
-        """Leave no trace; tables that were there before stay."""
+        """Leave no trace; tables and parts that were there before stay."""
         self._table.discard()
         self._dropped.discard()

@@ -13,11 +13,11 @@ import hashlib
 import json
 import os
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,6 +55,20 @@ class TableInfo:
     record: str
 
 
+class But(NamedTuple):
+    """All rows but those with one of these values in a column."""
+
+    column: str
+    values: Collection[str]
+
+
+class Loaded(NamedTuple):
+    """A table in memory; `rows` is an Arrow table."""
+
+    rows: Any
+    info: TableInfo
+
+
 class _Digest:
     """A sum of row hashes: equal for equal rows in any order, and different when a row comes twice."""
 
@@ -66,6 +80,11 @@ class _Digest:
         kept = {name: value for name, value in row.items() if name not in OUTSIDE_DIGEST}
         self.total += int.from_bytes(hashlib.sha256(compact(kept)).digest(), "big")
         self.rows += 1
+
+    def merge(self, info: TableInfo) -> None:
+        """Add the rows of another table: a sum of sums."""
+        self.total += int(info.digest, 16)
+        self.rows += info.rows
 
     def hex(self) -> str:
         return f"{self.total % (1 << 256):064x}"
@@ -186,18 +205,26 @@ class Writer:
         if len(self._rows) >= ROWS_AT_ONCE:
             self._flush()
 
+    def take(self, loaded: Loaded) -> None:
+        """Take all rows of another table of these records, none of them looked at."""
+        self._digest.merge(loaded.info)
+        self._write(loaded.rows.cast(self._schema))
+
     def _flush(self) -> None:
+        self._write(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+    def _write(self, rows: pa.Table) -> None:
         try:
-            if self._file is None:
-                self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd")
-            if self._rows:
-                self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            if self._file is None:  # with checksums a damaged page is found when it is read
+                self._file = pq.ParquetWriter(self._part, self._schema, compression="zstd", write_page_checksum=True)
+            if rows.num_rows:
+                self._file.write_table(rows)
         except OSError as error:
             self.discard()
             raise DataError(
                 f"{self._path} could not be written ({error}). Free some disk space and run again."
             ) from error
-        self._rows = []
 
     def close(self, *, inputs: str = "", complete: bool = True) -> TableInfo:
         """Make the table visible, and say what was written.
@@ -249,18 +276,41 @@ def _open(path: Path) -> pq.ParquetFile:
     if not path.exists():
         raise DataError(f"{path} is not there. `vlfeedback status {path.parent}` says which room makes it.")
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.") from error
+        raise _damaged(path, error) from error
 
 
-def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None) -> Iterator[T]:
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.")
+
+
+def load(path: Path, record: type[Any]) -> Loaded:
+    """A whole table in memory, for `Writer.take`.
+
+    Raises:
+        DataError: the file is missing, damaged anywhere, or not a table of just these records.
+    """
+    said, file = info(path), _open(path)
+    try:
+        rows = file.read()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _damaged(path, error) from error
+    finally:
+        file.close()
+    if said.record != record.__name__ or said.rows != rows.num_rows or not rows.schema.equals(schema(record)):
+        raise DataError(f"{path} is no table of {record.__name__} of this version: delete it.")
+    return Loaded(rows, said)
+
+
+def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, but: But | None = None) -> Iterator[T]:
     """Records of a table, in the order they were written.
 
     Args:
         path: A table of `record`.
         columns: Read only these (Parquet paths such as `ratings.list.element.score`); left-out fields must have
             defaults.
+        but: Leave out some rows, which costs next to nothing.
     Raises:
         DataError: the file is missing, damaged, or a table of other records.
     """
@@ -276,10 +326,23 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None) -
         names = list(columns) if columns is not None else sorted(have & want)
         unpack = cast("Callable[[Any], T]", _unpacker(record))
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
+            if but is not None and but.values:
+                batch = batch.filter(pa.array([one not in but.values for one in batch[but.column].to_pylist()]))
             for row in batch.to_pylist():
                 yield unpack(row)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.") from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _damaged(path, error) from error
+    finally:
+        file.close()
+
+
+def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """Some columns of a table in pieces as Arrow has them, for what would take too long record by record."""
+    file = _open(path)
+    try:
+        yield from file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _damaged(path, error) from error
     finally:
         file.close()
 

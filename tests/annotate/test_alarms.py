@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
+from pathlib import Path
 
-from vlfeedback.annotate import Alarm, alarms
-from vlfeedback.records import Annotation, Rating
+import pytest
+from hypothesis import given, strategies as st
+
+from vlfeedback import tables
+from vlfeedback.annotate import BY_MODEL, RATED, Alarm, _alarms, alarms, alarms_in
+from vlfeedback.ids import hash_id
+from vlfeedback.records import Annotation, Rating, Response
 
 POOL = ["strong", "middling", "weak", "worst"]
 TYPICAL = {"strong": (1, 1, 2, 6, 10), "middling": (4, 4, 4, 5, 4), "weak": (8, 4, 3, 3, 2), "worst": (15, 2, 1, 1, 1)}
@@ -80,3 +87,55 @@ def test_alarms_speak() -> None:
     (alarm,) = (a for a in alarms(*table(lambda n, p, _m, score: 5 if p == 2 and n % 2 else score)) if a.kind == "mass")
     assert isinstance(alarm, Alarm)
     assert "at place 2 by judge are 5, elsewhere" in str(alarm)
+
+
+def by_column(folder: Path, annotations: list[Annotation], models: dict[str, str]) -> list[Alarm]:
+    """The alarms of the same records, read from tables."""
+    responses = [Response(one, "i", model, "text", "stop") for one, model in models.items()]
+    rated, named = folder / "annotations.parquet", folder / "responses.parquet"
+    tables.write(rated, Annotation, annotations, room="annotate")
+    tables.write(named, Response, responses, room="decode")
+    return alarms_in(tables.batches(rated, RATED), tables.batches(named, BY_MODEL))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda n, p, _m, score: 5 if p == 2 and n % 2 else score,
+        lambda n, _p, _m, score: 1 if 400 <= n < 600 else score,
+        lambda _n, _p, model, score: 5 if model == "worst" else score,
+        lambda n, p, _m, score: None if p == 4 and n % 2 else score,
+    ],
+)
+def test_by_the_column_the_same_is_found(tmp_path: Path, spoil: Spoil) -> None:
+    annotations, models = table(spoil)
+    assert by_column(tmp_path, annotations, models) == alarms(annotations, models) != []
+
+
+RATINGS = st.lists(st.tuples(st.integers(0, 4), st.sampled_from("ab"), st.none() | st.integers(-2, 9)), max_size=5)
+ORDERS = st.none() | st.lists(st.integers(0, 4), max_size=4, unique=True)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["j", "k"]), ORDERS, RATINGS), max_size=12), st.booleans())
+def test_by_the_column_every_count_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, list[int] | None, list]], own: bool
+) -> None:
+    """Orders that are unknown, responses that are not there, ids of any length, stretches of two."""
+    names = [hash_id("response", str(n)) if own or n % 2 else f"r{n}" for n in range(5)]
+    annotations = [
+        Annotation(
+            str(number), str(number), judge, "r", None if order is None else tuple(names[n] for n in order), "ok",
+            tuple(Rating(names[n], aspect, score) for n, aspect, score in ratings), "c",
+        )
+        for number, (judge, order, ratings) in enumerate(rows)
+    ]  # fmt: skip
+    models = dict(zip(names, itertools.cycle(["x", "y"]), strict=False))
+    del models[names[2]]
+    found: list[dict] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_alarms, "STRETCH", 2)
+        patch.setattr("vlfeedback.annotate._alarm_counts.STRETCH", 2)
+        patch.setattr(_alarms, "_all", lambda counts: found.append({k: v for k, v in counts.items() if v}) or [])
+        alarms(annotations, models)
+        by_column(tmp_path_factory.mktemp("counts"), annotations, models)
+    assert found[0] == found[1]

@@ -13,7 +13,20 @@ import vlfeedback
 SRC = Path(vlfeedback.__file__).parent
 LAYERS = (
     ("records", "ids", "errors", "compact", "json_text", "table_files"),
-    ("config", "images", "ledger", "locks", "tables", "groups", "flow", "stats", "prices", "registry", "progress"),
+    (
+        "config",
+        "images",
+        "ledger",
+        "locks",
+        "tables",
+        "parts",
+        "groups",
+        "flow",
+        "stats",
+        "prices",
+        "registry",
+        "progress",
+    ),
     ("models", "pocket"),
     ("source", "decode", "annotate", "pair", "train", "evaluate", "report", "exchange"),
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from vlfeedback import flow
 from vlfeedback.errors import BudgetExceeded, LedgerError, ModelUnavailable
 from vlfeedback.ids import call_key
 from vlfeedback.ledger import Intent, Ledger, Settled
+from vlfeedback.models._kept import MISSES, Kept, Shelf
 from vlfeedback.models._ledgered import LedgerBook, Ledgered, Purse
 from vlfeedback.models._sends import may_send_again
-from vlfeedback.records import Generation, Part, Request, Sampling, Usage
+from vlfeedback.records import Generation, Image, Part, Request, Sampling, Usage
 
 REQUEST = Request("", (Part(text="What?"),), Sampling())
 KEY = call_key("probe", REQUEST)
@@ -248,3 +249,51 @@ def test_law_2_a_full_disk_keeps_the_replies_in_hand_and_starts_nothing_new(
         assert found is not None and found.generation == GOOD
         with pytest.raises(LedgerError, match="disk is full"):
             ledger.intend([Intent("other", "probe", "{}", "decode", 1.0)])
+
+
+def test_law_2_kept_replies_are_looked_up_without_asking(tmp_path: Path) -> None:
+    other = replace(REQUEST, system="Another question.")
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        model = Probe(GOOD)
+        one = ledgered(model, ledger)
+        assert one.kept([REQUEST, other]) == [None, None]
+        flow.run(one.answer(REQUEST))
+        found, missing = one.kept([REQUEST, other])
+        assert missing is None and found is not None
+        assert (found.key, found.generation) == (KEY, replace(GOOD, raw=""))
+        assert model.asked == 1
+
+
+@pytest.mark.parametrize("error", ["timeout", "rate_limited"])
+def test_law_2_an_attempt_is_never_looked_up_as_an_answer(tmp_path: Path, error: str) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        one = ledgered(Probe(Generation("", "error", error=error)), ledger)  # type: ignore[arg-type]
+        flow.run(one.answer(REQUEST))
+        assert one.kept([REQUEST]) == [None]
+
+
+def test_law_2_a_look_up_prepares_pictures_as_the_call_does(tmp_path: Path) -> None:
+    pictured = replace(REQUEST, parts=(Part(image=Image("a" * 64, "own:1.jpg", 4, 3)), *REQUEST.parts))
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        book = LedgerBook(ledger, Purse(None, 0.0))
+        one = Ledgered(Probe(GOOD), book, price=lambda _: 0.0, reserve=lambda _: 0.0, recipe="jpeg")
+        flow.run(one.answer(pictured))
+        (found,) = one.kept([pictured])
+        assert found is not None and found.key == call_key("probe", replace(pictured, recipe="jpeg"))
+        assert book.counters.reused == 1
+
+
+def test_law_2_looking_up_ends_where_nothing_is_kept() -> None:
+    class Empty(Probe):
+        looked = 0
+
+        def kept(self, requests: Sequence[Request]) -> list[Kept | None]:
+            self.looked += len(requests)
+            return [None] * len(requests)
+
+    assert Shelf([Probe(GOOD)]).bare
+    model = Empty(GOOD)
+    shelf = Shelf([Probe(GOOD), model])
+    while not shelf.bare:
+        shelf.look(model, [REQUEST] * 100)
+    assert MISSES <= model.looked < MISSES + 100

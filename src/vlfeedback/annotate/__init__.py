@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
 from vlfeedback import flow
-from vlfeedback.annotate._alarms import Alarm, Slice, alarms
+from vlfeedback.annotate._alarms import BY_MODEL, RATED, Alarm, Slice, alarms, alarms_in
 from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, Waiting, rubric_name
 from vlfeedback.annotate._reply import read_reply
 from vlfeedback.errors import ConfigError, PluginError
+from vlfeedback.models._kept import Shelf
 from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, Sampling
 
 __all__ = [
+    "BY_MODEL",
+    "RATED",
     "Alarm",
     "Answered",
     "Books",
@@ -34,6 +37,7 @@ __all__ = [
     "Slice",
     "Waiting",
     "alarms",
+    "alarms_in",
     "annotations",
     "orders_of",
     "read_reply",
@@ -59,6 +63,7 @@ class _Asked(NamedTuple):
 
     task: _Task
     generation: Generation
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +105,14 @@ class _Round:
                 if problem is not None:
                     yield Dropped("annotate", _record_id(instruction.id, judge, turn), problem.reason, problem.detail)
                     continue
-                sampling = replace(self.sampling, sample_index=turn // len(responses))
                 request = _question(self.rubric, instruction, responses, shown[turn])
-                request = replace(request, sampling=sampling, purpose="annotate", recipe=self.recipe)
-                if self.top_logprobs is not None:
-                    request = replace(request, top_logprobs=self.top_logprobs)
-                yield _Task(instruction.id, judge, turn, shown[turn], request)
+                yield _Task(instruction.id, judge, turn, shown[turn], self._asked(request, turn // len(responses)))
+
+    def _asked(self, request: Request, index: int) -> Request:
+        """A question as it is sent, for the so-manieth time."""
+        sampling = replace(self.sampling, sample_index=index) if index else self.sampling
+        top = request.top_logprobs if self.top_logprobs is None else self.top_logprobs
+        return replace(request, sampling=sampling, purpose="annotate", recipe=self.recipe, top_logprobs=top)
 
 
 def annotations(
@@ -165,7 +172,8 @@ def annotations(
     def size(task: _Task | Dropped) -> int:
         return _size(task, weigh)
 
-    for asked in flow.each(questions, _ask, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=size):
+    window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": size}
+    for asked in flow.each(questions, _ask, known=_looked_up(judges), **window):
         yield asked if isinstance(asked, Dropped) else _annotation(asked, rubric)
 
 
@@ -188,15 +196,31 @@ def orders_of(responses: Sequence[Response], orders: int, order: Order = "hashed
     return tuple((*first[turn:], *first[:turn]) for turn in turns)
 
 
+def _looked_up(judges: Sequence[Judge]) -> Callable[[_Task | Dropped], _Asked | Dropped | None]:
+    """What needs no call: kept replies, and what is dropped already."""
+    shelf = Shelf(judge.model for judge in judges)
+
+    def known(task: _Task | Dropped) -> _Asked | Dropped | None:
+        if isinstance(task, Dropped):
+            return task
+        kept = None if shelf.bare else shelf.look(task.judge.model, [task.request])[0]
+        if kept is None:
+            return None
+        as_sent = getattr(task.judge.model, "recipe", task.request.recipe) == task.request.recipe
+        return _Asked(task, kept.generation, kept.key if as_sent else None)
+
+    return known
+
+
 async def _ask(task: _Task | Dropped) -> _Asked | Dropped:
     """Pair a question with its reply; what is dropped already passes through, so that one stream holds both."""
     return task if isinstance(task, Dropped) else _Asked(task, await task.judge.model.answer(task.request))
 
 
 def _annotation(asked: _Asked, rubric: Rubric) -> Annotation | Dropped:
-    task, generation = asked
+    task, generation, key = asked
     judge = task.judge.model.identity
-    annotation = read_reply(rubric, task.instruction_id, judge, task.request, task.order, generation)
+    annotation = read_reply(rubric, task.instruction_id, judge, task.request, task.order, generation, key)
     if annotation is None:
         name = _record_id(task.instruction_id, task.judge, task.turn)
         return Dropped("annotate", name, "call_failed", f"{generation.error}: {generation.detail}")

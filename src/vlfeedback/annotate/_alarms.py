@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from math import sqrt
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vlfeedback.records import Annotation, Rating
 
@@ -30,6 +30,13 @@ SURE = 5.0
 
 STRETCH = 200
 """Annotations of one judge that follow each other and are counted together."""
+
+RATED = (
+    "judge", "order", "ratings.list.element.response_id", "ratings.list.element.aspect",
+    "ratings.list.element.score",
+)  # fmt: skip
+"""Columns of annotations that `alarms_in` needs; `BY_MODEL` those of responses."""
+BY_MODEL = ("id", "model")
 
 By = Literal["all", "model", "position", "time"]
 
@@ -78,6 +85,10 @@ class Alarm(NamedTuple):
         return f"{self.kind}: {self.share:.0%} of {self.n} ratings of {aspect}{place} by {judge} {what}{usual}"
 
 
+Counts = defaultdict[Slice, Counter[int | None]]
+"""How often each score was given, None for a missing one."""
+
+
 def alarms(annotations: Iterable[Annotation], models: Mapping[str, str]) -> list[Alarm]:
     """Look through all ratings once.
 
@@ -90,7 +101,7 @@ def alarms(annotations: Iterable[Annotation], models: Mapping[str, str]) -> list
     Returns:
         Alarms, the largest share first.
     """
-    counts: defaultdict[Slice, Counter[int | None]] = defaultdict(Counter)
+    counts: Counts = defaultdict(Counter)
     seen: Counter[str] = Counter()
     for annotation in annotations:
         stretch = seen[annotation.judge] // STRETCH * STRETCH
@@ -99,6 +110,22 @@ def alarms(annotations: Iterable[Annotation], models: Mapping[str, str]) -> list
         for rating in annotation.ratings:
             for by, name in _slices(rating, places, models, f"{stretch + 1} to {stretch + STRETCH}"):
                 counts[Slice(annotation.judge, rating.aspect, by, name)][rating.score] += 1
+    return _all(counts)
+
+
+def alarms_in(annotations: Iterable[Any], responses: Iterable[Any]) -> list[Alarm]:
+    """The same of tables, some hundred times as fast.
+
+    Args:
+        annotations: Arrow batches with the columns `RATED`, as they lie in the table.
+        responses: Likewise with `BY_MODEL`.
+    """
+    from vlfeedback.annotate._alarm_counts import counted
+
+    return _all(counted(annotations, responses))
+
+
+def _all(counts: Counts) -> list[Alarm]:
     found: list[Alarm] = []
     for where, count in counts.items():
         everything = counts[Slice(where.judge, where.aspect)]

@@ -14,7 +14,13 @@ from vlfeedback.records import Annotation, AnnotationStatus, Generation, Rating,
 
 
 def read_reply(
-    rubric: Rubric, instruction_id: str, judge: str, request: Request, order: Sequence[str], generation: Generation
+    rubric: Rubric,
+    instruction_id: str,
+    judge: str,
+    request: Request,
+    order: Sequence[str],
+    generation: Generation,
+    key: str | None = None,
 ) -> Annotation | None:
     """Turn a reply into an annotation; pure, so that a mended parser re-reads the ledger without a call.
 
@@ -25,6 +31,7 @@ def read_reply(
         request: The question exactly as sent.
         order: Response ids as shown.
         generation: The reply.
+        key: Of the call, where it is known already.
     Returns:
         An annotation with one rating for every response and aspect (`score=None` where there is none), or None if
         there was no reply.
@@ -45,7 +52,7 @@ def read_reply(
         if cell in found and found[cell].score is not None:
             found[cell] = replace(found[cell], expected=mean)
     ratings = tuple([found.get(cell) or Rating(cell.response_id, cell.aspect, None) for cell in cells])
-    key = call_key(judge, request)
+    key = call_key(judge, request) if key is None else key
     name = rubric_name(rubric)
     status = _status(generation, ratings)
     identity = annotation_id(key, name, f"{rubric.name}@{rubric.parser}")

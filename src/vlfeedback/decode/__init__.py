@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from vlfeedback import flow
 from vlfeedback.decode._plan import PLANNER, Plan, plan, plans, shape
+from vlfeedback.decode._slots import Answered, Open, PoolModel, from_ledger, read, slot_id
 from vlfeedback.errors import ConfigError, StaleInput
-from vlfeedback.ids import call_key, hash_id, response_id
 from vlfeedback.models import Model
-from vlfeedback.records import Dropped, Generation, Instruction, Part, Request, Response, Sampling
+from vlfeedback.records import Generation, Instruction, Part, Request, Sampling
 
 __all__ = [
     "PLANNER", "Answered", "Closing", "Plan", "PoolModel", "answered", "check_pool", "on_the_wire", "plan", "plans",
@@ -36,74 +35,10 @@ class Closing(Protocol):
     def close(self) -> None: ...
 
 
-class PoolModel(NamedTuple):
-    """A member of the pool.
-
-    Attributes:
-        local: Its weights lie on this machine: asked in a pass of its own.
-        share: Share of the instructions it answers; None shares the remaining slots evenly with the others.
-        in_flight: Questions it takes at a time.
-    """
-
-    model: Model
-    local: bool = False
-    share: float | None = None
-    in_flight: int = 32
-
-
-class Answered(NamedTuple):
-    """An instruction whose planned slots are all settled: slots = responses + dropped."""
-
-    instruction: Instruction
-    responses: tuple[Response, ...]
-    dropped: tuple[Dropped, ...]
-
-
-@dataclass
-class _Open:
-    """An instruction some of whose slots are still to come; slots keep the order of the plan."""
-
-    instruction: Instruction
-    plan: tuple[int, ...]
-    settled: dict[int, Response | Dropped] = field(default_factory=dict[int, "Response | Dropped"])
-
-    def close(self) -> Answered:
-        found = [self.settled[index] for index in self.plan]
-        return Answered(
-            self.instruction,
-            tuple(one for one in found if isinstance(one, Response)),
-            tuple(one for one in found if isinstance(one, Dropped)),
-        )
-
-
 def question(instruction: Instruction, sampling: Sampling, system: str = "", recipe: str = "original") -> Request:
     """The request to a pool model: pictures first, prepared by its recipe, then the prompt as plain text."""
     pictures = tuple(Part(image=image) for image in instruction.images)
     return Request(system, (*pictures, Part(text=instruction.prompt)), sampling, purpose="decode", recipe=recipe)
-
-
-def slot_id(instruction: str, model: str) -> str:
-    """Id of a planned slot, under which it is dropped."""
-    return hash_id("slot", instruction, model)
-
-
-def read(instruction: Instruction, model: str, request: Request, generation: Generation) -> Response | Dropped:
-    """What a generation is worth: a response, or a dropped slot with the reason."""
-    slot = slot_id(instruction.id, model)
-    if generation.finish == "error":
-        return Dropped("decode", slot, "call_failed", f"{model}: {generation.error}: {generation.detail}")
-    if not generation.text.strip():
-        reason = "content_filter" if generation.finish == "content_filter" else "empty_response"
-        return Dropped("decode", slot, reason, f"{model}: {generation.detail or generation.finish}")
-    return Response(
-        id=response_id(instruction.id, model, request.sampling, generation.text),
-        instruction_id=instruction.id,
-        model=model,
-        text=generation.text,
-        finish=generation.finish,
-        sampling=request.sampling,
-        call_key=call_key(model, request),
-    )
 
 
 def check_pool(pool: Sequence[PoolModel], k: int) -> None:
@@ -156,13 +91,13 @@ def answered(
     identities, shares = [one.model.identity for one in pool], [one.share for one in pool]
     places = {identity: index for index, identity in enumerate(identities)}
 
-    def opened() -> Iterator[_Open]:
+    def opened() -> Iterator[Open]:
         rows = None if planned is None else iter(planned)
         for instruction in instructions:
-            drawn = plan(instruction.id, identities, shares, k) if rows is None else _slots(instruction, rows, places)
-            yield _Open(instruction, drawn)
+            drawn = plan(instruction.id, identities, shares, k) if rows is None else _planned(instruction, rows, places)
+            yield Open(instruction, drawn)
 
-    async def ask(one: _Open, wanted: Sequence[int]) -> _Open:
+    async def ask(one: Open, wanted: Sequence[int]) -> Open:
         models = [pool[index].model for index in wanted]
         requests = [_request(one.instruction, sampling, system, model) for model in models]
         replies = await asyncio.gather(*map(_answer, models, requests), return_exceptions=True)
@@ -172,18 +107,17 @@ def answered(
             one.settled[index] = read(one.instruction, identities[index], request, reply)
         return one
 
-    async def ask_endpoints(one: _Open) -> _Open:
-        return await ask(one, [index for index in one.plan if not pool[index].local])
+    async def ask_endpoints(one: Open) -> Open:
+        return await ask(one, one.asks(pool))
 
-    def weight(one: _Open) -> int:
-        asked = sum(not pool[index].local for index in one.plan)
+    def weight(one: Open) -> int:
         pictures = weigh(one.instruction) if weigh else PICTURE_BYTES * len(one.instruction.images)
-        return asked * on_the_wire(pictures)  # every call has a body of its own
+        return len(one.asks(pool)) * on_the_wire(pictures)  # every call has a body of its own
 
-    by_instruction = flow.each(
-        opened(), ask_endpoints, in_flight=in_flight, bytes_in_flight=bytes_in_flight, size=weight
-    )
-    waiting: list[_Open] = []
+    looked_up = from_ledger(opened(), pool, lambda one, model: _request(one.instruction, sampling, system, model))
+    window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": weight}
+    by_instruction = flow.each(looked_up, ask_endpoints, known=lambda one: None if one.asks(pool) else one, **window)
+    waiting: list[Open] = []
     for one in by_instruction:
         if len(one.settled) == k:
             yield one.close()
@@ -197,7 +131,7 @@ def on_the_wire(pictures: int) -> int:
     return pictures * 4 // 3 + 4096
 
 
-def _slots(instruction: Instruction, rows: Iterator[Plan], places: dict[str, int]) -> tuple[int, ...]:
+def _planned(instruction: Instruction, rows: Iterator[Plan], places: dict[str, int]) -> tuple[int, ...]:
     """The planned models of an instruction, as indices into the pool."""
     row = next(rows, None)
     if row is None or row.instruction_id != instruction.id or not places.keys() >= set(row.models):
@@ -213,9 +147,9 @@ async def _answer(model: Model, request: Request) -> Generation:
     return await model.answer(request)
 
 
-def _by_model(waiting: list[_Open], pool: Sequence[PoolModel], k: int, ask: _Ask) -> Iterator[Answered]:
+def _by_model(waiting: list[Open], pool: Sequence[PoolModel], k: int, ask: _Ask) -> Iterator[Answered]:
     """One pass per model whose weights lie here."""
-    todo: dict[int, list[_Open]] = defaultdict(list)
+    todo: dict[int, list[Open]] = defaultdict(list)
     for one in waiting:
         for index in one.plan:
             if index not in one.settled:
@@ -224,7 +158,7 @@ def _by_model(waiting: list[_Open], pool: Sequence[PoolModel], k: int, ask: _Ask
         if flow.interrupted():
             return
 
-        async def ask_one(one: _Open, index: int = index) -> _Open:
+        async def ask_one(one: Open, index: int = index) -> Open:
             return await ask(one, [index])
 
         for one in flow.each(mine, ask_one, in_flight=pool[index].in_flight):
@@ -236,4 +170,4 @@ def _by_model(waiting: list[_Open], pool: Sequence[PoolModel], k: int, ask: _Ask
 
 
 class _Ask(Protocol):
-    async def __call__(self, one: _Open, wanted: Sequence[int]) -> _Open: ...
+    async def __call__(self, one: Open, wanted: Sequence[int]) -> Open: ...

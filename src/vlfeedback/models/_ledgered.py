@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from vlfeedback.flow import Committer
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
+from vlfeedback.models._kept import Kept
 from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
@@ -38,6 +40,14 @@ class Counters:
     errors: Counter[str] = field(default_factory=Counter[str])
     unanswered: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def reuse(self, count: int) -> None:
+        """So many answers were there already; rooms look them up in threads of their own."""
+        with self._lock:
+            self.reused += count
 
     def add(self, generation: Generation, model: str = "") -> None:
         """One call that was made."""
@@ -194,11 +204,11 @@ class Ledgered:
         key = question_key(self.identity, question)
         twin = self._book.flying.get(key)
         if twin is not None:  # the same question is under way: wait for its reply instead of buying it twice
-            self._book.counters.reused += 1
+            self._book.counters.reuse(1)
             return await asyncio.shield(twin)
         known = self._book.ledger.find(key)
         if known is not None and known.state == "done" and known.generation is not None:
-            self._book.counters.reused += 1
+            self._book.counters.reuse(1)
             return known.generation
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self._book.flying[key] = future
@@ -213,6 +223,14 @@ class Ledgered:
             return generation
         finally:
             del self._book.flying[key]
+
+    def kept(self, requests: Sequence[Request]) -> list[Kept | None]:
+        """Replies that are in the ledger, without waiting for anything; safe in any thread."""
+        fitting = (one if one.recipe == self.recipe else replace(one, recipe=self.recipe) for one in requests)
+        keys = [question_key(self.identity, request_json(one)) for one in fitting]
+        found = self._book.ledger.replies(keys, raw=False)
+        self._book.counters.reuse(sum(key in found for key in keys))
+        return [Kept(key, found[key]) if key in found else None for key in keys]
 
     def close(self) -> None:
         """Give back the memory of a local model."""

@@ -1,0 +1,166 @@
+"""The window of `flow.each`: what is under way between the feeding thread, the event loop and the consumer."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar, cast
+
+from vlfeedback._flow_parking import PARKED
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+WAKE = 0.2
+"""Seconds between two looks at the interrupt flag: a signal handler may not touch a lock."""
+
+
+class Window(Generic[R]):
+    """What is under way between the feeding thread, the event loop and the consumer."""
+
+    def __init__(self, in_flight: int, bytes_in_flight: int | None, interrupted: Callable[[], bool]) -> None:
+        self.changed = threading.Condition()
+        self.results: deque[R] = deque()
+        self.flying = 0
+        self.parked = 0
+        self.bytes = 0
+        self.fed = False  # no further record will come
+        self.stopped = False
+        self.error: BaseException | None = None
+        self._most, self._most_bytes, self._interrupted = in_flight, bytes_in_flight, interrupted
+
+    def _room(self, size: int) -> bool:
+        """Whether one more record may start; one that alone is over the byte bound flies alone."""
+        if self.flying >= self._most or self.flying + len(self.results) >= 2 * self._most:
+            return False
+        return self._most_bytes is None or self.flying == 0 or self.bytes + size <= self._most_bytes
+
+    def enter(self, size: int) -> bool:
+        """Wait for room; False if nothing may start any more."""
+        with self.changed:
+            while not self._room(size) and not self.closed():
+                self.changed.wait(WAKE)
+            if self.closed():
+                return False
+            self.flying += 1
+            self.bytes += size
+            return True
+
+    def park(self, size: int) -> bool:
+        """Give the place of a record that only waits to another; False if too many do so already."""
+        with self.changed:
+            if self.parked >= PARKED * self._most:
+                return False
+            self.parked += 1
+            self.flying -= 1
+            self.bytes -= size
+            self.changed.notify_all()
+            return True
+
+    def unpark(self, size: int, must: bool) -> bool:
+        """Take a place again; False if there is none now."""
+        with self.changed:
+            if not must and not self.closed() and not self._room(size):
+                return False
+            self.parked -= 1
+            self.flying += 1
+            self.bytes += size
+            return True
+
+    def closed(self) -> bool:
+        return self.stopped or self.error is not None or self._interrupted()
+
+    def leave(self, ended: list[tuple[int, Sequence[R], BaseException | None]]) -> None:
+        """Take in, and off the list, what was under way: sizes, answers, and what was raised instead."""
+        with self.changed:
+            for size, result, error in ended:
+                self.flying -= 1
+                self.bytes -= size
+                self.results.extend(result)
+                self.error = self.error or error
+            ended.clear()
+            self.changed.notify_all()
+
+    def end(self, error: BaseException | None = None) -> None:
+        with self.changed:
+            self.fed = True
+            self.error = self.error or error
+            self.changed.notify_all()
+
+    def drained(self) -> Iterator[R]:
+        """Results as they come, until nothing is under way and nothing more will start."""
+        while True:
+            with self.changed:
+                while not self.results and (self.flying or self.parked or not self.fed):
+                    self.changed.wait(WAKE)
+                if not self.results:
+                    return
+                result = self.results.popleft()
+                if self.flying + len(self.results) == 2 * self._most - 1:  # the only one that makes room for a record
+                    self.changed.notify_all()
+            yield result
+
+    def stop(self) -> None:
+        """Start nothing new, and wait for what is under way: its replies may be paid for."""
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+            while self.flying or self.parked or not self.fed:
+                self.changed.wait(WAKE)
+
+
+class Known(Generic[T, R]):
+    """Records whose results are there already go past the window, by no thread and no loop, until one has to wait.
+
+    Args:
+        records: As `each` was given them.
+        known: The result of a record, or None where it has to be waited for.
+        interrupted: Whether nothing more shall start.
+    """
+
+    def __init__(
+        self, records: Iterable[T], known: Callable[[T], R | None] | None, interrupted: Callable[[], bool]
+    ) -> None:
+        self._known, self._interrupted = known, interrupted
+        self._rest = iter(records)
+        above: object = records
+        self._above = cast("Generator[T]", above) if isinstance(above, Generator) else None
+        self._next: list[T] = []
+        self.ended = False
+
+    def first(self) -> Iterator[R]:
+        """Results up to the first record without one."""
+        if self._known is None:
+            return
+        try:
+            for record in self._rest:
+                result = self._known(record)
+                if result is None:
+                    self._next.append(record)
+                    return
+                yield result
+                if self._interrupted():
+                    break
+            self.ended = True
+        finally:
+            if not self._next:
+                self.close()
+
+    def then(self, window: Window[R]) -> Iterator[T]:
+        """The rest; whatever has a result goes straight to the consumer."""
+        while self._next:
+            yield self._next.pop()
+        for record in self._rest:
+            result = self._known(record) if self._known is not None else None
+            if result is None:
+                yield record
+            elif window.enter(0):
+                window.leave([(0, (result,), None)])
+            else:
+                return
+
+    def close(self) -> None:
+        """A room further up must drain too, and now, not when it is collected."""
+        if self._above is not None:
+            self._above.close()
