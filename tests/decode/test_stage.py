@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from vlfeedback.decode import Answered, Plan, PoolModel, answered, on_the_wire
+from vlfeedback.decode import Answered, Plan, PoolModel, answered, in_memory
 from vlfeedback.errors import ModelUnavailable, StaleInput
 from vlfeedback.ids import instruction_id
 from vlfeedback.models import scripted
@@ -102,7 +102,7 @@ def test_pictures_in_memory_are_bounded_by_their_true_size() -> None:
     many = [instruction(number) for number in range(12)]
     models = [scripted.load(model=name, delay=0.02) for name in "ab"]
     pool = [PoolModel(model) for model in models]
-    weight = 2 * on_the_wire(1_000_000)  # two calls on each, with a body of its own
+    weight = 2 * in_memory(1_000_000)  # two calls on each, with a body of its own
     found = list(
         answered(
             many, pool, k=2, sampling=Sampling(), in_flight=8, bytes_in_flight=3 * weight, weigh=lambda _: 1_000_000

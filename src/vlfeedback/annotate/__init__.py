@@ -260,11 +260,11 @@ def _record_id(instruction_id: str, judge: Judge, turn: int) -> str:
 
 
 def _size(task: _Task | Dropped, weigh: Callable[[Request], int] | None) -> int:
-    """Estimated bytes of a question on the wire: text, and base64 of the pictures' files (or half a byte per pixel)."""
+    """Estimated bytes of a question in memory: text, and the pictures' files (or half a byte per pixel)."""
     if isinstance(task, Dropped):
         return 0
     request = task.request
     texts = sum(len(part.text) for part in request.parts if part.text is not None)
     if weigh is None:
         return len(request.system) + texts + sum(image.width * image.height for image in request.images) // 2
-    return len(request.system) + texts + weigh(request) * 4 // 3
+    return len(request.system) + texts + weigh(request)

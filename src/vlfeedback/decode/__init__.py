@@ -20,7 +20,7 @@ from vlfeedback.models import Model
 from vlfeedback.records import Generation, Instruction, Part, Request, Sampling
 
 __all__ = [
-    "PLANNER", "Answered", "Closing", "Plan", "PoolModel", "answered", "check_pool", "on_the_wire", "plan", "plans",
+    "PLANNER", "Answered", "Closing", "Plan", "PoolModel", "answered", "check_pool", "in_memory", "plan", "plans",
     "question", "read", "slot_id",
 ]  # fmt: skip
 
@@ -112,7 +112,7 @@ def answered(
 
     def weight(one: Open) -> int:
         pictures = weigh(one.instruction) if weigh else PICTURE_BYTES * len(one.instruction.images)
-        return len(one.asks(pool)) * on_the_wire(pictures)  # every call has a body of its own
+        return len(one.asks(pool)) * in_memory(pictures)  # every call has a body of its own
 
     looked_up = from_ledger(opened(), pool, lambda one, model: _request(one.instruction, sampling, system, model))
     window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": weight}
@@ -126,9 +126,9 @@ def answered(
     yield from _by_model(waiting, pool, k, ask)
 
 
-def on_the_wire(pictures: int) -> int:
-    """Bytes of a request's body with pictures of so many bytes: base64, and some text."""
-    return pictures * 4 // 3 + 4096
+def in_memory(pictures: int) -> int:
+    """Bytes that a request holds, its pictures having so many: the files, which become base64 bit by bit, and text."""
+    return pictures + 4096
 
 
 def _planned(instruction: Instruction, rows: Iterator[Plan], places: dict[str, int]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Iterator
 
-ENCODED = 48 * 1024
+ENCODED = 192 * 1024
 """Bytes of a picture per piece, a multiple of three, so that only the last one is filled up."""
 
 
