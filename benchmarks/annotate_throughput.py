@@ -88,6 +88,7 @@ class Run:
 class Results:
     """Everything measured, and what was aimed at."""
 
+    command: str
     machine: str
     runs: list[Run] = field(default_factory=list)
     lines: list[tuple[str, str, str, bool]] = field(default_factory=list)
@@ -224,7 +225,7 @@ def write(results: Results, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(results), indent=1) + "\n")
     rows = [
-        f"# Judging beside bare clients and peers\n\n{results.machine}\n",
+        f"# Judging beside bare clients and peers\n\n`{results.command}`, {results.machine}\n",
         "| item | measured | target | |",
         "|---|---|---|---|",
     ]
@@ -254,7 +255,9 @@ def main() -> int:
     small, large = BUILD / "pictures-200k", BUILD / "pictures-1m"
     draw(small, PICTURES, SMALL)
     draw(large, PICTURES, LARGE)
-    results = Results(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    command = " ".join(["python benchmarks/annotate_throughput.py", *sys.argv[1:]])
+    machine = f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    results = Results(command, machine)
     calls: int = options.calls
     best: Run | None = None
     if options.only in (None, "clients"):

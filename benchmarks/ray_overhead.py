@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import os
 import random
@@ -26,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from collecting import world
 from PIL import Image
 
 from vlfeedback import flow
@@ -104,10 +104,7 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    result = {"settings": vars(asked), "processors": os.cpu_count(), **found}
-    print(json.dumps(result, indent=1))
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    world.keep(RESULT, {"settings": vars(asked), **found})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -121,7 +122,17 @@ def timed(*arguments: str | Path) -> Timed:
 
 
 def keep(path: Path, found: dict[str, Any]) -> None:
-    """Write raw results, and print them."""
+    """Write raw results with the command and the machine, and print them."""
+    found = {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "machine": {
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+        },
+        **found,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
