@@ -99,6 +99,16 @@ def test_sampling_and_recipe_are_the_stages() -> None:
     assert (request.recipe, request.purpose, request.images) == ("fit-512-jpeg90", "annotate", (PICTURE,))
 
 
+def test_a_judge_that_wants_its_pictures_prepared_is_asked_so_and_the_key_says_it() -> None:
+    judge, other = ScriptedJudge(by_text), ScriptedJudge(by_text, "other")
+    judge.recipe = "fit-512-jpeg90"
+    records = run([four()], judge, other)
+    ((asked,), (as_it_is,)) = judge.asked, other.asked
+    assert (asked.recipe, as_it_is.recipe) == ("fit-512-jpeg90", "original")
+    keys = {record.judge: record.call_key for record in records if isinstance(record, Annotation)}
+    assert keys == {judge.identity: call_key(judge.identity, asked), "other": call_key("other", as_it_is)}
+
+
 def test_a_call_that_failed_is_dropped_and_never_rated() -> None:
     judge = ScriptedJudge(lambda _: Generation("", "error", error="rate_limited", detail="try later"))
     case = four()

@@ -106,13 +106,15 @@ class _Round:
                     yield Dropped("annotate", _record_id(instruction.id, judge, turn), problem.reason, problem.detail)
                     continue
                 request = _question(self.rubric, instruction, responses, shown[turn])
-                yield _Task(instruction.id, judge, turn, shown[turn], self._asked(request, turn // len(responses)))
+                asked = self._asked(request, judge, turn // len(responses))
+                yield _Task(instruction.id, judge, turn, shown[turn], asked)
 
-    def _asked(self, request: Request, index: int) -> Request:
-        """A question as it is sent, for the so-manieth time."""
+    def _asked(self, request: Request, judge: Judge, index: int) -> Request:
+        """A question as it is sent, for the so-manieth time; a judge that wants its pictures prepared says how."""
+        recipe = getattr(judge.model, "recipe", self.recipe)
         sampling = replace(self.sampling, sample_index=index) if index else self.sampling
         top = request.top_logprobs if self.top_logprobs is None else self.top_logprobs
-        return replace(request, sampling=sampling, purpose="annotate", recipe=self.recipe, top_logprobs=top)
+        return replace(request, sampling=sampling, purpose="annotate", recipe=recipe, top_logprobs=top)
 
 
 def annotations(
@@ -146,7 +148,7 @@ def annotations(
         temperature: Of the judge, ≥ 0.
         top_p: Nucleus, in (0, 1].
         seed: For judges that take one.
-        recipe: How pictures are prepared for sending, see `images.prepare`.
+        recipe: How pictures are prepared for judges that do not say themselves, see `images.prepare`.
         top_logprobs: Ask for that many alternatives per token, 1 to 20; ratings then have the mean score under them.
         in_flight: Calls under way at once.
         bytes_in_flight: Upper bound of their estimated size together; None for no bound.
@@ -206,8 +208,7 @@ def _looked_up(judges: Sequence[Judge]) -> Callable[[_Task | Dropped], _Asked | 
         kept = None if shelf.bare else shelf.look(task.judge.model, [task.request])[0]
         if kept is None:
             return None
-        as_sent = getattr(task.judge.model, "recipe", task.request.recipe) == task.request.recipe
-        return _Asked(task, kept.generation, kept.key if as_sent else None)
+        return _Asked(task, kept.generation, kept.key)
 
     return known
 
