@@ -113,7 +113,6 @@ def test_a_batch_whose_id_never_arrived_is_found_by_its_name(tmp_path: Path) -> 
         run, toml = tmp_path / "run", settings(tmp_path, server)
         assert "Run again" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
         world.collect(run)
-        assert len(server.batches) == 1  # a second one would be bought too, though nobody would look at the first
         assert set(server.bought().values()) == {1}
 
 
