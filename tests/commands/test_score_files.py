@@ -69,7 +69,9 @@ def test_a_path_that_is_no_file(
     (tmp_path / "c.json").write_text('{"v1_0": ["ocr"]}')
     paths = {"folder": tmp_path / "folder", "long": tmp_path / ("a" * 300), "device": Path("/dev/zero")}
     more = ("--capabilities", tmp_path / "c.json") if benchmark == "mmvet" else ()
-    refused(monkeypatch, capsys, benchmark, paths.get(kind, tmp_path / "nothing"), *more)
+    path = paths.get(kind, tmp_path / "nothing")
+    said = refused(monkeypatch, capsys, benchmark, path, *more)
+    assert str(path)[: 40 if kind == "long" else None] in said, "which path; a long one is cut"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,8 @@ def test_a_second_file_that_is_not_what_it_should_be(
 ) -> None:
     (tmp_path / "good.json").write_bytes(good)
     (tmp_path / "bad.json").write_bytes(FILES[name])
-    refused(monkeypatch, capsys, benchmark, tmp_path / "good.json", option, tmp_path / "bad.json")
+    said = refused(monkeypatch, capsys, benchmark, tmp_path / "good.json", option, tmp_path / "bad.json")
+    assert "bad.json" in said, "which of the two"
 
 
 def test_old_line_ends_are_read_as_the_official_script_reads_them(

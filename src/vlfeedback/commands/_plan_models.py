@@ -32,6 +32,16 @@ class Asked:
 
 
 def model_of(table: PluginTable, where: str, in_flight: int, rates: prices.Prices) -> Asked:
+    """What a plan needs to know of a model's table: who it is, where, at what price; nothing is opened.
+
+    Args:
+        table: Of the settings.
+        where: Its name there, for messages.
+        in_flight: Calls of its room under way at once.
+        rates: Prices by model.
+    Raises:
+        ConfigError: an option is unknown, or an endpoint's model has no price.
+    """
     if ":" in table.use:  # code from outside is not imported for a plan
         known: tuple[str, ...] = tuple(table.options)
     else:
@@ -56,6 +66,8 @@ def model_of(table: PluginTable, where: str, in_flight: int, rates: prices.Price
 
 @dataclass(frozen=True, slots=True)
 class Means:
+    """Of one call: tokens in and out, and what they cost in the price table's currency."""
+
     input: float
     output: float
     cost: float
