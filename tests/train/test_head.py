@@ -26,6 +26,7 @@ def drawn(tokens: int, words: int, width: int = 8) -> tuple[torch.Tensor, torch.
 @pytest.mark.parametrize("kept", [2**28, 4 * 50 * 4 * 3])
 @pytest.mark.parametrize("at_once", [2**20, 100])
 def test_values_and_gradients_of_a_plain_softmax(kept: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that is trained: one piece, and slices."""
     monkeypatch.setattr(_head, "KEPT_BYTES", kept)
     monkeypatch.setattr(_head, "_AT_ONCE", at_once)
     found: list[tuple[torch.Tensor, ...]] = []
@@ -42,6 +43,41 @@ def test_values_and_gradients_of_a_plain_softmax(kept: int, at_once: int, monkey
         found.append((logps.detach(), hidden.grad, weight.grad, bias.grad))
     for plain, ours in zip(*found, strict=True):
         assert float((plain - ours).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(("tokens", "words", "slices"), [(23, 50, 1024), (23, 2500, 7), (1, 1025, 1024), (5, 4100, 2)])
+def test_a_frozen_head_gives_values_and_gradients_of_a_plain_softmax(
+    biased: bool, tokens: int, words: int, slices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several blocks of words, the last one cut off; several slices of tokens; scores far above and below."""
+    monkeypatch.setattr(_head, "_TOKENS", slices)
+    monkeypatch.setattr(_head, "_AT_ONCE", 1)
+    hidden, weight, bias, targets = drawn(tokens, words)
+    weight, bias = weight.detach() * 30, bias.detach() if biased else None
+    exact = functional.linear(hidden.double(), weight.double(), None if bias is None else bias.double())
+    logps = exact.log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    weights = torch.linspace(-1, 2, tokens)
+    (truth,) = torch.autograd.grad((logps * weights.double()).sum(), hidden)
+    found = head_logps(hidden, weight, bias, targets)
+    assert found.dtype == torch.float32 and float((found - logps).detach().abs().max()) < 1e-4
+    (gradient,) = torch.autograd.grad((found * weights).sum(), hidden)
+    assert float((gradient - truth).norm() / truth.norm()) < 1e-5
+    with torch.no_grad():
+        assert torch.equal(head_logps(hidden, weight, bias, targets), found.detach())
+
+
+def test_a_frozen_head_keeps_a_row_per_token_and_no_scores() -> None:
+    sizes: list[int] = []
+
+    def pack(one: torch.Tensor) -> torch.Tensor:
+        sizes.append(one.numel())
+        return one
+
+    hidden, weight, _, targets = drawn(64, 5000)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+        head_logps(hidden, weight.detach(), None, targets)
+    assert sizes == [hidden.numel()]
 
 
 def test_no_logits_are_kept_where_they_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +119,9 @@ def test_bf16_scores_are_summed_in_fp32() -> None:
     assert hidden.grad is not None and hidden.grad.dtype == torch.bfloat16
 
 
-def test_the_head_of_a_model_computes_a_single_token(model: Any, processor: Any, colours: toy_llava.Colours) -> None:
+def test_the_head_of_a_model_computes_no_token_of_its_own(
+    model: Any, processor: Any, colours: toy_llava.Colours
+) -> None:
     groups = toy_llava.groups(colours, 3)
     best = layouts(model, processor)[0].layout
     _, batch = encode(groups, processor, colours, best)
@@ -92,7 +130,7 @@ def test_the_head_of_a_model_computes_a_single_token(model: Any, processor: Any,
     handle = model.lm_head.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[:-1])))
     direct = grouped_logps(model, batch.rows).total
     handle.remove()
-    assert [torch.Size(shape).numel() for shape in shapes] == [1]
+    assert [torch.Size(shape).numel() for shape in shapes] == [0]
     assert not model.lm_head._forward_pre_hooks, "nothing stays on the model"
     plain = layouts(model, processor)[-1].layout
     assert torch.allclose(direct, grouped_logps(model, encode(groups, processor, colours, plain)[1].rows).total)

@@ -1,8 +1,9 @@
 """From hidden states to log-probabilities of known tokens, without keeping the whole of vocabulary × tokens.
 
 A model's last layer makes one number per word of the vocabulary for every token, of which one is wanted together with
-the logarithm of the sum over all. Where a batch's would not fit, they are made slice by slice, and once more for the
-gradient.
+the logarithm of the sum over all. A frozen layer, as adapters leave it, is gone through block of words by block of
+words: log p of a token has a gradient of one row, which is made in the same pass, and no score is kept. Where the layer
+itself is trained, the scores of a batch are kept if they fit, else made slice by slice and once more for the gradient.
 """
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -21,8 +22,11 @@ KEPT_BYTES = 2**28
 """Up to this size the scores of a batch are kept for the gradient; above it they are made again, a quarter at a time.
 """
 
-_AT_ONCE = 2**20
+_AT_ONCE = 2**18
 """Scores that are worked on at a time: small buffers are used again and again."""
+
+_TOKENS = 1024
+"""Tokens that go through the blocks of a frozen layer together."""
 
 
 class _TokenLogps(torch.autograd.Function):
@@ -50,6 +54,57 @@ class _TokenLogps(torch.autograd.Function):
         return scores, None
 
 
+class _FrozenLogps(torch.autograd.Function):
+    """Log p of each target under a layer that is not trained, fp32.
+
+    d log p / d state = row of the target - mean row under the softmax, which is summed up block by block like the
+    softmax's own sum, with the largest score so far taken out.
+
+    Source: Milakov and Gimelshein 2018 (arXiv:1805.02867) for the running sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        parts = [
+            _gone_through(states, weight, bias, some, mean=wanted)
+            for states, some in zip(hidden.split(_TOKENS), targets.split(_TOKENS), strict=True)
+        ]
+        if wanted:
+            ctx.save_for_backward(torch.cat([slope for _, slope in parts]))
+        return torch.cat([logps for logps, _ in parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slope,) = ctx.saved_tensors
+        return (grad[:, None] * slope).to(slope.dtype), None, None, None
+
+
+def _gone_through(
+    states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *, mean: bool
+) -> tuple[Tensor, Tensor]:
+    """Log p of the targets, shape (N,), and where `mean` its gradient by the states, shape (N, D)."""
+    words = max(1024, _AT_ONCE // max(1, len(states)))
+    top = states.new_full((len(states), 1), float("-inf"), dtype=torch.float32)
+    total, said = torch.zeros_like(top), torch.zeros_like(top)
+    sums = states.new_zeros(states.shape if mean else (0,), dtype=torch.float32)
+    for first in range(0, len(weight), words):
+        block = weight[first : first + words]
+        scores = functional.linear(states, block, None if bias is None else bias[first : first + words]).float()
+        place = targets[:, None] - first
+        inside = (place >= 0) & (place < len(block))
+        said = torch.where(inside, scores.gather(1, place.clamp(0, len(block) - 1)), said)
+        above = torch.maximum(top, scores.amax(1, keepdim=True))
+        shares, kept = scores.sub_(above).exp_(), (top - above).exp_()
+        total = total.mul_(kept).add_(shares.sum(1, keepdim=True))
+        if mean:
+            sums.mul_(kept).add_(shares.to(block.dtype) @ block)
+        top = above
+    slope = (weight[targets] - sums.div_(total)).to(states.dtype) if mean else sums
+    return (said - top - total.log())[:, 0], slope
+
+
 def head_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """Log p of each target token.
 
@@ -65,6 +120,8 @@ def head_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Ten
     def some(states: Tensor, wanted: Tensor) -> Tensor:
         return cast("Tensor", _TokenLogps.apply(functional.linear(states, weight, bias), wanted))
 
+    if not weight.requires_grad and (bias is None or not bias.requires_grad):
+        return cast("Tensor", _FrozenLogps.apply(hidden, weight, bias, targets))
     row = 4 * weight.shape[0]
     if len(targets) * row <= KEPT_BYTES:
         return some(hidden, targets)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class CheckedLayout:
 
 def layouts(model: Any, processor: Any) -> tuple[Candidate, ...]:
     """Layouts that a model may take, the fastest first; the last is right for every model."""
+    from vlfeedback.train._attention import register
+
     inner = unwrapped(model)
     tokenizer = getattr(processor, "tokenizer", processor)
     image = getattr(inner.config, "image_token_id", None)
@@ -69,6 +72,7 @@ def layouts(model: Any, processor: Any) -> tuple[Candidate, ...]:
         found.insert(0, Candidate("features once", replace(plain, features_once=True, direct=direct)))
     shared = shared_rows(inner, pad)
     if shared is not None:
+        register()
         found.insert(0, Candidate("shared", replace(shared, direct=direct)))
     return tuple(found)
 
@@ -117,13 +121,18 @@ def checked_layout(
             print(warnings[-1], file=sys.stderr, flush=True)
             continue
         tokens = [len(response) for response in shown.responses]
-        largest = max(abs(a - b) / n for a, b, n in zip(found, truth, tokens, strict=True))
+        largest = _largest([abs(a - b) / n for a, b, n in zip(found, truth, tokens, strict=True)])
         differences[one.name] = largest
         if largest <= limit:
             return CheckedLayout(one.name, one.layout, differences, refused, tuple(warnings))
         warnings.append(f"layout {one.name!r} changes log p by {largest:.3g} nats per token: a slower one is used")
         print(warnings[-1], file=sys.stderr, flush=True)
     return CheckedLayout(plain.name, plain.layout, differences, refused, tuple(warnings))
+
+
+def _largest(differences: Sequence[float]) -> float:
+    """The largest, or not a number where one of them is none: `max` would pass over it."""
+    return math.nan if any(map(math.isnan, differences)) else max(differences, default=0.0)
 
 
 def refuse_foresight(
@@ -161,7 +170,7 @@ def refuse_foresight(
     found = [tokens(collate([way], layout=layout, pictures=encoder.pictures)) for way in ways]
     start = sum(len(response) for response in group.responses[:place])
     before = range(start, start + len(said) - 2)
-    largest = max(abs(found[0][i] - found[1][i]) for i in before)
+    largest = _largest([abs(found[0][i] - found[1][i]) for i in before])
     if not largest <= limit:
         raise ConfigError(
             f"this model's responses see their own future: another late word changes log p of earlier ones by "

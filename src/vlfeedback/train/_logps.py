@@ -69,19 +69,27 @@ def forward_logps(model: Any, rows: Rows) -> Tensor:
             handle.remove()
     if found:
         return found[0]
-    flat = logits.reshape(-1, logits.shape[-1])
-    return token_logps(flat if rows.where is None else flat[rows.where], rows.targets)
+    return token_logps(_wanted(logits, rows), rows.targets)
+
+
+def _wanted(made: Tensor, rows: Rows) -> Tensor:
+    """States or logits of the predicted tokens in order, also of a model that takes no notice of `logits_to_keep`."""
+    import torch
+
+    keep = rows.inputs["logits_to_keep"]
+    if made.dim() == 3 and made.shape[:2] == rows.inputs["input_ids"].shape:  # all are there, asked for or not
+        made = made[keep] if keep.dtype == torch.bool else made[:, keep]
+    flat = made.reshape(-1, made.shape[-1])
+    return flat if rows.where is None else flat[rows.where]
 
 
 def _instead(rows: Rows, found: list[Tensor], layer: Any, given: tuple[Tensor]) -> tuple[Tensor]:
-    """Just before the last layer: compute what is wanted of it, and leave it a single token to do."""
+    """Just before the last layer: compute what is wanted of it, and leave it no token to do."""
     from vlfeedback.train._head import head_logps
 
     states = given[0]
-    flat = states.reshape(-1, states.shape[-1])
-    wanted = flat if rows.where is None else flat[rows.where]
-    found.append(head_logps(wanted, layer.weight, layer.bias, rows.targets))
-    return (states[..., :1, :],)
+    found.append(head_logps(_wanted(states, rows), layer.weight, layer.bias, rows.targets))
+    return (states[..., :0, :],)
 
 
 def _disagreement(rows: Rows, error: ValueError) -> ConfigError:

@@ -26,6 +26,7 @@ from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate
 from vlfeedback.train._layout import Layout
 from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
 from vlfeedback.train._logps import unwrapped
+from vlfeedback.train._memory import keep_freed
 from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
@@ -131,6 +132,8 @@ def prepare(
     stored: Path,
 ) -> Prepared:
     """Encode, choose a layout, compute the reference, compare the policy with it; see `run`."""
+    if device_here().type == "cpu":
+        keep_freed()
     here = world()
     if here.first:
         _clear(out, key)

@@ -96,7 +96,7 @@ class SharedRows:
         return Rows(
             inputs={
                 "input_ids": torch.from_numpy(ids),
-                "attention_mask": self._masks(segments, places, extra),
+                "attention_mask": self._masks(groups, segments, places, extra),
                 "position_ids": self._positions(groups, pictures, places),
                 "logits_to_keep": keep,
                 **{name: torch.from_numpy(values) for name, values in extra.items()},
@@ -114,10 +114,19 @@ class SharedRows:
         )
 
     def _masks(
-        self, segments: np.ndarray[Any, Any], places: np.ndarray[Any, Any], extra: Mapping[str, np.ndarray[Any, Any]]
+        self,
+        groups: Sequence[Encoded],
+        segments: np.ndarray[Any, Any],
+        places: np.ndarray[Any, Any],
+        extra: Mapping[str, np.ndarray[Any, Any]],
     ) -> Tensor | dict[str, Tensor]:
-        """Who sees whom, shape (G, 1, T, T); by kind of layer where there are several."""
+        """Who sees whom, shape (G, 1, T, T); by kind of layer where there are several.
+
+        A mask that nothing but prompt and responses has shaped says which tiles it is made of (`_attention`).
+        """
         import torch
+
+        from vlfeedback.train._attention import LEAST, tiles_of, with_tiles
 
         blocks = None
         if self.blocks == "prompt":
@@ -125,12 +134,21 @@ class SharedRows:
         elif self.blocks == "pictures" and "token_type_ids" in extra:
             blocks = picture_blocks(extra["token_type_ids"])
         seen = visible(segments, places, blocks)
+        width, farthest = places.shape[1], int(places.max())
+        tiles = tiles_of([self._sizes(group, width) for group in groups], width) if width >= LEAST else None
 
         def within(window: int | None) -> Tensor:
-            near = seen if window is None else seen & (places[:, :, None] - places[:, None, :] < window)
-            return torch.from_numpy(near[:, None])
+            if window is not None and window <= farthest:
+                return torch.from_numpy((seen & (places[:, :, None] - places[:, None, :] < window))[:, None])
+            whole = torch.from_numpy(seen[:, None])
+            return whole if blocks is not None or tiles is None else with_tiles(whole, tiles)
 
         return {kind: within(window) for kind, window in self.kinds} or within(self.window)
+
+    def _sizes(self, group: Encoded, width: int) -> tuple[int, list[int]]:
+        """Where a group begins in its row, and the tokens of its prompt and of each response there."""
+        first = 0 if self.side == "right" else width - self.cost(group)
+        return first, [len(group.prompt), *(len(response) - 1 for response in group.responses)]
 
     def _positions(
         self, groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]], places: np.ndarray[Any, Any]
