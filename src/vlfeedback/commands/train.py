@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlfeedback.commands.import_ import import_data
+from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.commands.run import Opened, open_run
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.locks import launched
 from vlfeedback.run_folder import RunFolder
 
@@ -44,8 +45,26 @@ def open_data(
         )
     if not model or out is None:
         raise ConfigError("--data wants --model (a folder or hub name) and --out (the folder to make).")
-    import_data(format, data, images=images, out=out)
+    found = import_data(format, data, images=images, out=out)
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
+    _tell(data, found)
+    if not found.books.pairs:
+        raise DataError(f"none of the {found.books.rows:,} rows of {data} gives a pair: {_counted(found.dropped)}.")
     opened = open_run(out, None, {"train.model": model, **(changes or {})})
     return Opened(opened.run, ())  # what the command line asked for is no news
+
+
+def _tell(data: Path, found: ImportSummary) -> None:
+    """Say before anything is computed what of the data is used, what is not, and why."""
+    books = found.books
+    told = [f"{data}: {books.rows:,} rows, {books.pairs:,} pairs of {books.instructions:,} prompts"]
+    told += [f"  {count:,} left out: {reason}" for reason, count in found.dropped.items()]
+    told += [f"  {count:,} {what}" for what, count in found.notes.items()]
+    if found.dropped:
+        told.append(f"  which and why: {found.out / 'dropped' / 'exchange.parquet'}")
+    print("\n".join(told), file=sys.stderr, flush=True)
+
+
+def _counted(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
