@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -41,12 +42,13 @@ def train(
 ) -> Train:
     """`vlfeedback train --data` on some bytes; gives what stderr says."""
 
-    def call(data: bytes, *, code: int = 0, name: str = "a.jsonl", format: str = "trl", max_length: int = 60) -> str:
+    def call(data: bytes, *more: str, code: int = 0, name: str = "a.jsonl", format: str = "trl") -> str:
         path = tmp_path / name
         path.write_bytes(data)
         order: list[object] = ["train", "--data", path, "--images", pictures, "--model", model_path, "--format", format]
         order += ["--out", tmp_path / "out", "--set", "train.dtype=fp32", "--set", "train.epochs=1"]
-        order += ["--set", "train.lora.r=2", "--set", f"train.max_length={max_length}"]
+        order += ["--set", "train.lora.r=2", "--set", "train.max_length=60"]
+        order += [word for one in more for word in ("--set", one)]
         assert command(monkeypatch, *order) == code
         told = capsys.readouterr().err
         assert "Traceback" not in told
@@ -212,3 +214,36 @@ def test_rlhf_v_keeps_its_texts_in_one_column(train: Train) -> None:
         format="rlaif_v",
     )
     assert "3 pairs of 3 groups to train on" in told and "  2 left out: bad_record" in told
+
+
+def test_no_pair_left_says_what_to_change(train: Train) -> None:
+    assert "(2 too_long): raise [train] max_length" in train(lines(*GOOD), "train.max_length=4", code=1)
+
+
+def test_the_command_line_and_not_an_earlier_one_decides(train: Train, tmp_path: Path) -> None:
+    """Wrong or other settings of one command are not those of the next, and that it begins anew is said."""
+    first = train(lines(*GOOD), "train.learning_rate=1e-3")
+    assert "begins anew" not in first
+    before = (tmp_path / "out" / "checkpoint" / "adapter_model.safetensors").read_bytes()
+    assert "there is no train plug-in" in train(lines(*GOOD), "train.loss.use=nobody", code=2)
+    assert "epochs: input should be" in train(lines(*GOOD), "train.epochs=0", code=2)
+    other = train(lines(*GOOD), "train.learning_rate=1e-3", "train.seed=3")
+    assert "checkpoint: other data or settings than last time: training begins anew" in other
+    assert (tmp_path / "out" / "checkpoint" / "adapter_model.safetensors").read_bytes() != before
+    train(lines(*GOOD), "train.learning_rate=1e-3")
+    assert (tmp_path / "out" / "checkpoint" / "adapter_model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["base", "adapter", "rank"])
+def test_damaged_weights_are_an_error_in_words(model_path: Path, train: Train, tmp_path: Path, kind: str) -> None:
+    train(lines(*GOOD))
+    folder = tmp_path / kind
+    shutil.copytree(model_path if kind == "base" else tmp_path / "out" / "checkpoint", folder)
+    if kind == "rank":
+        settings = json.loads((folder / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**settings, "r": 3}))
+    else:
+        (weights,) = folder.glob("*.safetensors")
+        weights.write_bytes(weights.read_bytes()[:900])
+    told = train(lines(*GOOD), f"train.{'model' if kind == 'base' else 'init'}={folder}", code=1)
+    assert "error: cannot load" in told and str(folder) in told

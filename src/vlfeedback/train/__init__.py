@@ -197,9 +197,12 @@ def explain_empty(dropped: Iterable[Dropped]) -> DataError:
     """The error for a run in which no pair is left."""
     counts = Counter(one.reason for one in dropped)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-    hint = "see dropped/train.parquet and [pair]"
-    if counts and counts.most_common(1)[0][0] == "missing_image":
-        hint = "give the folder of the pictures with --images (import, train --data), or [images] in run.toml"
+    hints = {
+        "missing_image": "give the pictures' folder with --images (import, train --data), or [images] in run.toml",
+        "too_long": "raise [train] max_length",
+        "held_out": "lower eval_share",
+    }
+    hint = hints.get(counts.most_common(1)[0][0], "look at [pair]") if counts else "look at [pair]"
     return DataError(f"no pair is left to train on ({reasons or 'none came in'}): {hint}")
 
 

@@ -266,7 +266,10 @@ def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped]) -> None:
 def _clear(out: Path, key: str) -> None:
     """Make the checkpoint's folder; what another run has left for resuming is removed."""
     out.mkdir(parents=True, exist_ok=True)
-    if read_note(out).get("key") != key:
+    note = read_note(out)
+    if note.get("key") != key:
+        if note:
+            print(f"{out}: other data or settings than last time: training begins anew", file=sys.stderr, flush=True)
         shutil.rmtree(out / "state", ignore_errors=True)
         (out / "train_log.jsonl").unlink(missing_ok=True)
         write_note(out, {"key": key})
