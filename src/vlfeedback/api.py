@@ -117,15 +117,13 @@ def trainer(
     data = in_memory.grouped(
         rows, folder / "images", images=None if images is None else Path(images), eval_share=eval_share
     )
+    for reason, count in Counter(one.reason for one in data.dropped).most_common():
+        print(f"{count:,} left out: {reason}", file=sys.stderr)
     key = run_key(data.groups, recipe, objective)
     ready = prepare(
         data.groups, recipe, roots=data.pictures, out=folder, objective=objective, key=key,
         stored=folder / "reference.jsonl",
     )  # fmt: skip
-    gone = Counter(one.reason for one in (*data.dropped, *ready.dropped))
-    print(f"{ready.trained:,} pairs of {ready.groups:,} groups to train on", file=sys.stderr)
-    for reason, count in gone.most_common():
-        print(f"  {count:,} left out: {reason}", file=sys.stderr)
     return ready.trainer
 
 

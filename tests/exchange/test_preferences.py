@@ -52,6 +52,15 @@ def test_rlaif_v(tmp_path: Path) -> None:
     assert r.instructions(tmp_path / "run")[0].category == "own"
 
 
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '"q"', '{"question": "\\ud83d", "chosen": "a", "rejected": "b"}', "[" * 9**5]
+)
+def test_a_column_of_rlhf_v_that_holds_no_texts_is_dropped(tmp_path: Path, text: str) -> None:
+    rows = [{"text": text, "image_path": "a.jpg"}, pair()]
+    summary = import_data("rlaif_v", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
+    assert summary.dropped == {"bad_record": 1} and summary.books.pairs == 1
+
+
 def talk(**changes: Any) -> dict[str, Any]:
     user, good, bad = ({"from": who, "value": text} for who, text in (("human", "q"), ("gpt", "a"), ("gpt", "b")))
     return {"conversations": [user], "chosen": good, "rejected": bad} | changes
@@ -64,13 +73,18 @@ def test_llama_factory(tmp_path: Path) -> None:
         talk(conversations=[user]),
         talk(conversations=[user], images=["a.jpg", "b.jpg"]),
         talk(conversations=[user], images=["a.jpg"]),
+        talk(conversations=[{"from": "human", "value": "<image><image> differ?"}], images=["a.jpg"]),
         talk(conversations=[user, other, user]),
         talk(system="You are terse."),
         talk(chosen="a"),
         talk(conversations=[]),
     ]
     summary = import_data("llama_factory", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
-    assert summary.dropped == {"bad_record": 4} and summary.books.pairs == 4
+    assert summary.dropped == {"bad_record": 4, "missing_image": 1} and summary.books.pairs == 4
+    assert summary.notes == {
+        "rows that say <image> where there is no picture for it: read as a word": 2,
+        "instructions without a picture": 2,
+    }
     prompts = [(one.prompt, len(one.images)) for one in r.instructions(tmp_path / "run")]
     assert prompts == [("q", 0), ("<image> is a tag", 0), ("<image> is a tag", 2), ("is a tag", 1)]
     assert len(list(tables.read(tmp_path / "run" / "pairs.parquet", PreferencePair))) == 4

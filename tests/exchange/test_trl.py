@@ -97,6 +97,30 @@ def test_rows_of_one_prompt_become_one_instruction(tmp_path: Path) -> None:
     assert len(group.pairs) == 2 and {pair.margin for pair in group.pairs} == {None}
 
 
+def test_a_pair_counts_once_whatever_its_margin_and_opposites_are_said(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "chosen": "best", "rejected": "worst"},
+        {"prompt": "q", "chosen": "best", "rejected": "worst", "margin": 2},
+        {"prompt": "q", "chosen": "worst", "rejected": "best"},
+        {"prompt": "q", "chosen": "best", "rejected": "other", "margin": True},
+    ]
+    summary = bring_in(r.write(tmp_path / "a.jsonl", rows), tmp_path / "run")
+    assert summary.dropped == {"duplicate": 1, "bad_record": 1} and summary.books.pairs == 2
+    assert summary.notes["pairs whose opposite is a pair as well; both are kept"] == 1
+    assert len({one.id for one in tables.read(tmp_path / "run" / "pairs.parquet", PreferencePair)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"), [({"images": None, "image": "a.jpg"}, 1), ({"images": [], "image": "a.jpg"}, 1), ({}, 0)]
+)
+def test_the_picture_may_be_in_either_column(tmp_path: Path, fields: dict[str, Any], count: int) -> None:
+    bring_in(
+        r.write(tmp_path / "a.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b", **fields}]), tmp_path / "run"
+    )
+    (found,) = tables.read(tmp_path / "run" / "instructions.parquet", Instruction)
+    assert len(found.images) == count
+
+
 def test_places_without_pictures_are_missing_images(tmp_path: Path) -> None:
     prompt = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "q"}]}]
     rows = [{"prompt": prompt, "chosen": "a", "rejected": "b"}, {"prompt": "<image> q", "chosen": "a", "rejected": "b"}]

@@ -96,6 +96,7 @@ def import_data(
     intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
     tally: Tally = Counter()
     reasons: Counter[str] = Counter()
+    first: Dropped | None = None
     with flow.without_collection(), run.writing(), Recorder(run.ledger_path) as recorder, ExitStack() as stack:
         writers = _writers(out, importer)
         for writer in writers.values():
@@ -109,9 +110,12 @@ def import_data(
                 writers[type(record)].add(record)
                 if isinstance(record, Dropped):
                     reasons[record.reason] += 1
-        _refuse_nothing(path, intake.books, reasons)
+                    first = first or record
+        _refuse_nothing(path, intake.books, reasons, first)
         _replace(out, writers, _digest(path, format, options or {}, hash_images))
         RunFolder.create(out, run.settings)
+    tally["pairs whose opposite is a pair as well; both are kept"] = intake.books.opposed
+    tally["instructions without a picture"] = intake.books.bare if importer.prefers else 0
     noticed = {what: count for what, count in tally.items() if count}
     hashed = hash_images and images is not None
     return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
@@ -175,13 +179,16 @@ def _writers(out: Path, importer: Importer) -> dict[type[Record], tables.Writer]
     return writers
 
 
-def _refuse_nothing(path: Path, books: Books, reasons: Counter[str]) -> None:
+def _refuse_nothing(path: Path, books: Books, reasons: Counter[str], first: Dropped | None) -> None:
     """An import that keeps nothing is a mistake of the caller or of the file, never a result."""
     if flow.interrupted():
         raise Stopped(f"Stopped; nothing was changed. Run the same command again to import {path}.")
     if not books.instructions:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "it has no rows"
-        raise DataError(f"none of the {books.rows:,} rows of {path} can be used ({counts}). Is it the right format?")
+        where = f" The first is {first.record_id}: {first.detail or first.reason}." if first else ""
+        raise DataError(
+            f"none of the {books.rows:,} rows of {path} can be used ({counts}).{where} Is it the right format?"
+        )
 
 
 def _replace(out: Path, writers: Mapping[type[Record], tables.Writer], digest: str) -> None:

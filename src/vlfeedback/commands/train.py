@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlfeedback.commands.import_ import import_data
-from vlfeedback.commands.run import Opened, open_run
-from vlfeedback.errors import ConfigError
+from vlfeedback import config
+from vlfeedback.commands.import_ import ImportSummary, import_data
+from vlfeedback.commands.run import Opened
+from vlfeedback.config import Settings
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.locks import launched
 from vlfeedback.run_folder import RunFolder
 
@@ -24,7 +27,8 @@ def open_data(
 ) -> Opened:
     """A run folder with the pairs of a preference file, ready to be trained on.
 
-    Rows of one prompt and picture become one group. An equal command goes on where the last one stopped.
+    Rows of one prompt and picture become one group. An equal command goes on where the last one stopped; another one
+    begins anew with its own settings, whatever `[train]` an earlier one has left in the folder.
 
     Args:
         data: File or folder in a preference format.
@@ -34,7 +38,7 @@ def open_data(
         images: Folder or `.zip` of the pictures; None if they come inside the file.
         changes: From `--set`.
     Raises:
-        ConfigError: no model or no folder is named, or the format holds ratings and no pairs.
+        ConfigError: no model or no folder is named, a setting is wrong, or the format holds ratings and no pairs.
         DataError: nothing in the data can be used.
     """
     if launched() > 1:
@@ -44,8 +48,30 @@ def open_data(
         )
     if not model or out is None:
         raise ConfigError("--data wants --model (a folder or hub name) and --out (the folder to make).")
-    import_data(format, data, images=images, out=out)
+    given = {"train.model": model, **(changes or {})}
+    # Reading and hashing pictures takes long: mistakes in settings are said before.
+    config.changed(Settings(title="train"), {key: value for key, value in given.items() if key.startswith("train.")})
+    found = import_data(format, data, images=images, out=out)
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
-    opened = open_run(out, None, {"train.model": model, **(changes or {})})
-    return Opened(opened.run, ())  # what the command line asked for is no news
+    _tell(data, found)
+    if not found.books.pairs:
+        raise DataError(f"none of the {found.books.rows:,} rows of {data} gives a pair: {_counted(found.dropped)}.")
+    run = RunFolder.open(out)
+    fresh = run.settings.model_copy(update={"train": type(run.settings.train)()})
+    return Opened(RunFolder.create(out, config.changed(fresh, given)), ())  # what the command line asks for is no news
+
+
+def _tell(data: Path, found: ImportSummary) -> None:
+    """Say before anything is computed what of the data is used, what is not, and why."""
+    books = found.books
+    told = [f"{data}: {books.rows:,} rows, {books.pairs:,} pairs of {books.instructions:,} prompts"]
+    told += [f"  {count:,} left out: {reason}" for reason, count in found.dropped.items()]
+    told += [f"  {count:,} {what}" for what, count in found.notes.items()]
+    if found.dropped:
+        told.append(f"  which and why: {found.out / 'dropped' / 'exchange.parquet'}")
+    print("\n".join(told), file=sys.stderr, flush=True)
+
+
+def _counted(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())

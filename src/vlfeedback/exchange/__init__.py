@@ -85,13 +85,16 @@ class Books:
     """Counts of an import (law 3): rows = instructions + merged + dropped, and so on for what is inside them.
 
     Attributes:
+        bare: Instructions without a picture, among the others.
         merged: Rows that add to an instruction which an earlier row has made.
         shared: Completions that an earlier row or position of the same instruction already has.
         unjudged: Rows without any rating, also dropped as `missing_rating` where the format has ratings.
+        opposed: Pairs whose opposite is a pair as well; both are kept, because people who label disagree.
     """
 
     rows: int = 0
     instructions: int = 0
+    bare: int = 0
     merged: int = 0
     rows_dropped: int = 0
     completions: int = 0
@@ -105,6 +108,7 @@ class Books:
     preferences: int = 0
     pairs: int = 0
     preferences_dropped: int = 0
+    opposed: int = 0
 
     def check(self) -> None:
         """Raise BooksError if anything went missing."""
@@ -151,6 +155,7 @@ class Intake:
         self._instructions: set[str] = set()
         self._responses: set[str] = set()
         self._rows: set[str] = set()
+        self._paired: set[str] = set()
         self._calls: list[Call] = []
         self._now = time.time()
         self.books = Books()
@@ -200,6 +205,7 @@ class Intake:
             else:
                 self._instructions.add(key)
                 self.books.instructions += 1
+                self.books.bare += not item.images
                 yield Instruction(key, prompt, item.images, self._origin, item.category, split=split)
             yield from self._inside(key, item, read, found)
 
@@ -263,11 +269,14 @@ class Intake:
             elif chosen == rejected:
                 self.books.preferences_dropped += 1
                 yield Dropped("exchange", item.where, "identical", "both sides of the preference are the same response")
+            elif (made := pair_id(chosen, rejected, strategy)) in self._paired:
+                self.books.preferences_dropped += 1
+                yield Dropped("exchange", item.where, "duplicate", f"an earlier row has the same pair: {made}")
             else:
+                self._paired.add(made)
                 self.books.pairs += 1
-                yield PreferencePair(
-                    pair_id(chosen, rejected, strategy), key, chosen, rejected, preference.margin, strategy
-                )
+                self.books.opposed += pair_id(rejected, chosen, strategy) in self._paired
+                yield PreferencePair(made, key, chosen, rejected, preference.margin, strategy)
 
     def _call(self, model: str, purpose: Purpose, parts: str, reply: str) -> str:
         """Put one settled call on the list and give its key.

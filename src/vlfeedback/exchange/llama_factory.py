@@ -1,7 +1,8 @@
 """LLaMA-Factory's ranking data: a conversation, chosen, rejected, images; in its ShareGPT and its OpenAI spelling.
 
 The place of a picture is the word `<image>` inside the text. Where a row has exactly as many of them as pictures, they
-are places and are taken out; else they are text.
+are places and are taken out. Where it has pictures and more places than them, it is dropped: one of them is missing. In
+all other rows they are text, which is counted.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class _LlamaFactory:
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
-            yield row if isinstance(row, Dropped) else self._item(row, pictures)
+            found = row if isinstance(row, Dropped) else self._item(row, pictures)
+            if isinstance(found, Item) and _PLACE in found.prompt:
+                tally[f"rows that say {_PLACE} where there is no picture for it: read as a word"] += 1
+            yield found
 
     def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
         try:
@@ -80,7 +84,11 @@ class _LlamaFactory:
             return Dropped("exchange", row.where, error.reason, error.detail)
         except ValueError as error:
             return Dropped("exchange", row.where, "bad_record", str(error))
-        if images and prompt.count(_PLACE) == len(images):
+        places = prompt.count(_PLACE)
+        if 0 < len(images) < places:
+            detail = f"the text has places for {places} pictures, the row has {len(images)}"
+            return Dropped("exchange", row.where, "missing_image", detail)
+        if images and places == len(images):
             prompt = prompt.replace(_PLACE, "")
         completions = (
             Completion(self._chosen_model, chosen.text, chosen.text),

@@ -1,7 +1,11 @@
-"""RLAIF-V's pairs: question, chosen, rejected and one picture, as the Parquet files of the data set have them."""
+"""RLAIF-V's and RLHF-V's pairs: question, chosen, rejected and one picture, as the Parquet files of both have them.
+
+RLAIF-V has a column for each text; RLHF-V keeps all three as JSON in its column `text`.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,14 @@ from vlfeedback.records import Dropped
 EXAMPLES = (
     (
         {"question": "How many cups?", "chosen": "Three.", "rejected": "Four.", "image": {"path": "cups.jpg"}},
+        ("How many cups?", "Three.", "Four."),
+    ),
+    (
+        {
+            "text": '{"question": "How many cups?", "chosen": "Three.", "rejected": "Four."}',
+            "image_path": "cups.jpg",
+            "ds_name": "RLHF-V",
+        },
         ("How many cups?", "Three.", "Four."),
     ),
 )
@@ -43,7 +55,11 @@ class _RlaifV:
             yield row if isinstance(row, Dropped) else self._item(row, pictures)
 
     def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
-        question, chosen, rejected = (row.fields.get(name) for name in ("question", "chosen", "rejected"))
+        try:
+            said = _texts(row.fields)
+        except (ValueError, RecursionError) as error:
+            return Dropped("exchange", row.where, "bad_record", f"the column text: {error}")
+        question, chosen, rejected = (said.get(name) for name in ("question", "chosen", "rejected"))
         if not isinstance(question, str) or not isinstance(chosen, str) or not isinstance(rejected, str):
             return Dropped("exchange", row.where, "bad_record", "question, chosen and rejected must be text")
         given = row.fields.get("image") or row.fields.get("image_path")
@@ -66,3 +82,19 @@ def _category(fields: dict[str, Json]) -> str:
     """The data set that the question comes from."""
     name = fields.get("origin_dataset") or fields.get("ds_name")
     return name if isinstance(name, str) else ""
+
+
+def _texts(fields: dict[str, Json]) -> dict[str, Json]:
+    """The object that has the three texts: the row itself, or what its column `text` holds.
+
+    Raises:
+        ValueError: that column is no JSON object, or holds half a character.
+    """
+    packed = fields.get("text")
+    if not isinstance(packed, str) or "question" in fields:
+        return fields
+    found: Json = json.loads(packed)
+    if not isinstance(found, dict):
+        raise ValueError(f"an object was expected, found {type(found).__name__}")
+    json.dumps(found, ensure_ascii=False).encode("utf-8")  # half a surrogate pair could not be stored
+    return found

@@ -6,6 +6,7 @@ TRL's trainers take as it is. One row is one pair; rows of one prompt and pictur
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ EXAMPLES = (
 )
 """A row, and its prompt, chosen and rejected text."""
 
+_PLACE = "<image>"
 _SPLITS = {"train": "train", "eval": "test"}
 
 
@@ -72,13 +74,17 @@ class Trl:
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
-            yield row if isinstance(row, Dropped) else self.item(row, pictures)
+            found = row if isinstance(row, Dropped) else self.item(row, pictures)
+            if isinstance(found, Item) and _PLACE in found.prompt:
+                tally[f"rows that say {_PLACE}, which is read as a word and as no place of a picture"] += 1
+            yield found
 
     def item(self, row: Row, pictures: Pictures) -> Item | Dropped:
         """What one row says, or why it cannot be used."""
         try:
             texts = read_texts(row.fields)
             images = images_of(row.fields, pictures)
+            preference = Preference(0, 1, _margin(row.fields.get("margin")))
         except ImageError as error:
             return Dropped("exchange", row.where, error.reason, error.detail)
         except ValueError as error:
@@ -94,8 +100,6 @@ class Trl:
             Completion(name.removeprefix("imported:"), text, text)
             for name, text in zip(names, (texts.chosen, texts.rejected), strict=True)
         )
-        margin = row.fields.get("margin")
-        preference = Preference(0, 1, float(margin) if isinstance(margin, int | float) else None)
         category = row.fields.get("category")
         return Item(
             row.where, texts.prompt, images, category if isinstance(category, str) else "", completions, (preference,)
@@ -216,6 +220,19 @@ def _only(messages: Sequence[Json], role: str) -> _Said:
         else:
             raise ValueError(f"a part of the {role} message is neither text nor image: {kind!r}")
     return _Said("\n".join(texts), places)
+
+
+def _margin(given: Json) -> float | None:
+    """The distance of the two sides, if the row states one.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError(f"margin must be a finite number, found {given!r}")
+    return float(given)
 
 
 def _common(left: str, right: str) -> int:

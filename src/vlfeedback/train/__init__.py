@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vlfeedback.errors import BooksError, DataError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Dropped, Group
+from vlfeedback.train._disk import told_when_full
 from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def train(
     Raises:
         ConfigError: model, adapter and processor do not fit together.
         ModelUnavailable: the weights are not there.
-        DataError: nothing is left to train on, or the loss is not a number.
+        DataError: nothing is left to train on, the loss is not a number, or the disk is full.
         StaleInput: the stored reference is not of this model.
         BooksError: a pair got lost.
     """
@@ -155,7 +156,8 @@ def train(
     from vlfeedback.train._run import run
 
     stored = reference if reference is not None else out / "reference.jsonl"
-    outcome = run(listed, settings, roots=roots, out=out, objective=objective, key=key, stored=stored)
+    with told_when_full(out):
+        outcome = run(listed, settings, roots=roots, out=out, objective=objective, key=key, stored=stored)
     if pairs != outcome.trained + len(outcome.dropped):
         raise BooksError(f"train: {pairs} pairs read, {outcome.trained} trained, {len(outcome.dropped)} dropped")
     result = TrainResult(
@@ -163,7 +165,8 @@ def train(
         outcome.metrics, outcome.warnings, time.monotonic() - began,
     )  # fmt: skip
     if here.first:
-        _write_result(out, key, settings, objective, result)
+        with told_when_full(out):
+            _write_result(out, key, settings, objective, result)
     here.wait()  # a process that ends earlier takes the others with it
     return result
 
@@ -171,7 +174,8 @@ def train(
 def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> str:
     """Hash of data, settings and objective: runs with equal keys are the same run.
 
-    A local model counts by the sizes and times of its files; the reference's own key has their content.
+    A local model counts by the sizes and times of its files, of weights and of what prepares words and pictures; the
+    reference's own key has their content.
     """
     read = [
         [
@@ -193,17 +197,24 @@ def explain_empty(dropped: Iterable[Dropped]) -> DataError:
     """The error for a run in which no pair is left."""
     counts = Counter(one.reason for one in dropped)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-    hint = "see dropped/train.parquet and [pair]"
-    if counts and counts.most_common(1)[0][0] == "missing_image":
-        hint = "give the folder of the pictures with --images (import, train --data), or [images] in run.toml"
+    hints = {
+        "missing_image": "give the pictures' folder with --images (import, train --data), or [images] in run.toml",
+        "too_long": "raise [train] max_length",
+        "held_out": "lower eval_share",
+    }
+    hint = hints.get(counts.most_common(1)[0][0], "look at [pair]") if counts else "look at [pair]"
     return DataError(f"no pair is left to train on ({reasons or 'none came in'}): {hint}")
+
+
+_DECISIVE = ("*.safetensors", "*.bin", "*config.json", "tokenizer*.json", "*.model", "*.jinja")
+"""Files of a model that decide what is computed: weights, settings of model and processor, vocabulary, template."""
 
 
 def _stamps(name: str) -> list[list[object]]:
     folder = Path(name)
     if not folder.is_dir():
         return []
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(path for pattern in _DECISIVE for path in folder.glob(pattern))
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
@@ -216,13 +227,26 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
+def read_note(out: Path) -> dict[str, Any]:
+    """What `train.json` of a folder says; nothing where it is not there or damaged."""
+    try:
+        found: dict[str, Any] = json.loads((out / "train.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def write_note(out: Path, note: Mapping[str, Any]) -> None:
+    """Write `train.json` so that a kill leaves the old one or the new one, and nothing in between."""
+    waiting = out / "train.json.part"
+    waiting.write_text(json.dumps(note, indent=1), encoding="utf-8")
+    waiting.replace(out / "train.json")
+
+
 def _finished(out: Path, key: str) -> TrainResult | None:
     """The result of an equal run that was finished in this folder."""
-    path = out / "train.json"
-    if not path.exists():
-        return None
-    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if read["key"] != key or not read.get("result"):
+    read = read_note(out)
+    if read.get("key") != key or not read.get("result"):
         return None
     fields: dict[str, Any] = read["result"]
     fields["dropped"] = tuple(Dropped(**row) for row in fields["dropped"])
@@ -233,9 +257,4 @@ def _finished(out: Path, key: str) -> TrainResult | None:
 def _write_result(out: Path, key: str, settings: Recipe, objective: Objective, result: TrainResult) -> None:
     fields = asdict(result)
     del fields["checkpoint"]
-    text = json.dumps(
-        {"key": key, "settings": asdict(settings), "objective": repr(objective), "result": fields}, indent=1
-    )
-    waiting = out / "train.json.part"
-    waiting.write_text(text, encoding="utf-8")
-    waiting.replace(out / "train.json")
+    write_note(out, {"key": key, "settings": asdict(settings), "objective": repr(objective), "result": fields})

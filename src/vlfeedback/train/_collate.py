@@ -85,6 +85,7 @@ class Batch:
         preferences: Which response is preferred to which.
         total: What the sum of losses is divided by: items of the whole optimiser step.
         pair_ids: P ids, for messages.
+        tokens: What the language model reads, without padding.
     """
 
     rows: Rows
@@ -92,6 +93,7 @@ class Batch:
     preferences: Preferences
     total: float
     pair_ids: tuple[str, ...]
+    tokens: int
 
     def __len__(self) -> int:
         """Number of responses; `transformers.Trainer` asks for a length."""
@@ -306,12 +308,16 @@ def collate(
         gaps=torch.tensor([gap for group in groups for gap in group.gaps or [nan] * len(group.pairs)]),
         damaged_of_pair=torch.tensor(damaged, dtype=torch.long) if twins else None,
     )
+    rows = layout.arrange(groups, [pictures(group) for group in groups])
+    # The last token of a response is predicted and read by nobody.
+    said = sum(len(response) - 1 for group in groups for response in group.responses)
     return Batch(
-        rows=layout.arrange(groups, [pictures(group) for group in groups]),
+        rows=rows,
         reference=torch.tensor(known, dtype=torch.float64),
         preferences=preferences,
         total=total,
         pair_ids=tuple(i for group in groups for i in group.pair_ids),
+        tokens=said + sum(len(group.prompt) * copies for group, copies in zip(groups, rows.copies, strict=True)),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.models._checkpoints import open_processor
-from vlfeedback.train._weights import is_adapter, save
+from vlfeedback.train._weights import DAMAGED, is_adapter, save
 
 
 def merge(checkpoint: Path, out: Path) -> None:
@@ -42,7 +42,7 @@ def merge(checkpoint: Path, out: Path) -> None:
             model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
             adapted: Any = PeftModel.from_pretrained(model, str(checkpoint))
             model = adapted.merge_and_unload().to(kept)
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise ModelUnavailable(f"cannot load {base!r}, the base of {checkpoint}: {error}") from error
     save(model, open_processor(str(checkpoint), None), out)
     for name in ("README.md", "generation_config.json"):

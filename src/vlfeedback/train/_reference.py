@@ -6,10 +6,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlfeedback.errors import StaleInput
+from vlfeedback.errors import DataError, StaleInput
 from vlfeedback.ids import hash_id
 
 if TYPE_CHECKING:
@@ -86,7 +87,12 @@ class ReferenceFile:
         Args:
             groups: The batch's groups in order.
             totals: One number per response, group by group.
+        Raises:
+            DataError: one of them is no number; it would be found again by every later run.
         """
+        if not all(map(isfinite, totals)):
+            named = ", ".join(group.group_id for group in groups)
+            raise DataError(f"the reference log p of one of the instructions {named} is not a finite number")
         keys = [self.key(group, r) for group in groups for r in range(len(group.responses))]
         new = dict(zip(keys, totals, strict=True))
         self._append(new)
@@ -144,14 +150,14 @@ def check_start(
     Raises:
         StaleInput: policy and reference differ by more.
     """
-    largest, count = 0.0, 0
+    found: list[float] = []
     for group in groups:
         for i, tokens, value in zip(group.response_ids, group.responses, compute(arrange([group])), strict=True):
-            largest = max(largest, abs(value - stored[group.group_id, i]) / len(tokens))
-            count += 1
+            found.append(abs(value - stored[group.group_id, i]) / len(tokens))
+    largest = nan if any(map(isnan, found)) else max(found, default=0.0)
     if not largest <= tolerance:
         raise StaleInput(
             f"the policy differs from the stored reference by {largest:.3g} nats per token before the first step, "
             f"{tolerance:.0e} are allowed: {path} was made by another model; delete it and train again"
         )
-    return SelfCheck(largest, tolerance, count)
+    return SelfCheck(largest, tolerance, len(found))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
-from vlfeedback.train import explain_empty
+from vlfeedback.train import explain_empty, read_note, write_note
 from vlfeedback.train._arguments import arguments, quiet
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._layout import Layout
@@ -33,7 +34,7 @@ from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, check_start
 from vlfeedback.train._scoring import Scorer, reference
 from vlfeedback.train._tokens import Wording
-from vlfeedback.train._trainer import GroupedDPOTrainer, PlannedBatches, items_of, newest
+from vlfeedback.train._trainer import GroupedDPOTrainer, HeldOut, PlannedBatches, items_of, newest
 from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save
 from vlfeedback.train._world import World, name_layers, world
 
@@ -143,6 +144,8 @@ def prepare(
     name_layers(unwrapped(model))
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
+    if here.first:
+        _tell(encoded, dropped)
     model.to(device := device_here())
     logps = Scorer(model, recipe, device)
     layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
@@ -255,15 +258,24 @@ def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> E
     return Encoder(wording, recipe.max_length)
 
 
+def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped]) -> None:
+    """Say before the first step what is trained on, and what is not and why."""
+    pairs = sum(len(group.pairs) for group in encoded)
+    told = [f"{pairs:,} pairs of {len(encoded):,} groups to train on"]
+    told += [f"  {count:,} left out: {why}" for why, count in Counter(one.reason for one in dropped).most_common()]
+    print("\n".join(told), file=sys.stderr, flush=True)
+
+
 def _clear(out: Path, key: str) -> None:
     """Make the checkpoint's folder; what another run has left for resuming is removed."""
     out.mkdir(parents=True, exist_ok=True)
-    note, state = out / "train.json", out / "state"
-    same = note.exists() and json.loads(note.read_text(encoding="utf-8"))["key"] == key
-    if not same:
-        shutil.rmtree(state, ignore_errors=True)
+    note = read_note(out)
+    if note.get("key") != key:
+        if note:
+            print(f"{out}: other data or settings than last time: training begins anew", file=sys.stderr, flush=True)
+        shutil.rmtree(out / "state", ignore_errors=True)
         (out / "train_log.jsonl").unlink(missing_ok=True)
-        note.write_text(json.dumps({"key": key}), encoding="utf-8")
+        write_note(out, {"key": key})
 
 
 def _check_start(
@@ -304,14 +316,13 @@ def _held_out(
     objective: Objective,
     arrange: Callable[[Sequence[Encoded], float], Batch],
     budget: int,
-) -> list[Batch]:
+) -> HeldOut:
+    """Batches of held-out pictures, made whenever they are evaluated: pictures of all of them would fill the memory."""
     widths = [layout.cost(group) for group in groups]
     order = sorted(range(len(groups)), key=lambda i: (widths[i], i))
-    made: list[Batch] = []
-    for batch in pack(order, [layout.rows(group) for group in groups], widths, budget):
-        members = [groups[i] for i in batch]
-        made.append(arrange(members, float(sum(items_of(group, objective) for group in members))))
-    return made
+    members = [[groups[i] for i in batch] for batch in pack(order, list(map(layout.rows, groups)), widths, budget)]
+    counts = [float(sum(items_of(group, objective) for group in batch)) for batch in members]
+    return HeldOut(members, counts, arrange)
 
 
 def _last(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

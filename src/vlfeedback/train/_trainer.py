@@ -22,6 +22,7 @@ from vlfeedback import flow, progress
 from vlfeedback.errors import DataError
 from vlfeedback.train._arguments import precision, quiet
 from vlfeedback.train._collate import Batch, Encoded
+from vlfeedback.train._disk import told_when_full
 from vlfeedback.train._log import TrainLog, falling
 from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._metrics import RunningMean, means_of, pair_sums
@@ -85,6 +86,30 @@ class PlannedBatches(Dataset[Batch]):
         return self._arrange(members, float(self._totals[number]))
 
 
+class HeldOut(Sequence[Batch]):
+    """Batches to evaluate on, laid out one at a time.
+
+    Args:
+        members: Groups of each batch.
+        counts: Items of each batch.
+        arrange: Lays groups out as a batch whose losses are divided by the given count.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Sequence[Encoded]],
+        counts: Sequence[float],
+        arrange: Callable[[Sequence[Encoded], float], Batch],
+    ) -> None:
+        self._members, self._counts, self._arrange = members, counts, arrange
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._arrange(self._members[index], self._counts[index])
+
+
 class GroupedDPOTrainer(Trainer):
     """Trains on whole groups: each response forwarded once, all its pairs formed from that.
 
@@ -118,7 +143,8 @@ class GroupedDPOTrainer(Trainer):
         here: World,
         processor: Any,
     ) -> None:
-        self._began, self._pairs, self._here, self._processor = time.monotonic(), 0, here, processor
+        self._began, self._pairs, self._tokens = time.monotonic(), 0, 0
+        self._here, self._processor = here, processor
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -149,7 +175,11 @@ class GroupedDPOTrainer(Trainer):
         done = int(Path(folder).name.rpartition("-")[2]) if folder is not None else 0
         self._log = TrainLog(self._log_file, after=done) if self._log_file is not None else None
         self._began = time.monotonic()
-        with quiet(), progress.bar("training", self._steps, "steps") as advance:
+        with (
+            told_when_full(Path(str(self.args.output_dir))),
+            quiet(),
+            progress.bar("training", self._steps, "steps") as advance,
+        ):
             advance(done)
             self._watch.advance = advance
             return super().train(None if folder is None else str(folder), *given, **options)
@@ -216,9 +246,14 @@ class GroupedDPOTrainer(Trainer):
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
         self._pairs += len(inputs.pair_ids)
+        self._tokens += inputs.tokens
         ratios = sums["logratios/chosen"] + sums["logratios/rejected"]
         self._level.add(float(ratios), 2 * float(sums["pairs"]), step=self.state.global_step)
         return loss * self._here.size  # gradients are averaged over processes, and the items are those of all
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        self._here.wait()  # the file that says that a checkpoint is whole comes next, and is the first process's
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -290,7 +325,9 @@ class GroupedDPOTrainer(Trainer):
                 print(self.warned[-1], file=sys.stderr, flush=True)
 
     def _note(self) -> str:
-        return f"{self._pairs / max(time.monotonic() - self._began, 1e-9):,.0f} pairs/s"
+        """Speed since the start of all processes together, taken to be as fast as this one."""
+        per = self._here.size / max(time.monotonic() - self._began, 1e-9)
+        return f"{self._pairs * per:,.3g} pairs/s, {self._tokens * per:,.0f} tokens/s"
 
     def _losses(self, model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with precision(self._recipe, self.args.device):
@@ -333,9 +370,17 @@ class _Watch(TrainerCallback):
 
 
 def newest(state: Path) -> Path | None:
-    """The last checkpoint whose last file was written; a kill during saving leaves others, which are not used."""
-    whole = [folder for folder in state.glob("checkpoint-*") if (folder / "trainer_state.json").exists()]
+    """The last checkpoint whose last file is whole; a kill or a full disk leaves others, which are not used."""
+    whole = [folder for folder in state.glob("checkpoint-*") if _is_json(folder / "trainer_state.json")]
     return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _only(items: Any) -> Any:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.ids import hash_id
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     import torch
 
     from vlfeedback.train import Lora, Recipe
+
+DAMAGED = (OSError, ValueError, RuntimeError, SafetensorError)
+"""What libraries raise for weights that are not there, cut off, or of another shape than the model's."""
 
 
 def load_model(recipe: Recipe) -> Any:
@@ -47,7 +52,7 @@ def load_model(recipe: Recipe) -> Any:
     packed = in_four_bits(start, dtype) if recipe.quantization == "nf4" else {}
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype, **packed)
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise ModelUnavailable(f"cannot load {start!r}: {error}") from error
     model.config.use_cache = False
     for module in model.modules():
@@ -60,7 +65,10 @@ def load_model(recipe: Recipe) -> Any:
     if adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(recipe.init), is_trainable=True)
+        try:
+            model = PeftModel.from_pretrained(model, str(recipe.init), is_trainable=True)
+        except DAMAGED as error:
+            raise ModelUnavailable(f"cannot load the adapter {recipe.init!r} onto {start!r}: {error}") from error
     return model
 
 
