@@ -56,6 +56,22 @@ def mmmu(number: int, right: bool) -> dict[str, Any]:
     return row(number, "A" if right else "B", mmmu_acc=told, mmmu_acc_pass_at_k=told, submission={told["id"]: "A"})
 
 
+def test_a_zero_that_no_grader_gave_is_no_grade(tmp_path: Path) -> None:
+    def graded(number: int, score: float, grader: str | None) -> dict[str, Any]:
+        told = {"question_id": f"v1_{number}", "score": score, "eval_model": grader}
+        return row(number, "text", gpt_eval_score={name: one for name, one in told.items() if one is not None})
+
+    silent = lmms_eval.read_row(graded(1, 0.0, ""))
+    assert silent.failed and silent.values == {"gpt_eval_score": None} and silent.text == "text"
+    assert lmms_eval.read_row(graded(1, 0.0, "Failed Request")).failed
+    for grader in ("gpt-4o-2024-11-20", None):
+        assert lmms_eval.read_row(graded(1, 0.0, grader)).values == {"gpt_eval_score": 0.0}
+    # Every grade failed, as in a run without a key: no score of 0, but none.
+    folders = [samples(tmp_path / side, "mmvet", [graded(n, 0.0, "") for n in range(60)]) for side in ("a", "b")]
+    found = compare_runs(*folders)
+    assert found.headline is None and "60 of 60" in found.refused[0]
+
+
 def test_mmmu_of_two_models_is_compared_item_by_item(tmp_path: Path) -> None:
     a = samples(tmp_path / "base", "mmmu_val", [mmmu(n, n % 2 == 0) for n in range(90)])
     b = samples(tmp_path / "aligned", "mmmu_val", [mmmu(n, n % 2 == 0 or n % 5 == 0) for n in reversed(range(90))])

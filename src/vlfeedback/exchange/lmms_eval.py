@@ -29,6 +29,9 @@ VERDICTS = ("score", "true_false", "hit", "is_correct", "correct", "accuracy", "
 
 MME = {"mme_perception_score": "perception", "mme_cognition_score": "cognition"}
 
+NO_GRADER = ("", "Failed Request")
+"""What stands for the grader's name where none answered; the score beside it is 0 (MM-Vet) or -1 and no grade."""
+
 EXAMPLES = (
     ({"doc_id": 0, "target": "B", "filtered_resps": "B", "doc_hash": "h", "input": "Q", "exact_match": 1.0},
      ("0:h", "B", {"exact_match": 1.0})),
@@ -83,7 +86,8 @@ def read_row(row: dict[str, Any]) -> Marked:
     values = {name: _value(value) for name, value in metrics.items()}
     values = {name: found for name, found in values.items() if found is not None}
     # Graders of this engine give -1 where they failed; no benchmark has that as a grade.
-    lost = [name for name, found in values.items() if found == -1]
+    silent = field(about, "eval_model") in NO_GRADER
+    lost = [name for name, found in values.items() if found == -1 or silent]
     return Marked(
         item_id=item,
         cluster=str(where if where is not None else row["doc_id"]),
