@@ -148,6 +148,18 @@ def test_what_vlmevalkit_writes_where_a_model_or_a_grader_failed(prediction: str
     assert found.text == ("" if lost and not log else prediction)
 
 
+def test_a_table_named_score_is_used_where_it_has_items(tmp_path: Path) -> None:
+    columns = ["index", "question", "answer", "prediction", "extract", "score", "log_score"]
+    rows: list[list[Any]] = [[n, "Q", "A", "so A", "A", n % 2 == 0, "Succeed"] for n in range(40)]
+    folder = tmp_path / "base"
+    spreadsheet(folder / "base_MathVerse_MINI_gpt-4o-mini_score.xlsx", columns, rows)
+    (folder / "base_MathVerse_MINI_gpt-4o-mini_score.csv").write_text("split,Overall\nnone,50.0\n")
+    tally: Counter[str] = Counter()
+    (sheet,) = vlmevalkit.load().sheets(folder, tally)
+    assert (sheet.benchmark, sheet.judge, len(sheet.rows)) == ("MathVerse_MINI", "gpt-4o-mini", 40)
+    assert sum(one.values["score"] or 0 for one in sheet.rows) == 20 and tally["tables without verdicts, not used"] == 1
+
+
 def test_mme_and_pope_tables_are_counted_as_the_benchmarks_do(tmp_path: Path) -> None:
     columns = ["index", "question", "answer", "category", "image_path", "prediction", "extracted", "score"]
     rows = [

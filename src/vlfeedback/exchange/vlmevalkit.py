@@ -25,8 +25,8 @@ NO_REPLY = ("failed to obtain answer", "sorry, the service is not available")
 NO_VERDICT = ("all 5 retries failed", "failed to obtain answer", "failed to parse", "thus randomly generate one")
 """What the log of a grader holds where the grader failed; the last draws an option by chance."""
 
-SUMS = ("_acc", "_score", "_rating", "_config", "_meta", "_metrics", "_fine")
-"""Ends of the names of files that hold sums over items, or settings."""
+SUMS = ("_acc", "_rating", "_config", "_meta", "_metrics", "_fine")
+"""Ends of the names of files that hold sums over items, or settings; `_score` may be either (MathVerse's has items)."""
 
 _RUN = re.compile(r"T\d{8}")
 """Folder of one run; the model's folder above it holds links to the last run's files."""
