@@ -77,6 +77,24 @@ def test_the_table_says_it_in_words(tmp_path: Path) -> None:
     assert "words per answer: 1.0 → 1.0" in out.getvalue() and "not recorded" in out.getvalue()
 
 
+def test_no_figure_is_cut_off_in_a_narrow_terminal(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", {"some/model-of-7B": 0.3, "some/model-of-7B+dpo": 0.65})
+    out = io.StringIO()
+    show(compare_runs(a, a), Console(file=out, width=80))
+    assert "…" not in out.getvalue()
+    for figure in ("0.3", "0.65", "+0.35", "detectable"):
+        assert figure in out.getvalue()
+
+
+def test_a_benchmark_that_one_side_lacks_is_named(tmp_path: Path) -> None:
+    a, b = two_runs(tmp_path)
+    rows = list(tables.read(a / "item_scores.parquet", ItemScore))
+    more = [replace(one, answer=replace(one.answer, benchmark="c"), protocol="c/1") for one in rows]
+    tables.write(a / "item_scores.parquet", ItemScore, [*rows, *more], room="evaluate")
+    assert compare_runs(a, b).notes[-1] == "c: only on the first side, not compared"
+    assert compare_runs(b, a).notes[-1] == "c: only on the second side, not compared"
+
+
 def test_a_folder_without_scores_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vlfeedback evaluate"):
         compare_runs(tmp_path, tmp_path)

@@ -15,6 +15,7 @@ ITEMS = (
     Item("MMHal-Bench", python("tests/evaluate/test_mmhal.py"), "official rule", tests_pass),
     Item("MM-Vet", python("tests/evaluate/test_mmvet.py"), "official rule", tests_pass),
     Item("LLaVA-Bench", python("tests/evaluate/test_llava_bench.py"), "official rule", tests_pass),
+    Item("last digits", python("tests/evaluate/test_digits.py"), "as the scripts print", tests_pass),
     Item("caption metric", python("tests/evaluate/test_chair.py"), "pass", tests_pass),
     Item("judges that fail", python("tests/evaluate/test_judging.py"), "three states", tests_pass),
     Item("hostile files", python("tests/evaluate/test_hostile.py"), "figures or an error", tests_pass),

@@ -56,6 +56,54 @@ def mmmu(number: int, right: bool) -> dict[str, Any]:
     return row(number, "A" if right else "B", mmmu_acc=told, mmmu_acc_pass_at_k=told, submission={told["id"]: "A"})
 
 
+def test_llava_bench_is_compared_by_the_ratio_of_sums_and_failures_have_no_points(tmp_path: Path) -> None:
+    def reviewed(number: int, model: float) -> dict[str, Any]:
+        told = {"category": "llava_bench_conv", "scores": [8.0, model], "eval_model": "gpt-4"}
+        if number == 7:
+            told = {**told, "scores": [-1, -1], "eval_model": "Failed Request"}
+        return row(number, "text", gpt_eval_llava_conv=told, gpt_eval_llava_detail={**told, "scores": [-999, -999]},
+                   gpt_eval_llava_all=told)  # fmt: skip
+
+    sides = {"a": 6.0, "b": 6.4}
+    folders = [
+        samples(tmp_path / side, "llava_in_the_wild", [reviewed(n, points + n % 2) for n in range(60)])
+        for side, points in sides.items()
+    ]
+    (sheet,) = lmms_eval.load().sheets(folders[0], Counter())
+    assert sheet.rows[7].values == {"points": None, "reference": None} and sheet.rows[7].failed
+    assert sheet.rows[8].values == {"points": 6.0, "reference": 8.0} and sheet.rows[8].stratum == "llava_bench_conv"
+    ratio = next(one for one in compare_runs(*folders).rows if one.metric == "relative")
+    points = [6.0 + n % 2 for n in range(60) if n != 7]
+    assert ratio.old == pytest.approx(100 * sum(points) / (8 * 59)) and ratio.difference.value == pytest.approx(5.0)
+
+
+def test_a_task_without_numbers_for_items_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    folder = samples(tmp_path / "m", "captions", [row(n, "a cat", coco_CIDEr={"pred": "a cat"}) for n in range(3)])
+    with pytest.raises(DataError, match=r"no metric has a number for single items.*captions"):
+        list(lmms_eval.load().sheets(folder, Counter()))
+    samples(folder, "mmmu_val", [mmmu(n, n % 2 == 0) for n in range(4)])
+    tally: Counter[str] = Counter()
+    (sheet,) = lmms_eval.load().sheets(folder, tally)
+    assert sheet.benchmark == "mmmu_val"
+    assert tally["captions: no metric has a number for single items, not used"] == 1
+
+
+def test_a_zero_that_no_grader_gave_is_no_grade(tmp_path: Path) -> None:
+    def graded(number: int, score: float, grader: str | None) -> dict[str, Any]:
+        told = {"question_id": f"v1_{number}", "score": score, "eval_model": grader}
+        return row(number, "text", gpt_eval_score={name: one for name, one in told.items() if one is not None})
+
+    silent = lmms_eval.read_row(graded(1, 0.0, ""))
+    assert silent.failed and silent.values == {"gpt_eval_score": None} and silent.text == "text"
+    assert lmms_eval.read_row(graded(1, 0.0, "Failed Request")).failed
+    for grader in ("gpt-4o-2024-11-20", None):
+        assert lmms_eval.read_row(graded(1, 0.0, grader)).values == {"gpt_eval_score": 0.0}
+    # Every grade failed, as in a run without a key: no score of 0, but none.
+    folders = [samples(tmp_path / side, "mmvet", [graded(n, 0.0, "") for n in range(60)]) for side in ("a", "b")]
+    found = compare_runs(*folders)
+    assert found.headline is None and "60 of 60" in found.refused[0]
+
+
 def test_mmmu_of_two_models_is_compared_item_by_item(tmp_path: Path) -> None:
     a = samples(tmp_path / "base", "mmmu_val", [mmmu(n, n % 2 == 0) for n in range(90)])
     b = samples(tmp_path / "aligned", "mmmu_val", [mmmu(n, n % 2 == 0 or n % 5 == 0) for n in reversed(range(90))])

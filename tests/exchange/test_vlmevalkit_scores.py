@@ -6,6 +6,7 @@ import json
 import sys
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,67 @@ def test_a_failed_endpoint_is_never_scored_and_too_many_leave_no_headline(tmp_pa
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
+
+
+def test_a_models_folder_with_links_and_several_runs_gives_every_table_once(tmp_path: Path) -> None:
+    # As VLMEvalKit leaves it: a folder per run, and links to the last one's files in the model's folder.
+    def every(step: int) -> Callable[[int], bool]:
+        return lambda n: n % step == 0
+
+    for side, steps in (("base", (2, 3)), ("merged", (1, 2))):
+        runs = [tmp_path / side / name for name in ("T20261127_G1a2b3c4d", "T20261128-093000")]
+        made = [mcq(side, run, every(step)) for run, step in zip(runs, steps, strict=True)]
+        for run, table in zip(runs, made, strict=True):
+            table.rename(run / table.name)
+            (run / side).rmdir()
+            (run / f"{side}_MMStar_acc.csv").write_text("split,Overall\nnone,0.5\n")
+            (run / f"{side}_MMStar_openai_config.json").write_text('{"judge": {"model": "x"}, "seed": 1}')
+            (run / "status.json").write_text('{"commit": "1a2b3c4d"}')
+            (run / "notes.json").write_text('{"a": 1}')
+        (tmp_path / side / made[1].name).symlink_to(runs[1] / made[1].name)
+        (tmp_path / side / "gone.xlsx").symlink_to(tmp_path / "nowhere.xlsx")
+    tally: Counter[str] = Counter()
+    (sheet,) = vlmevalkit.load().sheets(tmp_path / "base", tally)
+    assert (sheet.model, sheet.benchmark) == ("base", "MMStar")
+    assert sum(one.values["hit"] or 0 for one in sheet.rows) == 20  # every third: the later run
+    assert tally["tables of an earlier run, not used"] == 2  # and its notes
+    assert tally["JSON files that are no tables, not used"] == 1
+    found = compare_runs(tmp_path / "base", tmp_path / "merged")
+    assert [(row.old, row.new) for row in found.rows] == [(pytest.approx(1 / 3), 0.5)]
+    (tmp_path / "base" / "base_MMStar_openai_result.xlsx").unlink()  # links do not survive every copy
+    (sheet,) = vlmevalkit.load().sheets(tmp_path / "base", Counter())
+    assert sum(one.values["hit"] or 0 for one in sheet.rows) == 20
+
+
+@pytest.mark.parametrize(
+    ("prediction", "log", "lost"),
+    [
+        ("Failed to obtain answer via API.", "", True), ("Failed to obtain answer via API. ", "", True),
+        ("Failed to obtain answer.", "", True), ("Failed to obtain answer: <class 'RuntimeError'> CUDA", "", True),
+        ("Failed to obtain answer via API: Failed with all possible conversation turns.", "", True),
+        ("They failed to obtain answers.", "", False), ("", "", False),
+        ("A", "Match Log: Failed to predict, thus randomly generate one. . ", True),
+        ("A", "Failed in Prefetch, no GPT-based answer matching under `exact_matching` policy.", False),
+        ("A", "Try 0: output is ?, failed to parse.\nTry 1: output is 2, invalid score: 2.0.\nSucceed", False),
+        ("A", "Try 0: output is ?, failed to parse.\nAll 5 retries failed.\n", True),
+    ],
+)  # fmt: skip
+def test_what_vlmevalkit_writes_where_a_model_or_a_grader_failed(prediction: str, log: str, lost: bool) -> None:
+    found = vlmevalkit.read_row({"index": 1, "prediction": prediction, "log": log, "hit": 1})
+    assert found.failed == lost and found.values == {"hit": None if lost else 1.0}
+    assert found.text == ("" if lost and not log else prediction)
+
+
+def test_a_table_named_score_is_used_where_it_has_items(tmp_path: Path) -> None:
+    columns = ["index", "question", "answer", "prediction", "extract", "score", "log_score"]
+    rows: list[list[Any]] = [[n, "Q", "A", "so A", "A", n % 2 == 0, "Succeed"] for n in range(40)]
+    folder = tmp_path / "base"
+    spreadsheet(folder / "base_MathVerse_MINI_gpt-4o-mini_score.xlsx", columns, rows)
+    (folder / "base_MathVerse_MINI_gpt-4o-mini_score.csv").write_text("split,Overall\nnone,50.0\n")
+    tally: Counter[str] = Counter()
+    (sheet,) = vlmevalkit.load().sheets(folder, tally)
+    assert (sheet.benchmark, sheet.judge, len(sheet.rows)) == ("MathVerse_MINI", "gpt-4o-mini", 40)
+    assert sum(one.values["score"] or 0 for one in sheet.rows) == 20 and tally["tables without verdicts, not used"] == 1
 
 
 def test_mme_and_pope_tables_are_counted_as_the_benchmarks_do(tmp_path: Path) -> None:

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from vlfeedback.commands._terminal import table
 from vlfeedback.evaluate import FORMS, Drift, Row, sentence
 
 if TYPE_CHECKING:
     from vlfeedback.commands.compare import Comparison
+
+WIDE = 110
+"""Columns of a terminal in which every interval fits on a line."""
 
 
 def show(found: Comparison, console: Console) -> None:
@@ -23,7 +27,7 @@ def show(found: Comparison, console: Console) -> None:
     for one in found.rows:
         pairs.setdefault((one.old_model, one.new_model), []).append(one)
     for (old, new), rows in pairs.items():
-        console.print(_table(f"{old}  →  {new}", rows), markup=False)
+        console.print(_table(f"{old}  →  {new}", rows, narrow=console.width < WIDE), markup=False)
         if not found.refused:
             for row in rows:
                 if row.headline:
@@ -43,19 +47,21 @@ def show(found: Comparison, console: Console) -> None:
         say("Run `vlfeedback evaluate` again: it asks only what has no answer.")
 
 
-def _table(title: str, rows: list[Row]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    names = ["first", "second", "difference", "95 % interval", "p", "p, Holm", "detectable", "items"]
-    seeded = any(row.seeds for row in rows)
-    for name in [*names, f"over {rows[0].seeds.n} seeds"] if seeded and rows[0].seeds else names:
-        table.add_column(name, justify="right")
+def _table(title: str, rows: list[Row], *, narrow: bool) -> Table:
+    """Nine columns, no figure of which is cut off; in a narrow terminal intervals take two lines."""
+    seeds = [f"over {rows[0].seeds.n} seeds"] if rows[0].seeds else []
+    numbers = ("first", "second", "difference", "95 % interval", "p", "p, Holm", "detectable", "items", *seeds)
+    if narrow:
+        numbers = tuple(name.replace("% ", "%\n").replace(", ", ",\n").replace("over ", "over\n") for name in numbers)
+    found = table(title, "metric", *numbers, numbers=numbers)
+    found.padding = (0, 0) if narrow else (0, 1)
     several = len({row.benchmark for row in rows}) > 1
     for row in rows:
         cells = _cells(row)
         label = f"{row.benchmark} {row.metric}" if several else row.metric
-        table.add_row(label, *cells, *([_interval(row.seeds.low, row.seeds.high)] if row.seeds else []))
-    return table
+        cells = (*cells, *([_interval(row.seeds.low, row.seeds.high)] if row.seeds else []))
+        found.add_row(label, *(cell.replace(" to ", " to\n") if narrow else cell for cell in cells))
+    return found
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -82,16 +82,17 @@ def _mmhal(found: dict[str, Any], console: Console) -> None:
 
 
 def _mmvet(found: dict[str, Any], console: Console) -> None:
+    printed = found["printed"]
     rows = table("", f"MM-Vet ({found['protocol']})", "score", "standard error", "95 % interval", "questions")
-    rows.add_row("total", _digits(found["total"], 1), _digits(found["se"], 1), _interval(found["ci"], 1))
+    rows.add_row("total", _digits(printed["total"], 1), _digits(found["se"], 1), _interval(found["ci"], 1))
     rows.add_row("  readable grades only", _digits(found["total_readable"], 1))
-    for name, value in found["capabilities"].items():
+    for name, value in printed["capabilities"].items():
         rows.add_row(f"  {escape(name)}", _digits(value, 1), "", "", str(found["counts"][name]))
-    for name, value in found["combinations"].items():
+    for name, value in printed["combinations"].items():
         rows.add_row(f"  {escape(name.replace('_', ' + '))}", _digits(value, 1))
     console.print(rows)
-    totals = ", ".join(_digits(run, 1) for run in found["runs"])
-    _say(console, f"runs: {totals}; standard deviation {_digits(found['std'], 1)}")
+    totals = ", ".join(_digits(run, 1) for run in printed["runs"])
+    _say(console, f"runs: {totals}; standard deviation {_digits(printed['std'], 1)}")
 
 
 def _llava_bench(found: dict[str, Any], console: Console) -> None:

@@ -20,7 +20,10 @@ from vlfeedback.exchange import Marked, ScoreImporter, Sheet, Tally
 from vlfeedback.records import Answer, ItemScore, Score
 from vlfeedback.run_folder import RunFolder
 
-ENGINES = {"lmms_eval": ("*samples_*.jsonl",), "vlmevalkit": ("*.xlsx", "*.tsv", "*.csv")}
+ENGINES = {
+    "lmms_eval": ("*samples_*.jsonl",),
+    "vlmevalkit": ("*.xlsx", "*.tsv", "*.csv", "*_result.json", "*_auxmatch.json"),
+}
 """Importers that `compare` tries on a path that is no run folder, and the files by which they are known."""
 
 

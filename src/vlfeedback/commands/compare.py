@@ -129,7 +129,7 @@ def compare_runs(
             continue
         rows += compare_seeds(*scores, parts=parts, max_failed=max_failed, anyway=anyway or within)
         forms += drift(two.old[0].scores, two.new[0].scores)
-    notes = (*dict.fromkeys(found), *_unrecorded(meetings))
+    notes = (*dict.fromkeys(found), *_unrecorded(meetings), *dict.fromkeys(_one_sided(meetings)))
     return Comparison(olds, news, tuple(rows), tuple(same), tuple(forms), tuple(dict.fromkeys(refused)), notes)
 
 
@@ -190,6 +190,14 @@ def _unlike(two: _Two) -> Iterator[str]:
     for old, new in zip(two.old, two.new, strict=True):
         for one in (*unlike(old.conditions, new.conditions), *unlike_items(old.scores, new.scores)):
             yield f"{one}" if old.name == new.name else f"{old.name} | {new.name}: {one}"
+
+
+def _one_sided(meetings: Sequence[_Two]) -> Iterator[str]:
+    """Benchmarks that only one of two models has answered; nothing else would say that they are in no row."""
+    for two in meetings:
+        first, second = ({one.answer.benchmark for model in side for one in model.scores} for side in two)
+        for benchmark in sorted(first ^ second):
+            yield f"{benchmark}: only on the {'first' if benchmark in first else 'second'} side, not compared"
 
 
 def _unrecorded(meetings: Sequence[_Two]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from vlfeedback import stats
 from vlfeedback.errors import ConfigError
 from vlfeedback.evaluate._contract import SUMMED
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._summary import MAX_FAILED, failed_share
 from vlfeedback.evaluate._values import RATIOS, Key, Value, Values, averaged, values_of
 from vlfeedback.records import ItemScore
@@ -192,11 +193,11 @@ def _over_under(values: Sequence[Value]) -> tuple[list[float], list[float]]:
 def _result(key: Key, values: Sequence[Value]) -> float:
     """The result of one model on some items."""
     if key.metric not in SUMMED:
-        return sum(one.over for one in values) / (sum(one.under for one in values) or 1.0)
+        return added(one.over for one in values) / (added(one.under for one in values) or 1.0)
     strata: dict[str, list[float]] = {}
     for one in values:
         strata.setdefault(one.stratum, []).append(one.over)
-    return sum(sum(part) / len(part) for part in strata.values())
+    return added(added(part) / len(part) for part in strata.values())
 
 
 def _with_seeds(row: Row, key: Key, before: Sequence[Values], after: Sequence[Values]) -> Row:

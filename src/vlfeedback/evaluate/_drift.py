@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlfeedback import stats
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._values import values_of
 from vlfeedback.records import Answer, ItemScore
 
@@ -73,7 +74,7 @@ def drift(old: Sequence[ItemScore], new: Sequence[ItemScore]) -> list[Drift]:
             if not shared or (form in ("cut_off", "empty") and not any(map(any, values))):
                 continue
             difference = stats.paired(values[0], values[1], clusters=[one[item][1] for item in shared])
-            means = [sum(side) / len(side) for side in values]
+            means = [added(side) / len(side) for side in values]
             found.append(Drift(benchmark, form, *names, means[1], means[0], difference))
     return found
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._books import Counted
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._judge_files import completion
 from vlfeedback.evaluate._read import Row, id_of, number, rows_of, short, unique
 from vlfeedback.evaluate._resample import Noise, noise, ratio
@@ -180,18 +181,18 @@ def _sums(listed: Iterable[Review]) -> Mapping[str, tuple[float, float]]:
 
 def _relative(listed: Sequence[Review]) -> float | None:
     sums = _sums(listed).values()
-    reference = sum(one[1] for one in sums)
+    reference = added(one[1] for one in sums)
     # Without a readable review both means are −1, and their ratio, 100, would say nothing.
     if not reference or all(one.pair is None for one in listed):
         return None
-    return 100 * sum(one[0] for one in sums) / reference
+    return 100 * added(one[0] for one in sums) / reference
 
 
 def _printed(listed: Sequence[Review]) -> float | None:
     sums = list(_sums(listed).values())
     if _relative(listed) is None:
         return None
-    model, reference = (round(sum(one[side] for one in sums) / len(sums), 3) for side in (0, 1))
+    model, reference = (round(added(one[side] for one in sums) / len(sums), 3) for side in (0, 1))
     return round(model / reference * 100, 1) if reference else None
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from vlfeedback import stats
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._books import Counted
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._mme_files import Line
 from vlfeedback.evaluate._yes_no import LENIENT, PARSER, Reading, image_score, official, question_key, whole_words
 from vlfeedback.ids import hash_id
@@ -268,7 +269,7 @@ def _subtask(name: str, layout: Layout, pictures: Sequence[_Picture], lines: int
         score=100 * accuracy + 100 * plus,
         accuracy=accuracy,
         accuracy_plus=plus,
-        readable=sum(readable) / len(readable) if readable else None,
+        readable=added(readable) / len(readable) if readable else None,
         images=len(pictures),
         expected={**layout.perception, **layout.cognition}[name],
         unpaired=lines - 2 * len(pictures),
@@ -289,11 +290,11 @@ def _total(
     estimate = stats.mean(values, strata=strata)
     readable = [one.readable for one in there if one.readable is not None]
     return Total(
-        value=sum(one.score for one in there),
+        value=added(one.score for one in there),
         se=estimate.se,
         low=estimate.low,
         high=estimate.high,
-        readable=sum(readable) if len(readable) == len(there) else None,
+        readable=added(readable) if len(readable) == len(there) else None,
         subtasks=len(there),
         expected_subtasks=expected,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from vlfeedback import stats
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._books import Counted
+from vlfeedback.evaluate._digits import added, rounded
 from vlfeedback.evaluate._mmvet_files import FAILED, Grade, Grades, read_capabilities, read_grades
 
 PARSER = "mmvet-official"
@@ -53,7 +54,19 @@ class MMVetResult(Counted):
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         found = {name: getattr(self, name) for name in self.__slots__ if name not in ("graders", "runs")}
-        return {"benchmark": "mmvet", **found, **self.books(), "runs": list(self.runs), "judges": list(self.graders)}
+        more = {"runs": list(self.runs), "printed": self.printed, "judges": list(self.graders)}
+        return {"benchmark": "mmvet", **found, **self.books(), **more}
+
+    @property
+    def printed(self) -> dict[str, Any]:
+        """What the official script prints: one digit, rounded as numpy does."""
+        parts = {"capabilities": self.capabilities, "combinations": self.combinations}
+        return {
+            "total": _digit(self.total),
+            "std": _digit(self.std),
+            "runs": [_digit(run) for run in self.runs],
+            **{part: {name: _digit(value) for name, value in found.items()} for part, found in parts.items()},
+        }
 
 
 def score_files(grades: Sequence[Path], capabilities: Path) -> MMVetResult:
@@ -131,12 +144,16 @@ def _points(given: Iterable[Sequence[Grade]], runs: int, keep: Callable[[Grade],
         values = [grades[run].value for grades in listed if keep(grades[run])]
         numbers = [value for value in values if value is not None]
         if numbers:
-            found.append(sum(numbers) / len(numbers) * 100)
+            found.append(added(numbers) / len(numbers) * 100)
     return found
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
+
+
+def _digit(value: float | None) -> float | None:
+    return None if value is None else rounded(value, 1)
 
 
 def _warnings(

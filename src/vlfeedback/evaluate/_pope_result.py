@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from vlfeedback import stats
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate._books import Counted
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._pope_files import Asked, join_split, questions_of, read_split
 from vlfeedback.evaluate._resample import Noise, noise, ratio
 from vlfeedback.evaluate._yes_no import Reading, whole_words
@@ -215,7 +216,7 @@ def score_splits(splits: Mapping[str, Sequence[Asked]], *, parser: str = PARSER)
         splits=found,
         pooled=figures(everything),
         readable=figures(readable),
-        mean_f1=sum(one for one in f1 if one is not None) / len(f1) if None not in f1 else None,
+        mean_f1=added(one for one in f1 if one is not None) / len(f1) if None not in f1 else None,
         n_expected=expected,
         n_present=len(everything),
         n_unparsable=sum(one.read == "other" for one in sure),

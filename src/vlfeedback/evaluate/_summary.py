@@ -64,9 +64,8 @@ class Refused(NamedTuple):
     items: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.benchmark}: {self.failed} of {self.items} items of {self.metric!r} have no reply from {self.model}"
-        )
+        whose = f"{self.model} or no judgement of it by {self.judge}" if self.judge else self.model
+        return f"{self.benchmark}: {self.failed} of {self.items} items of {self.metric!r} have no reply from {whose}"
 
 
 def failed_share(scores: Iterable[ItemScore], max_failed: float = MAX_FAILED) -> list[Refused]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from vlfeedback.errors import BooksError, ConfigError
 from vlfeedback.evaluate._contract import SUMMED
+from vlfeedback.evaluate._digits import added
 from vlfeedback.records import ItemScore
 
 
@@ -131,5 +132,5 @@ def _mean(values: Sequence[Value | None]) -> Value | None:
         return None
     count = len(there)
     return there[0]._replace(
-        over=sum(value.over for value in there) / count, under=sum(value.under for value in there) / count
+        over=added(value.over for value in there) / count, under=added(value.under for value in there) / count
     )

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate._contract import Example, Item, Judged, Mark
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._exports import write_lines
 from vlfeedback.evaluate._llava_bench_result import UNREADABLE, official
 from vlfeedback.evaluate._pictures import picture
@@ -160,11 +161,11 @@ def _relative(scores: Sequence[ItemScore], metric: str) -> list[Score]:
     points = [one for one in scores if one.metric == "points"]
     mine = {one.answer.item_id: one.value for one in points if one.value is not None}
     theirs = {one.answer.item_id: one.value for one in scores if one.metric == "reference" and one.value is not None}
-    if not mine or not sum(theirs.values()):
+    if not mine or not added(theirs.values()):
         return []
     spread = noise({name: (mine[name], theirs[name]) for name in mine}, lambda sums: 100 * ratio(sums))
     (mean,) = summarise(points, max_failed=1.0)
-    value = 100 * sum(mine.values()) / sum(theirs.values())
+    value = 100 * added(mine.values()) / added(theirs.values())
     return [replace(mean, metric=metric, value=value, ci_low=spread.low, ci_high=spread.high)]
 
 

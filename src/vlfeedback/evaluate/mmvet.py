@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from vlfeedback.errors import DataError
 from vlfeedback.evaluate._contract import Example, Item, Judged, Mark
+from vlfeedback.evaluate._digits import added
 from vlfeedback.evaluate._exports import write_json
 from vlfeedback.evaluate._mmvet_files import official, read_capabilities
 from vlfeedback.evaluate._pictures import picture
@@ -112,7 +113,7 @@ class MMVetBenchmark:
         grades = [0.0 if value is None else number(value) for value in read]
         valued = [grade for grade in grades if grade is not None]
         readable = any(value is not None and number(value) is not None for value in read)
-        mark = Mark(sum(valued) / len(valued) if valued else None, readable)
+        mark = Mark(added(valued) / len(valued) if valued else None, readable)
         return dict.fromkeys(("correctness", *self._needs[item.item_id]), mark)
 
     def summarise(self, item_scores: Iterable[ItemScore]) -> list[Score]:

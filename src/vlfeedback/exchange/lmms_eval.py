@@ -29,6 +29,9 @@ VERDICTS = ("score", "true_false", "hit", "is_correct", "correct", "accuracy", "
 
 MME = {"mme_perception_score": "perception", "mme_cognition_score": "cognition"}
 
+NO_GRADER = ("", "Failed Request")
+"""What stands for the grader's name where none answered; the score beside it is 0 (MM-Vet) or -1 and no grade."""
+
 EXAMPLES = (
     ({"doc_id": 0, "target": "B", "filtered_resps": "B", "doc_hash": "h", "input": "Q", "exact_match": 1.0},
      ("0:h", "B", {"exact_match": 1.0})),
@@ -38,8 +41,15 @@ EXAMPLES = (
     ({"doc_id": 3, "target": "4", "resps": [["It is 5"]], "filtered_resps": ["It is 5"],
       "gpt_eval_score": {"question_id": "12", "true_false": False, "prediction": "5"}},
      ("3", "It is 5", {"gpt_eval_score": 0.0})),
+    ({"doc_id": 4, "target": "x", "filtered_resps": "y", "gpt_eval_llava_conv": {"scores": [-999, -999]},
+      "gpt_eval_llava_all": {"category": "llava_bench_conv", "scores": [8.0, 6.5], "eval_model": "gpt-4"}},
+     ("4", "y", {"points": 6.5, "reference": 8.0})),
 )  # fmt: skip
 """A row, and its item id, reply and values."""
+
+
+class _NoNumbers(DataError):
+    """A task whose metrics are of all items together, such as CIDEr."""
 
 
 def load() -> ScoreImporter:
@@ -58,8 +68,18 @@ class _LmmsEval:
             key = (file.parent, file.stem.partition("samples_")[2])
             tally["samples of an earlier run, not used"] += key in latest
             latest[key] = file
+        made = 0
         for (folder, task), file in latest.items():
-            yield _sheet(file, task, _results(folder, file), tally)
+            try:
+                sheet = _sheet(file, task, _results(folder, file), tally)
+            except _NoNumbers:
+                tally[f"{task}: no metric has a number for single items, not used"] += 1
+                continue
+            yield sheet
+            made += 1
+        if not made:
+            tasks = ", ".join(task for _, task in latest)
+            raise _NoNumbers(f"{path}: no metric has a number for single items, in any task there ({tasks}).")
 
 
 def read_row(row: dict[str, Any]) -> Marked:
@@ -80,10 +100,11 @@ def read_row(row: dict[str, Any]) -> Marked:
     shown = cast("list[Any]", media) if isinstance(media, list) else []
     where: Any = field(about, "question_id", "image_id") or next(iter(shown), None)
     item = str(row["doc_id"]) + (f":{str(row['doc_hash'])[:12]}" if row.get("doc_hash") else "")
-    values = {name: _value(value) for name, value in metrics.items()}
+    values = _points(metrics) or {name: _value(value) for name, value in metrics.items()}
     values = {name: found for name, found in values.items() if found is not None}
     # Graders of this engine give -1 where they failed; no benchmark has that as a grade.
-    lost = [name for name, found in values.items() if found == -1]
+    silent = field(about, "eval_model") in NO_GRADER
+    lost = [name for name, found in values.items() if found == -1 or silent]
     return Marked(
         item_id=item,
         cluster=str(where if where is not None else row["doc_id"]),
@@ -96,11 +117,22 @@ def read_row(row: dict[str, Any]) -> Marked:
 
 
 def _about(row: dict[str, Any]) -> dict[str, Any]:
-    """The object that stands for a metric, where one does."""
+    """The object that stands for a metric, where one does; LLaVA-Bench's is the one that holds its numbers."""
+    if isinstance(row.get("gpt_eval_llava_all"), dict):
+        return cast("dict[str, Any]", row["gpt_eval_llava_all"])
     for name, value in row.items():
         if name not in OWN and isinstance(value, dict):
             return cast("dict[str, Any]", value)
     return {}
+
+
+def _points(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """LLaVA-Bench's two numbers, of the reference and of the model; its metrics by category hold them once more."""
+    pair = field(metrics.get("gpt_eval_llava_all"), "scores")
+    if not isinstance(pair, list) or len(cast("list[Any]", pair)) != 2:
+        return {}
+    reference, model = (number(one) for one in cast("list[Any]", pair))
+    return {"points": model, "reference": reference}
 
 
 def _value(found: Any) -> float | None:
@@ -134,7 +166,7 @@ def _sheet(file: Path, task: str, results: dict[str, Any], tally: Tally) -> Shee
         tally[f"{task}: empty replies (lmms-eval writes failures so)"] += not row.text.strip()
     metrics = {name for row in rows for name in row.values}
     if not metrics:
-        raise DataError(f"{file}: no metric has a number for single items; {task} cannot be compared item by item.")
+        raise _NoNumbers(f"{file}: no metric has a number for single items; {task} cannot be compared item by item.")
     # Every row has every metric: what lacks its number has no verdict, and says so instead of disappearing.
     by_task = [row._replace(values={name: row.values.get(name) for name in sorted(metrics)}) for row in rows]
     if metrics <= MME.keys():

@@ -19,11 +19,17 @@ from vlfeedback.exchange._sheet_files import SUFFIXES, Cells, read_table
 VERDICTS = ("hit", "score", "gpt4_score", "gpt_score", "rating", "verdict", "correct")
 """Columns that hold a verdict, in this order."""
 
-NO_REPLY = ("failed to obtain answer via api", "sorry, the service is not available")
-"""What stands for a reply where the model's endpoint failed."""
+NO_REPLY = ("failed to obtain answer", "sorry, the service is not available")
+"""What a cell begins with where the model failed: its endpoint ("… via API."), or its memory ("…: <class …> …")."""
 
-NO_VERDICT = ("all 5 retries failed", "failed to obtain answer via api", "failed to parse")
-"""What the log of a grader holds where the grader failed."""
+NO_VERDICT = ("all 5 retries failed", "failed to obtain answer", "failed to parse", "thus randomly generate one")
+"""What the log of a grader holds where the grader failed; the last draws an option by chance."""
+
+SUMS = ("_acc", "_rating", "_config", "_meta", "_metrics", "_fine")
+"""Ends of the names of files that hold sums over items, or settings; `_score` may be either (MathVerse's has items)."""
+
+_RUN = re.compile(r"T\d{8}")
+"""Folder of one run; the model's folder above it holds links to the last run's files."""
 
 COGNITION = {"commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning"}
 
@@ -34,6 +40,10 @@ EXAMPLES = (
      ("3", "yes it is", False, {"score": 0.0})),
     ({"index": 5, "prediction": "Failed to obtain answer via API.", "answer": "A", "hit": 0},
      ("5", "", True, {"hit": None})),
+    ({"index": 6, "prediction": "Failed to obtain answer: <class 'RuntimeError'> out of memory", "hit": 0},
+     ("6", "", True, {"hit": None})),
+    ({"index": 8, "prediction": "0.5?", "score": 0.5, "log": "Try 0: output is ?, failed to parse.\nSucceed"},
+     ("8", "0.5?", False, {"score": 0.5})),
     ({"index": 2, "prediction": "1.20", "res": "1.2", "answer": "1.20", "log": "Prefetch succeed"},
      ("2", "1.20", False, {"res": 1.0})),
 )  # fmt: skip
@@ -58,12 +68,15 @@ class _VLMEvalKit:
 
     def sheets(self, path: Path, tally: Tally) -> Iterator[Sheet]:
         """One sheet per table with verdicts; see `ScoreImporter.sheets`."""
-        files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.suffix in SUFFIXES)
         made = 0
-        for file in files:
-            if path.is_dir() and (file.stem.endswith(("_acc", "_score")) or file.stem == "status"):
-                continue  # sums over items
-            rows = read_table(file)
+        for file in _files(path, tally):
+            try:
+                rows = read_table(file)
+            except DataError:
+                if path.is_file() or file.suffix != ".json":
+                    raise
+                tally["JSON files that are no tables, not used"] += 1
+                continue
             verdict = self._verdict(rows[0])
             if "index" not in rows[0] or not verdict:
                 if path.is_file():
@@ -91,9 +104,9 @@ class _VLMEvalKit:
             if one.item_id in seen:
                 raise DataError(f"{file}: index {one.item_id} occurs twice; items are joined by it.")
             seen.add(one.item_id)
-        folder = file.parent.name if not re.match(r"T\d{8}", file.parent.name) else file.parent.parent.name
-        model = self._model or (folder if file.stem.startswith(f"{folder}_") else file.stem.partition("_")[0])
-        dataset, judge = _named(file.stem.removeprefix(f"{model}_"))
+        folder, stem = _home(file).name, file.stem.removeprefix("_")
+        model = self._model or (folder if stem.startswith(f"{folder}_") else stem.partition("_")[0])
+        dataset, judge = _named(stem.removeprefix(f"{model}_"))
         dataset = self._dataset or dataset
         tally[f"{dataset}: no reply or no verdict"] += sum(one.failed for one in marked)
         if dataset.lower() == "mme":
@@ -102,6 +115,35 @@ class _VLMEvalKit:
         if benchmark == "pope":
             marked = [_pope(one, row) for one, row in zip(marked, rows, strict=True)]
         return Sheet(model, benchmark, f"{dataset}/vlmevalkit", tuple(marked), judge=self._judge or judge)
+
+
+def _files(path: Path, tally: Tally) -> list[Path]:
+    """Tables of a folder, each once: of several runs of a model the last, and no link beside what it points to."""
+    if path.is_file():
+        return [path]
+    found = (one for one in path.rglob("*") if one.suffix in SUFFIXES and one.is_file())
+    tables = [one for one in found if not one.stem.endswith(SUMS) and one.stem != "status"]
+    # Links stand in the model's folder; else the name of a run, which begins with the date, decides.
+    ordered = sorted(tables, key=lambda one: (one.parent == _home(one), str(one)))
+    last = {(_home(one), one.name): one for one in ordered}
+    used = {one.resolve() for one in last.values()}
+    tally["tables of an earlier run, not used"] += len({one.resolve() for one in tables} - used)
+    return sorted(last.values())
+
+
+def _home(file: Path) -> Path:
+    """The model's folder of a table."""
+    return file.parent.parent if _RUN.match(file.parent.name) else file.parent
+
+
+def _failed(reply: str) -> bool:
+    return reply.strip().lower().startswith(NO_REPLY)
+
+
+def _no_verdict(log: str) -> bool:
+    """Whether a grader failed; a log that ends with a success tells of attempts before it."""
+    said = log.strip().lower()
+    return not said.endswith("succeed") and any(word in said for word in NO_VERDICT)
 
 
 def read_row(row: Cells, verdict: str = "") -> Marked:
@@ -113,9 +155,7 @@ def read_row(row: Cells, verdict: str = "") -> Marked:
     """
     verdict = verdict or next((name for name in (*VERDICTS, "res") if name in row), "")
     reply = _text(row.get("prediction"))
-    failed = reply.lower().strip().rstrip(".") in NO_REPLY or any(
-        word in _text(row.get("log")).lower() for word in NO_VERDICT
-    )
+    failed = _failed(reply) or _no_verdict(_text(row.get("log")))
     value = _matches(row) if verdict == "res" else number(row.get(verdict))
     lost = failed or value is None or (verdict != "res" and value == -1)
     item = number(row.get("index"))
@@ -126,7 +166,7 @@ def read_row(row: Cells, verdict: str = "") -> Marked:
         cluster=cluster,
         stratum=_text(row.get("category") or row.get("split")),
         prompt=_text(row.get("question")),
-        text="" if reply.lower().strip().rstrip(".") in NO_REPLY else reply,
+        text="" if _failed(reply) else reply,
         failed=lost,
         values={verdict: None if lost else value},
     )
