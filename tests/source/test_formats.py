@@ -213,6 +213,6 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     target = io.BytesIO()
     Pillow.new("RGB", (4, 4)).save(target, "PNG")
-    monkeypatch.setattr(images, "_write_atomically", full)
+    monkeypatch.setattr(images, "write_atomically", full)
     with pytest.raises(DataError, match=r"No space left.*Free some disk space"):
         images.Roots({"run": tmp_path}).add(target.getvalue())

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vlfeedback.errors import ImageError
-from vlfeedback.images import THUMB, Roots, appearance
+from vlfeedback.images import THUMB, Roots
 from vlfeedback.records import Image
 
 BITS = 7
@@ -60,7 +60,7 @@ class Looks:
         if key.startswith("uri:"):
             return None
         try:
-            seen = appearance(self._roots.open(image))
+            seen = self._roots.appearance(image)
         except ImageError:  # the stage has found it whole a moment ago; decode will say what became of it
             return None
         self._places[key] = number = len(self._hashes)
