@@ -22,6 +22,7 @@ from vlfeedback._images_fetch import fetch, fetchable
 from vlfeedback._images_files import READING, Stamp, hashed, open_regular, regular, stamp_of, write_atomically
 from vlfeedback._images_names import check_relative, split_uri
 from vlfeedback._images_pixels import (
+    FINE,
     MAX_PIXELS,
     THUMB,
     Appearance,
@@ -42,7 +43,7 @@ from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
+    "FINE", "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
     "fingerprint", "glance", "measure", "parse_recipe", "prepare", "side", "unopened",
 ]  # fmt: skip
 
