@@ -29,6 +29,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import sqlite3
 import subprocess
@@ -147,7 +148,9 @@ def bulk(path: Path, calls: int) -> float:
     with Ledger.open(path):
         pass  # the tables
     words = f"A sign, says the model. {'Words. ' * 90}"
-    generation = Generation(words, "stop", Usage(900, 150, 0, 700, 0), raw=json.dumps({"choices": [{"text": words}]}))
+    generation = Generation(
+        words, "stop", usage=Usage(900, 150, 0, 700, 0), raw=json.dumps({"choices": [{"text": words}]})
+    )
     question = squeeze(json.dumps({"prompt": "What does the sign say? " + "Look well. " * 12}))
     bodies = {"request": question, **bodies_of(generation)}
     names = ("key", "model", "purpose", "state", "finish", "cost", "attempts", "input", "output", "image", "created")
@@ -188,7 +191,9 @@ def shared(folder: Path, calls: int, out: Path) -> None:
     world.timed("run", settings(folder, SHARING), "--out", run, "--to", "source")
     ledger = run / "ledger.sqlite"
     ledger.unlink(missing_ok=True)
-    seconds = bulk(ledger, calls)
+    # In a process of its own: what this one once held would count as the peak of those that it starts.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        seconds = pool.apply(bulk, (ledger, calls))
     found = {
         "status": world.timed("status", run),
         "open": python(OPEN, ledger),
