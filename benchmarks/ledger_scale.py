@@ -15,6 +15,13 @@ its calls are in the ledger. Then, each in a process of its own:
   and nothing is sent. This is what an edited parser costs, for the judgements alone.
 
 Writes `benchmarks/results/ledger_scale.json`.
+
+    python benchmarks/ledger_scale.py --bulk 5000000 [--keep FOLDER]
+
+A ledger of that many calls is written straight into its two tables, with rows and bodies like those of a run, and a run
+of a thousand instructions shares it. Then, each in a process of its own: `status` of the run, `open`, `look up` of
+200,000 keys, and `join`: that run makes its 5,000 calls with all of the others in its ledger. It is not the resume of a
+run of a million instructions, whose finished parts would be taken over too. Writes `ledger_bulk.json`.
 """
 
 from __future__ import annotations
@@ -22,19 +29,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from collecting import world
 
+from vlfeedback._ledger_rows import bodies_of, squeeze
+from vlfeedback.ids import hash_id
 from vlfeedback.ledger import Ledger
+from vlfeedback.records import Generation, Usage
 
 RESULT = Path(__file__).parent / "results" / "ledger_scale.json"
+BULK = RESULT.with_name("ledger_bulk.json")
+SHARING = 1000
+"""Instructions of the run that shares a bulk ledger."""
+LOOKED_UP = 200_000
 SECONDS, BYTES = 10.0, 500e6
 KILLED_AT = 0.995
 """Share of the calls after which the run is killed."""
@@ -58,6 +74,7 @@ from pathlib import Path
 from vlfeedback.ledger import Ledger
 keys = [row[0] for row in sqlite3.connect(sys.argv[1]).execute("SELECT key FROM calls")]
 random.Random(0).shuffle(keys)
+del keys[int(sys.argv[2]) :]
 with Ledger.open(Path(sys.argv[1])) as ledger:
     for start in range(0, len(keys), 500):
         assert len(ledger.replies(keys[start : start + 500])) == len(keys[start : start + 500])
@@ -83,10 +100,10 @@ def settings(folder: Path, count: int) -> Path:
     return path
 
 
-def python(code: str, path: Path) -> world.Timed:
+def python(code: str, path: Path, *more: str) -> world.Timed:
     """Run a few lines in a process of its own."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code, str(path), *more], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status):
         raise RuntimeError(f"a measurement failed:\n{code}")
@@ -125,15 +142,94 @@ def killed(run: Path, calls: int) -> float:
     return time.perf_counter() - began
 
 
+def bulk(path: Path, calls: int) -> float:
+    """Write a ledger with that many answered calls, four of a pool to one of a judge; its seconds."""
+    began = time.perf_counter()
+    with Ledger.open(path):
+        pass  # the tables
+    words = f"A sign, says the model. {'Words. ' * 90}"
+    generation = Generation(
+        words, "stop", usage=Usage(900, 150, 0, 700, 0), raw=json.dumps({"choices": [{"text": words}]})
+    )
+    question = squeeze(json.dumps({"prompt": "What does the sign say? " + "Look well. " * 12}))
+    bodies = {"request": question, **bodies_of(generation)}
+    names = ("key", "model", "purpose", "state", "finish", "cost", "attempts", "input", "output", "image", "created")
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for number in range(calls):
+            key, model = hash_id("bulk", number), number % 5
+            yield (
+                key,
+                f"model-{model}",
+                "annotate" if model == 4 else "decode",
+                "done",
+                "stop",
+                0.001,
+                1,
+                900,
+                150,
+                700,
+                began,
+            )
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000"):
+            writer.execute(f"PRAGMA {setting}")
+        writer.execute("BEGIN")
+        writer.executemany(f"INSERT INTO calls({', '.join(names)}) VALUES({', '.join('?' * len(names))})", rows())
+        writer.execute(
+            "INSERT INTO bodies(id, request, reply, raw) SELECT id, :request, :reply, :raw FROM calls ORDER BY id",
+            bodies,
+        )
+        writer.execute("COMMIT")
+    return time.perf_counter() - began
+
+
+def shared(folder: Path, calls: int, out: Path) -> None:
+    """Measure a run whose ledger holds that many calls of others."""
+    run = folder / "run"
+    world.timed("run", settings(folder, SHARING), "--out", run, "--to", "source")
+    ledger = run / "ledger.sqlite"
+    ledger.unlink(missing_ok=True)
+    # In a process of its own: what this one once held would count as the peak of those that it starts.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        seconds = pool.apply(bulk, (ledger, calls))
+    found = {
+        "status": world.timed("status", run),
+        "open": python(OPEN, ledger),
+        "look up": python(LOOK, ledger, str(LOOKED_UP)),
+        "join": world.timed("run", run, "--to", "annotate"),
+    }
+    made = {"calls": calls, "seconds_to_write": round(seconds, 1), "looked_up": LOOKED_UP, "joined": 5 * SHARING}
+    world.keep(out, {**made, "ledger_bytes": ledger.stat().st_size, **_told(found)})
+
+
+def _told(found: dict[str, world.Timed]) -> dict[str, object]:
+    limits: dict[str, object] = {"limits": {"seconds": SECONDS, "peak_mb": BYTES / 1e6}}
+    return limits | {
+        name: {
+            "seconds": round(one.seconds, 2),
+            "cpu": round(one.cpu, 2),
+            "peak_mb": round(one.peak / 1e6),
+            "pass": one.seconds < SECONDS and one.peak < BYTES,
+        }
+        for name, one in found.items()
+    }
+
+
 def main() -> None:
     """Make it and measure it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--instructions", type=int, default=80_000)
     parser.add_argument("--keep", type=Path, default=None, help="folder to keep the run in")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--bulk", type=int, default=0, help="calls of a ledger that is written at once")
+    parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.keep) as place:
         folder = Path(place)
+        if asked.bulk:
+            shared(folder, asked.bulk, asked.out or BULK)
+            return
         run = folder / "run"
         world.timed("run", settings(folder, asked.instructions), "--out", run, "--to", "source")
         ledger, calls = run / "ledger.sqlite", 5 * asked.instructions
@@ -143,29 +239,20 @@ def main() -> None:
             "resume": world.timed("run", run, "--to", "annotate"),
             "status": world.timed("status", run),
             "open": python(OPEN, ledger),
-            "look up": python(LOOK, ledger),
+            "look up": python(LOOK, ledger, str(calls)),
         }
         size = ledger.stat().st_size
         for name in ("responses", "annotations"):
             (run / f"{name}.parquet").unlink()
         found["rebuild"] = world.timed("run", run, "--to", "annotate")
     world.keep(
-        asked.out,
+        asked.out or RESULT,
         {
             "calls": calls,
             "ledger_bytes": size,
             "durable_calls_per_second": round(there / seconds),
             "made_by_resume": calls - there,
-            "limits": {"seconds": SECONDS, "peak_mb": BYTES / 1e6},
-            **{
-                name: {
-                    "seconds": round(one.seconds, 2),
-                    "cpu": round(one.cpu, 2),
-                    "peak_mb": round(one.peak / 1e6),
-                    "pass": one.seconds < SECONDS and one.peak < BYTES,
-                }
-                for name, one in found.items()
-            },
+            **_told(found),
         },
     )
 

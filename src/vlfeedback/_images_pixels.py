@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image as Pillow
 
+from vlfeedback._images_room import Room
 from vlfeedback.errors import ConfigError, ImageError
 
 MAX_PIXELS = 89_000_000
@@ -22,6 +23,9 @@ MAX_PIXELS = 89_000_000
 
 THUMB = 12
 """Side of the thumbnail of an `appearance`, pixels."""
+_SMALL = (16 * THUMB, 16 * THUMB)
+"""What a JPEG is decoded to at least for its appearance: at a half, a quarter or an eighth."""
+_ROOM = Room(32_000_000)
 FINE = 64
 PALE = 120
 """Below this difference of the brightest and the darkest value of a thumbnail a picture is pale."""
@@ -93,11 +97,32 @@ def parse_recipe(recipe: str) -> Recipe:
     return Recipe(int(match["side"]), int(quality) if quality else None)
 
 
+class Appearance(NamedTuple):
+    """What a picture looks like.
+
+    Attributes:
+        fingerprint: See `fingerprint`.
+        thumb: `THUMB` x `THUMB` RGB pixels, to confirm a likeness by.
+        fine: `FINE` x `FINE` gray pixels of a pale picture (a page of text), whose thumbnail says little; or empty.
+    """
+
+    fingerprint: int
+    thumb: builtins.bytes
+    fine: builtins.bytes
+
+
 class Look(NamedTuple):
-    """What decoding showed: the upright size, and the media type where `original` leaves the bytes alone, or empty."""
+    """What decoding showed.
+
+    Attributes:
+        size: Upright.
+        as_is: Media type where `original` leaves the bytes alone, or empty.
+        appearance: Where it was asked for and could be taken.
+    """
 
     size: Size
     as_is: str
+    appearance: Appearance | None = None
 
 
 def measure(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Size:
@@ -105,15 +130,16 @@ def measure(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Size:
     return look(stream, name, max_pixels).size
 
 
-def look(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Look:
+def look(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS, *, small: bool = False) -> Look:
     """Decode a picture once to be sure that all of it is there.
 
     Args:
         stream: The file, readable and seekable.
         name: What the file is called in messages.
         max_pixels: Largest width times height that is decoded.
+        small: Also take its appearance, from the same decoding.
     Returns:
-        Size of the first frame after the EXIF orientation, and how it is sent.
+        Size of the first frame after the EXIF orientation, how it is sent, and the appearance.
     Raises:
         ImageError: `bad_image` or `image_too_large`.
     """
@@ -122,12 +148,20 @@ def look(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Look:
         as_is = _MEDIA_TYPES[picture.format or ""] if _sendable(picture) else ""
         if picture.format in ("JPEG", "MPO"):
             # An eighth of the resolution still reads every coded byte, so a cut file is noticed at a third of the time.
-            picture.draft(None, (max(1, size[0] // 8), max(1, size[1] // 8)))
-        picture.load()
-        if picture.format == "TIFF":
-            size = picture.size  # Pillow turns these upright by itself while loading
+            picture.draft(None, _SMALL if small else (max(1, size[0] // 8), max(1, size[1] // 8)))
+        with _ROOM.take(_weight(picture, size)):
+            picture.load()
+            if picture.format == "TIFF":
+                size = picture.size  # Pillow turns these upright by itself while loading
+            seen = _appearance_or_none(picture) if small else None
         width, height = size
-        return Look(Size(height, width) if _orientation(picture) >= 5 else Size(width, height), as_is)
+        return Look(Size(height, width) if _orientation(picture) >= 5 else Size(width, height), as_is, seen)
+
+
+def _weight(picture: Pillow.Image, size: tuple[int, int]) -> int:
+    """Pixels that decoding keeps in memory: of a progressive JPEG it keeps all, however small it is wanted."""
+    width, height = size if picture.info.get("progressive") else picture.size
+    return width * height
 
 
 def glance(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Size:
@@ -198,20 +232,6 @@ def _difference_hash(upright: Pillow.Image) -> int:
     return bits
 
 
-class Appearance(NamedTuple):
-    """What a picture looks like.
-
-    Attributes:
-        fingerprint: See `fingerprint`.
-        thumb: `THUMB` x `THUMB` RGB pixels, to confirm a likeness by.
-        fine: `FINE` x `FINE` gray pixels of a pale picture (a page of text), whose thumbnail says little; or empty.
-    """
-
-    fingerprint: int
-    thumb: builtins.bytes
-    fine: builtins.bytes
-
-
 def appearance(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Appearance:
     """Decode a picture once, small, for finding near-duplicates; JPEGs are read at an eighth where that is enough.
 
@@ -220,12 +240,26 @@ def appearance(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Appearance:
     """
     with _decoding(io.BytesIO(data), "the picture", max_pixels) as picture:
         if picture.format in ("JPEG", "MPO"):
-            picture.draft(None, (16 * THUMB, 16 * THUMB))
-        upright = _upright(picture)
-        thumb = upright.convert("RGB").resize((THUMB, THUMB), Pillow.Resampling.BOX).tobytes()
-        pale = max(thumb) - min(thumb) < PALE
-        fine = upright.convert("L").resize((FINE, FINE), Pillow.Resampling.BOX).tobytes() if pale else b""
-        return Appearance(_difference_hash(upright), thumb, fine)
+            picture.draft(None, _SMALL)
+        return _appearance(picture)
+
+
+def _appearance(picture: Pillow.Image) -> Appearance:
+    upright = _upright(picture)
+    thumb = upright.convert("RGB").resize((THUMB, THUMB), Pillow.Resampling.BOX).tobytes()
+    pale = max(thumb) - min(thumb) < PALE
+    fine = upright.convert("L").resize((FINE, FINE), Pillow.Resampling.BOX).tobytes() if pale else b""
+    return Appearance(_difference_hash(upright), thumb, fine)
+
+
+def _appearance_or_none(picture: Pillow.Image) -> Appearance | None:
+    """Of a loaded picture; one that cannot be converted is whole all the same."""
+    try:
+        return _appearance(picture)
+    except MemoryError:
+        raise
+    except Exception:  # conversions of odd modes raise nearly every class there is
+        return None
 
 
 def suffix_of(data: bytes) -> str:

@@ -10,21 +10,23 @@ import difflib
 import hashlib
 import io
 import os
-import stat
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, TypeVar
 
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_fetch import fetch, fetchable
+from vlfeedback._images_files import READING, Stamp, hashed, open_regular, regular, stamp_of, write_atomically
 from vlfeedback._images_names import check_relative, split_uri
 from vlfeedback._images_pixels import (
+    FINE,
     MAX_PIXELS,
     THUMB,
     Appearance,
+    Look,
     Prepared,
     Size,
     appearance,
@@ -41,9 +43,12 @@ from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
+    "FINE", "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
     "fingerprint", "glance", "measure", "parse_recipe", "prepare", "side", "unopened",
 ]  # fmt: skip
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 MAX_BYTES = 64 * 2**20
 """Default limit of a picture's file, bytes."""
@@ -52,26 +57,7 @@ RUN_ROOT = "run"
 """Name of the root inside a run folder, for pictures that a source generated or unpacked."""
 
 _REMEMBERED = 65_536
-# O_NONBLOCK: a pipe in a dataset's folder must not hang the run before it is known to be one.
-_READING = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
-_CHUNK = 2**20
-
-
-class _Stamp(NamedTuple):
-    """What changes when a file does."""
-
-    size: int
-    modified: int
-    changed: int
-    node: int
-
-
-def _stamp_of(stream: BinaryIO) -> _Stamp | None:
-    """Of a file on disk; None for what lies in an archive."""
-    if isinstance(stream, io.BytesIO):
-        return None
-    status = os.fstat(stream.fileno())
-    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+_SEEN = 2048
 
 
 class Roots:
@@ -106,10 +92,12 @@ class Roots:
         self._max_bytes = max_bytes
         self._allow_outside = allow_outside
         self._allow_urls = allow_urls
-        self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
+        self._found: dict[tuple[str, str], Image] = {}
         self._folder = lru_cache(maxsize=4096)(self._folder_inside)
-        self._hashed: dict[str, tuple[_Stamp, str]] = {}
+        self._hashed: dict[str, tuple[Stamp, str]] = {}
         self._as_is: dict[str, str] = {}
+        self._looking = False
+        self._seen: dict[str, Appearance] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -139,7 +127,7 @@ class Roots:
         root, relative = split_uri(image.uri)
         self._known(root)
         with self._stream(root, relative) as stream:
-            stamp = _stamp_of(stream)
+            stamp = stamp_of(stream)
             # By its size where there is one: room for the largest picture that is allowed takes long to get.
             data = stream.read(min(stamp.size, self._max_bytes) + 1 if stamp else self._max_bytes + 1)
         if len(data) > self._max_bytes:
@@ -157,7 +145,7 @@ class Roots:
         """Media type of a picture that was decoded in this process and goes out as it is; empty if unknown."""
         return self._as_is.get(image.sha256, "")
 
-    def _remember(self, uri: str, stamp: _Stamp | None, sha256: str) -> None:
+    def _remember(self, uri: str, stamp: Stamp | None, sha256: str) -> None:
         """A file whose size, time and place are unchanged since this process hashed it is not hashed again."""
         if stamp is None:
             return
@@ -181,7 +169,31 @@ class Roots:
             close = difflib.get_close_matches(root, self._places, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"no image root is called {root!r}{hint} Known: {', '.join(self._places) or 'none'}")
-        return self._found(root, relative)
+        found = self._found.get((root, relative))
+        return self._keep(root, relative, self._find(root, relative)) if found is None else found
+
+    def found(self, root: str, relative: str) -> Image | None:
+        """The record of a picture that `find` has made lately, without a look at the disk."""
+        return self._found.get((root, relative))
+
+    @contextmanager
+    def looking(self) -> Generator[None]:
+        """While pictures are found, also keep what they look like for `appearance`: decoding is nearly all of both."""
+        self._looking = True
+        try:
+            yield
+        finally:
+            self._looking = False
+            self._seen.clear()
+
+    def appearance(self, image: Image) -> Appearance:
+        """What a picture looks like; at no cost once, soon after it was found while `looking`.
+
+        Raises:
+            ImageError: as of `open`.
+        """
+        seen = self._seen.pop(image.sha256, None)
+        return appearance(self.open(image), max_pixels=self._max_pixels) if seen is None else seen
 
     def glance(self, root: str, relative: str) -> Size:
         """Size of a picture by its header alone, for estimates; `find` reads and checks all of it.
@@ -219,17 +231,20 @@ class Roots:
             raise ConfigError(f"pictures can only be added where a root {RUN_ROOT!r} is given")
         digest = hashlib.sha256(data).hexdigest()
         relative = f"{digest[:2]}/{digest}{check_relative(suffix or suffix_of(data))}"
-        size = measure(io.BytesIO(data), f"{RUN_ROOT}:{relative}", self._max_pixels)
-        target = place / relative
+        uri, target = f"{RUN_ROOT}:{relative}", place / relative
+        kept = self._found.get((RUN_ROOT, relative))
+        if kept is not None and target.exists():
+            return kept
+        size = self._looked(io.BytesIO(data), uri, digest).size
         if not target.exists():
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _write_atomically(target, data)
+                write_atomically(target, data)
             except OSError as error:
                 raise DataError(
                     f"{target} could not be written ({error}). Free some disk space and run again."
                 ) from error
-        return Image(digest, f"{RUN_ROOT}:{relative}", size.width, size.height)
+        return self._keep(RUN_ROOT, relative, Image(digest, uri, size.width, size.height))
 
     def _known(self, root: str) -> Path:
         """The place of a root that a record names; unknown here means that this machine lacks the picture."""
@@ -248,22 +263,26 @@ class Roots:
         if not place.exists():
             raise DataError(f"[images] {root} = {place}: there is no such folder or archive")
         with self._stream(root, relative) as stream:
-            digest = hashlib.sha256()
-            stamp = _stamp_of(stream)
-            read = 0
-            while chunk := stream.read(_CHUNK):
-                read += len(chunk)
-                if read > self._max_bytes:
-                    raise ImageError("image_too_large", f"{uri} is larger than {self._max_bytes:,} bytes")
-                digest.update(chunk)
-            if not read:
-                raise ImageError("bad_image", f"{uri} is empty")
-            stream.seek(0)
-            size, as_is = look(stream, uri, self._max_pixels)
-        self._remember(uri, stamp, digest.hexdigest())
-        if as_is:
-            self._as_is[digest.hexdigest()] = as_is
-        return Image(digest.hexdigest(), uri, size.width, size.height)
+            stamp = stamp_of(stream)
+            digest, whole = hashed(stream, stamp, uri, self._max_bytes)
+            shown = self._looked(stream if whole is None else whole, uri, digest)
+        self._remember(uri, stamp, digest)
+        if shown.as_is:
+            self._as_is[digest] = shown.as_is
+        return Image(digest, uri, shown.size.width, shown.size.height)
+
+    def _keep(self, root: str, relative: str, found: Image) -> Image:
+        with self._lock:
+            _limited(self._found, _REMEMBERED)[root, relative] = found
+        return found
+
+    def _looked(self, stream: BinaryIO, uri: str, digest: str) -> Look:
+        """Decode a picture once, for its size, to be sure that it is whole, and for what it looks like."""
+        shown = look(stream, uri, self._max_pixels, small=self._looking)
+        if shown.appearance is not None:
+            with self._lock:
+                _limited(self._seen, _SEEN)[digest] = shown.appearance
+        return shown
 
     def _stream(self, root: str, relative: str) -> BinaryIO:
         place = self._places[root]
@@ -273,12 +292,12 @@ class Roots:
         if not self._allow_outside:
             folder, _, file = check_relative(relative).rpartition("/")
             try:  # nearly all: a file that is no link, in a folder that was looked at before
-                descriptor = os.open(f"{self._folder(root, folder)}/{file}", _READING | os.O_NOFOLLOW)
+                descriptor = os.open(f"{self._folder(root, folder)}/{file}", READING | os.O_NOFOLLOW)
             except (OSError, RuntimeError, ValueError):
                 pass  # the long way says what is wrong
             else:
-                return _regular(descriptor, name, self._max_bytes)
-        return _open_regular(self._inside(place, relative), name, self._max_bytes)
+                return regular(descriptor, name, self._max_bytes)
+        return open_regular(self._inside(place, relative), name, self._max_bytes)
 
     def _folder_inside(self, root: str, folder: str) -> str:
         """A folder of a root with every link on the way followed.
@@ -361,34 +380,8 @@ def _is_archive(place: Path) -> bool:
     return place.suffix.lower() == ".zip" and not place.is_dir()
 
 
-def _open_regular(path: Path, name: str, max_bytes: int) -> BinaryIO:
-    try:
-        descriptor = os.open(path, _READING)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ImageError("missing_image", f"{name}: {reason or error}") from error
-    return _regular(descriptor, name, max_bytes)
-
-
-def _regular(descriptor: int, name: str, max_bytes: int) -> BinaryIO:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise ImageError("bad_image", f"{name} is not a regular file")
-    if status.st_size > max_bytes:
-        os.close(descriptor)
-        raise ImageError("image_too_large", f"{name} has {status.st_size:,} bytes, more than {max_bytes:,}")
-    return os.fdopen(descriptor, "rb")
-
-
-def _write_atomically(target: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".partial")
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        part.chmod(0o644)
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+def _limited(kept: dict[K, V], most: int) -> dict[K, V]:
+    """A dictionary with room for one more: the oldest entry goes."""
+    if len(kept) >= most:
+        del kept[next(iter(kept))]
+    return kept

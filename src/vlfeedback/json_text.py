@@ -24,6 +24,7 @@ _OTHER_ENCODINGS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _PACKED = {b"\x1f\x8b": "packed with gzip", b"PK\x03\x04": "a ZIP archive", b"\x28\xb5\x2f\xfd": "packed with zstd"}
 
 
@@ -37,8 +38,12 @@ def open_text(path: Path) -> BinaryIO:
         stream = path.open("rb")
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror}. Check the path") from error
-    start = stream.read(4)
+    start = stream.read(len(_POINTER))
     stream.seek(0)
+    if start == _POINTER:
+        stream.close()
+        raise DataError(f"{path} is a pointer of Git LFS and not the file: fetch it, `git lfs pull` in its repository")
+    start = start[:4]
     for mark, name in _OTHER_ENCODINGS.items():
         if start.startswith(mark):
             stream.close()

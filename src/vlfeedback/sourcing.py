@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from vlfeedback import progress, registry, source as source_room
@@ -46,24 +47,26 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
         _source(table, number, count, reach)
         for number, (table, count) in enumerate(zip(settings.source, counts, strict=True), 1)
     ]
-    looks = Looks(reach.roots)
-    leaks = None if mix.leaks == "off" else Leaks(_benchmark_items(run, reach), looks)
-    told = Counter[str]()
+    seen = mix.near != "off" or mix.leaks != "off"
+    with reach.roots.looking() if seen else nullcontext():
+        looks = Looks(reach.roots)
+        leaks = None if mix.leaks == "off" else Leaks(_benchmark_items(run, reach), looks)
+        told = Counter[str]()
 
-    def leak(prompt: str, images: tuple[Image, ...]) -> str | None:
-        found = leaks.found(prompt, images) if leaks is not None else None
-        told["leaks"] += found is not None
-        return found if mix.leaks == "drop" else None
+        def leak(prompt: str, images: tuple[Image, ...]) -> str | None:
+            found = leaks.found(prompt, images) if leaks is not None else None
+            told["leaks"] += found is not None
+            return found if mix.leaks == "drop" else None
 
-    share = settings.eval_share if mix.near == "off" else 0.0  # where looks count, the split waits for them
-    stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
-    if mix.near != "off":
-        spill = run.path / ".instructions.mixing.parquet"
-        stream = sided(stream, looks, spill, eval_share=settings.eval_share, near=mix.near, tell=_tell)
-    if settings.limit is not None:
-        stream = _limited(stream, settings.limit)
-    sink: Sink[Instruction] = Sink(run, "instructions", "source")
-    outcome = written(sink, progress.track(stream, "source", unit="records"), inputs)
+        share = settings.eval_share if mix.near == "off" else 0.0  # where looks count, the split waits for them
+        stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
+        if mix.near != "off":
+            spill = run.path / ".instructions.mixing.parquet"
+            stream = sided(stream, looks, spill, eval_share=settings.eval_share, near=mix.near, tell=_tell)
+        if settings.limit is not None:
+            stream = _limited(stream, settings.limit)
+        sink: Sink[Instruction] = Sink(run, "instructions", "source")
+        outcome = written(sink, progress.track(stream, "source", unit="records"), inputs)
     if told["leaks"]:
         fate = "dropped as held_out" if mix.leaks == "drop" else "kept: [mix] leaks = 'tell'"
         _tell(f"{told['leaks']:,} records share a picture or their question with a benchmark ({fate})")

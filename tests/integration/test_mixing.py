@@ -10,7 +10,7 @@ import pytest
 from in_process import command
 from PIL import Image as Pillow
 
-from vlfeedback import tables
+from vlfeedback import images, tables
 from vlfeedback.decode import Plan
 from vlfeedback.records import Dropped, Instruction, Response
 
@@ -73,6 +73,15 @@ def test_a_mixed_source_room(
     assert not list((tmp_path / "run").glob("*mixing*"))
     assert command(monkeypatch, "run", tmp_path / "run", "--to", "source") == 0
     assert "as before" in capsys.readouterr().out
+
+
+def test_every_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = settings(tmp_path)
+    path.write_text(path.read_text().replace("weight = 1\n", ""))
+    monkeypatch.setattr(images, "appearance", lambda *_, **__: pytest.fail("a picture was decoded again"))
+    assert command(monkeypatch, "run", path, "--out", tmp_path / "run", "--to", "source") == 0
+    kept, dropped = made(tmp_path)
+    assert len(kept) + len(dropped) == 28 and any(one.reason == "held_out" for one in dropped)
 
 
 def test_leaks_can_be_told_only(

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
 from vlfeedback.source import (
     Found,
+    Reader,
     _files,
     _table_rows,
     csv,
@@ -25,7 +27,10 @@ from vlfeedback.source import (
     folder,
     hugging_face,
     jsonl,
+    llava,
     mm_safetybench,
+    parquet,
+    pmc_vqa,
     rtvlm,
 )
 from vlfeedback.source._conversations import asked
@@ -207,12 +212,20 @@ def test_base64_with_the_head_of_a_data_url() -> None:
     assert embedded("data:image/gif;base64,R0lG ODlh") == embedded("R0lGODlh")
 
 
+@pytest.mark.parametrize("load", [jsonl.load, llava.load, csv.load, pmc_vqa.load, parquet.load, mm_safetybench.load])
+def test_a_pointer_of_git_lfs_is_no_dataset(tmp_path: Path, load: Callable[[Path], Reader]) -> None:
+    pointer = tmp_path / "data"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:84f7\nsize 20176754\n")
+    with pytest.raises(DataError, match=r"pointer of Git LFS.*git lfs pull"):
+        list(load(pointer)())
+
+
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     target = io.BytesIO()
     Pillow.new("RGB", (4, 4)).save(target, "PNG")
-    monkeypatch.setattr(images, "_write_atomically", full)
+    monkeypatch.setattr(images, "write_atomically", full)
     with pytest.raises(DataError, match=r"No space left.*Free some disk space"):
         images.Roots({"run": tmp_path}).add(target.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image as Pillow, ImageDraw
 
-from vlfeedback.errors import ConfigError
-from vlfeedback.images import Roots, appearance
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.images import Appearance, Roots, appearance
 from vlfeedback.records import Dropped, Image, Instruction
 from vlfeedback.source import Embedded, Found, Source, instructions
 from vlfeedback.source._leaks import Known, Leaks, plain
 from vlfeedback.source._mix import quotas, sided
-from vlfeedback.source._near import Looks, _Arrays, _candidates  # pyright: ignore[reportPrivateUsage]
+from vlfeedback.source._near import Fines, Looks, _Arrays, _candidates  # pyright: ignore[reportPrivateUsage]
 
 
 def photo(seed: int, size: int = 200) -> Pillow.Image:
@@ -89,6 +90,28 @@ class TestNear:
             for data in (saved(whole), saved(whole, "JPEG", quality=60), saved(whole.resize((200, 200)))):
                 looks.add(roots.add(data))
         assert len(looks.clusters()) == 6 and len(set(looks.clusters().values())) == 2
+
+    def test_pages_take_little_memory(self, roots: Roots) -> None:
+        looks = Looks(roots)
+        pages = [Image(f"{number:064x}", "run:x", 1, 1) for number in range(400)]
+        for number, one in enumerate(pages):
+            roots._seen[one.sha256] = Appearance(number, bytes(432), bytes([number % 256]) * 4096)
+        tracemalloc.start()
+        for one in pages:
+            looks.add(one)
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert taken < 400 * 1500  # 4 kB of a finer thumbnail each would be 1.6 MB, as numbers twice that
+        fine = looks.look_of(300).fine
+        assert fine is not None and set(fine) == {300 % 256} and len(fine) == 4096
+
+    def test_a_full_folder_for_temporary_files_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("vlfeedback.source._near.os.pwrite", full)
+        with pytest.raises(DataError, match=r"No space left.*TMPDIR"):
+            Fines().add(0, bytes(4096))
 
     @given(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=12), st.data())
     @settings(max_examples=60)

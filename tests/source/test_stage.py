@@ -211,9 +211,9 @@ class TestSampling:
         class Watched(Roots):
             def find(self, root: str, relative: str) -> Image:
                 opened.append(relative)
-                return roots.find(root, relative)
+                return roots.find(root, "good.jpg")
 
-        items = [Found(str(n), f"Prompt {n}", (Named("good.jpg"),)) for n in range(50)]
+        items = [Found(str(n), f"Prompt {n}", (Named(f"{n}.jpg"),)) for n in range(50)]
         kept, _ = sorted_out(source(items, root="pics", sample=5), roots=Watched({}))
         assert len(kept) == len(opened) == 5
 

@@ -8,7 +8,7 @@ of the split. Every record that a reader yields leaves the stage as an instructi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
 from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason
+from vlfeedback.source._opening import opened
 from vlfeedback.source._sampling import sampled
 
 __all__ = ["Embedded", "Example", "Found", "Named", "Picture", "Reader", "Source", "instructions"]
@@ -158,11 +159,11 @@ def _one_source(
     reasons: Counter[str] = Counter()
     example = ""
 
-    def resolve(found: Found) -> Instruction | Dropped:
-        return _resolve(found, source, roots, rules)
+    def resolve(records: Iterable[Found | Dropped]) -> Iterator[Instruction | Dropped]:
+        return _resolved(records, source, roots, rules)
 
     if source.sample is None:
-        results = (resolve(item) if isinstance(item, Found) else item for item in source.reader())
+        results = resolve(source.reader())
     else:
         results = sampled(source.reader, resolve, source.sample, source.where or source.name)
     for result in results:
@@ -188,17 +189,42 @@ def _one_source(
         raise DataError(f"source {where}: none of its {reasons.total()} records can be used ({counts}). {example}")
 
 
-def _resolve(found: Found, source: Source, roots: Roots, rules: _Rules) -> Instruction | Dropped:
+def _resolved(
+    records: Iterable[Found | Dropped], source: Source, roots: Roots, rules: _Rules
+) -> Iterator[Instruction | Dropped]:
+    """What becomes of every record, in their order."""
+
+    def open_one(picture: Named | Embedded) -> Image:
+        return _picture(picture, source, roots)
+
+    def known(picture: Named | Embedded) -> Image | None:
+        return roots.found(picture.root or source.root, picture.path) if isinstance(picture, Named) else None
+
+    asked = (_without_text(one) or one if isinstance(one, Found) else one for one in records)
+    for one in opened(asked, open_one, known):
+        if isinstance(one, Dropped):
+            yield one
+        elif isinstance(one.images, ImageError):
+            yield _dropped(one.found, one.images.reason, one.images.detail)
+        elif isinstance(one.images, Exception):
+            raise one.images
+        else:
+            yield _resolve(one.found, one.images, source, rules)
+
+
+def _without_text(found: Found) -> Dropped | None:
+    """A record that is dropped for its text, before a picture is opened."""
     prompt = found.prompt.strip()
     if not any(letter.isprintable() and not letter.isspace() for letter in prompt):
         return _dropped(found, "empty_prompt")
     for text in (prompt, found.category, found.reference or ""):
         if not _is_unicode(text):
             return _dropped(found, "bad_record", "its text holds half of a surrogate pair and is no valid Unicode")
-    try:
-        images = tuple(_picture(picture, source, roots) for picture in found.images)
-    except ImageError as error:
-        return _dropped(found, error.reason, error.detail)
+    return None
+
+
+def _resolve(found: Found, images: tuple[Image, ...], source: Source, rules: _Rules) -> Instruction | Dropped:
+    prompt = found.prompt.strip()
     key = instruction_id(prompt, images)
     if key in rules.first_seen:
         return _dropped(found, "duplicate", f"same prompt and pictures as {rules.first_seen[key]}")
@@ -221,9 +247,7 @@ def _resolve(found: Found, source: Source, roots: Roots, rules: _Rules) -> Instr
     )
 
 
-def _picture(picture: Picture, source: Source, roots: Roots) -> Image:
-    if isinstance(picture, Image):
-        return picture
+def _picture(picture: Named | Embedded, source: Source, roots: Roots) -> Image:
     if isinstance(picture, Embedded):
         return roots.add(picture.data, picture.suffix)
     root = picture.root or source.root

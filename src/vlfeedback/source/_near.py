@@ -10,14 +10,16 @@ FigStep, and different pocket scenes, are 67 and more apart.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from vlfeedback.errors import ImageError
-from vlfeedback.images import THUMB, Roots, appearance
+from vlfeedback.errors import DataError, ImageError
+from vlfeedback.images import FINE, THUMB, Roots
 from vlfeedback.records import Image
 
 BITS = 7
@@ -36,6 +38,39 @@ Array = np.ndarray[Any, Any]
 _ONES = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint8)
 
 
+class Fines:
+    """Finer thumbnails of pale pictures by number, in a file without a name: a set of pages has one for every page."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._places: dict[int, int] = {}
+
+    def add(self, number: int, pixels: bytes) -> None:
+        """Keep the `FINE` x `FINE` pixels of a picture.
+
+        Raises:
+            DataError: the folder for temporary files is full.
+        """
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (gone with this object)
+            place = FINE * FINE * len(self._places)
+            os.pwrite(self._file.fileno(), pixels, place)
+        except OSError as error:
+            raise DataError(
+                f"{tempfile.gettempdir()} could not be written ({error}): it takes 4 kB for every pale picture. "
+                "Free some space, or name another folder by TMPDIR."
+            ) from error
+        self._places[number] = place
+
+    def get(self, number: int) -> Array | None:
+        """Of a picture; None where it is not pale."""
+        place = self._places.get(number)
+        if place is None or self._file is None:
+            return None
+        return np.frombuffer(os.pread(self._file.fileno(), FINE * FINE, place), dtype=np.uint8).astype(np.int16)
+
+
 class Looks:
     """Looks of pictures by content, each opened once.
 
@@ -49,7 +84,7 @@ class Looks:
         self._hashes: list[str] = []
         self._prints: list[int] = []
         self._thumbs = bytearray()
-        self._fines: dict[int, Array] = {}
+        self._fines = Fines()
 
     def add(self, image: Image) -> int | None:
         """Take a picture in; its number, or None where it has no look (not hashed, or gone since it was read)."""
@@ -60,7 +95,7 @@ class Looks:
         if key.startswith("uri:"):
             return None
         try:
-            seen = appearance(self._roots.open(image))
+            seen = self._roots.appearance(image)
         except ImageError:  # the stage has found it whole a moment ago; decode will say what became of it
             return None
         self._places[key] = number = len(self._hashes)
@@ -68,7 +103,7 @@ class Looks:
         self._prints.append(seen.fingerprint)
         self._thumbs += seen.thumb
         if seen.fine:
-            self._fines[number] = np.frombuffer(seen.fine, dtype=np.uint8).astype(np.int16)
+            self._fines.add(number, seen.fine)
         return number
 
     def within(self, numbers: Sequence[int]) -> Within:
@@ -115,7 +150,7 @@ class _Arrays(NamedTuple):
 
     thumbs: Array
     prints: Array
-    fines: dict[int, Array]
+    fines: Fines
 
 
 class OneLook(NamedTuple):
@@ -132,7 +167,7 @@ class Within(NamedTuple):
     numbers: list[int]
     thumbs: Array
     prints: Array
-    fines: dict[int, Array]
+    fines: Fines
 
     def alike(self, one: OneLook) -> int | None:
         """The number of the first picture that looks like a given one, or None."""
@@ -173,7 +208,7 @@ def _finely(one: Array | None, two: Array | None) -> bool:
     return bool(np.abs(one - two).max() <= bound)
 
 
-def _same(thumbs: Array, fines: dict[int, Array], one: Array, two: Array) -> Array:
+def _same(thumbs: Array, fines: Fines, one: Array, two: Array) -> Array:
     """Which pairs of numbers look the same, as truth values."""
     found = np.zeros(len(one), dtype=bool)
     step = max(1, _AT_ONCE // thumbs.shape[1])
@@ -195,7 +230,7 @@ def _equal(prints: Array) -> Iterator[Array]:
     yield from np.split(order, cuts)
 
 
-def _lead(members: Array, thumbs: Array, fines: dict[int, Array], joined: _Joined) -> list[int]:
+def _lead(members: Array, thumbs: Array, fines: Fines, joined: _Joined) -> list[int]:
     """Join what looks the same among pictures of one hash; the first of each kind."""
     leaders: list[int] = []
     left = members

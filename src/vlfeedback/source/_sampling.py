@@ -22,7 +22,7 @@ def rank(found: Found) -> int:
 
 
 def sampled(
-    reader: Reader, resolve: Callable[[Found], Instruction | Dropped], sample: int, where: str
+    reader: Reader, resolve: Callable[[Iterator[Found]], Iterator[Instruction | Dropped]], sample: int, where: str
 ) -> Iterator[Instruction | Dropped]:
     """Keep `sample` records; only as many pictures are opened as that takes.
 
@@ -32,7 +32,7 @@ def sampled(
 
     Args:
         reader: Called more than once.
-        resolve: Makes the instruction, or says why not.
+        resolve: Makes the instructions, or says why not.
         sample: Instructions to keep, ≥ 1.
         where: File, for messages.
     Raises:
@@ -51,8 +51,7 @@ def sampled(
     while kept < sample and taken < len(order):
         wanted = set(order[taken : taken + sample - kept])
         taken += len(wanted)
-        for found in _picked(reader, wanted, where):
-            result = resolve(found)
+        for result in resolve(_picked(reader, wanted, where)):
             kept += isinstance(result, Instruction)
             yield result
     for position in sorted(order[taken:]):

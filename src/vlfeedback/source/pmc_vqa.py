@@ -1,7 +1,8 @@
 """PMC-VQA: multiple-choice questions on figures of biomedical papers.
 
-Not seen. The layout is taken from general knowledge of the release: CSV with `Figure_path`, `Question`, `Answer`,
-`Choice A` to `Choice D` (each beginning with its letter and a colon) and, in one of its versions, `Answer_label`.
+Not seen: the data files. The layout is that of the release's own reader, CSV with `Figure_path`, `Caption`,
+`Question`, `Choice A` to `Choice D` and `Anwser` (sic), each choice and the answer beginning with a letter and a colon,
+and of public readers of its later versions: `Answer`, a letter or a text, and `Answer_label`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def load(path: Path, *, choices: bool = True) -> Reader:
     def found_in(row: Row) -> Iterator[Found]:
         fields = row.fields
         offered = _choices(fields)
-        answer = (optional_text(fields, "Answer") or "").strip()
-        label = answer if answer in offered else (optional_text(fields, "Answer_label") or "").strip()
+        answer = (optional_text(fields, "Answer", "Anwser") or "").strip()
+        labels = (answer, (optional_text(fields, "Answer_label") or "").strip(), _letter(answer))
+        label = next((one for one in labels if one in offered), "")
         question = text(fields, "Question").strip()
         yield Found(
             record_id=optional_text(fields, "index", "") or row.name,
@@ -42,6 +44,11 @@ def load(path: Path, *, choices: bool = True) -> Reader:
         )
 
     return row_reader(lambda: csv_rows(path, ","), found_in)
+
+
+def _letter(answer: str) -> str:
+    """The letter with which an answer begins, as in `B: Focal`."""
+    return answer.lstrip()[:1] if _LETTER.match(answer) else ""
 
 
 def _choices(fields: Fields) -> dict[str, str]:
@@ -61,6 +68,14 @@ EXAMPLES = (
             "f1.jpg,What is shown? ,Bone, A:Skin , B:Bone ,B\n"
         },
         "train.csv",
+        (Found("line 2", "What is shown?\nA: Skin\nB: Bone", (Named("f1.jpg"),), reference="B: Bone"),),
+    ),
+    Example(
+        {
+            "test.csv": "Figure_path,Caption,Question,Choice A,Choice B,Anwser\n"
+            "f1.jpg,A scan.,What is shown? , A:Skin , B:Bone , B:Bone \n"
+        },
+        "test.csv",
         (Found("line 2", "What is shown?\nA: Skin\nB: Bone", (Named("f1.jpg"),), reference="B: Bone"),),
     ),
     Example(
