@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
-from vlfeedback._flow_parking import PARKED
+from vlfeedback._flow_parking import PARKED, take_place
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -108,6 +109,49 @@ class Window(Generic[R]):
             self.changed.notify_all()
             while self.flying or self.parked or not self.fed:
                 self.changed.wait(WAKE)
+
+
+class Flight(Generic[T, R]):
+    """Records on their way through the event loop: launched, and taken in, once for a round of the loop.
+
+    Answers come in bursts, and waking two threads for each takes as long as all else that is done here.
+    """
+
+    def __init__(self, window: Window[R], loop: asyncio.AbstractEventLoop, answer: Callable[[T], Awaitable[R]]) -> None:
+        self._window, self._loop, self._answer = window, loop, answer
+        self._arrived: deque[tuple[T, int]] = deque()
+        self._ended: list[tuple[int, Sequence[R], BaseException | None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+
+    def add(self, record: T, weight: int) -> None:
+        """Launch a record that has a place in the window; called from the feeding thread."""
+        self._arrived.append((record, weight))
+        if len(self._arrived) == 1:  # else the loop has been woken and has not come to them yet
+            self._loop.call_soon_threadsafe(self._launch)
+
+    def _launch(self) -> None:
+        while self._arrived:
+            task = self._loop.create_task(self._fly(*self._arrived.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _fly(self, record: T, weight: int) -> None:
+        take_place(self._window, weight)
+        try:
+            result = await self._answer(record)
+        except Exception as error:
+            self._leave(weight, (), error)
+        except BaseException as error:  # it may end the loop, which then does nothing more
+            self._ended.append((weight, (), error))
+            self._window.leave(self._ended)
+            raise
+        else:
+            self._leave(weight, (result,), None)
+
+    def _leave(self, weight: int, result: Sequence[R], error: Exception | None) -> None:
+        self._ended.append((weight, result, error))
+        if len(self._ended) == 1:
+            self._loop.call_soon(self._window.leave, self._ended)
 
 
 class Known(Generic[T, R]):

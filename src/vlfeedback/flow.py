@@ -13,15 +13,14 @@ import os
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vlfeedback._flow_garbage import collecting_seldom, without_collection
-from vlfeedback._flow_parking import parked, take_place
-from vlfeedback._flow_window import Known, Window
+from vlfeedback._flow_parking import parked
+from vlfeedback._flow_window import Flight, Known, Window
 from vlfeedback.records import Generation, Request
 
 __all__ = [
@@ -157,36 +156,7 @@ def each(
     if source.ended:
         return
     window: Window[R] = Window(in_flight, bytes_in_flight, interrupted)
-    loop = _loop.get()
-
-    async def fly(record: T, weight: int) -> None:
-        take_place(window, weight)
-        try:
-            result = await answer(record)
-        except Exception as error:
-            leave(weight, (), error)
-        except BaseException as error:  # it may end the loop, which then does nothing more
-            ended.append((weight, (), error))
-            window.leave(ended)
-            raise
-        else:
-            leave(weight, (result,), None)
-
-    def leave(weight: int, result: Sequence[R], error: Exception | None) -> None:
-        # Answers come in bursts, and waking two threads takes as long as all else here: once for a round of the loop.
-        ended.append((weight, result, error))
-        if len(ended) == 1:
-            loop.call_soon(window.leave, ended)
-
-    ended: list[tuple[int, Sequence[R], BaseException | None]] = []
-    tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
-    arrived: deque[tuple[T, int]] = deque()
-
-    def launch() -> None:
-        while arrived:
-            task = loop.create_task(fly(*arrived.popleft()))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+    flight = Flight(window, _loop.get(), answer)
 
     def feed() -> None:
         try:
@@ -194,9 +164,7 @@ def each(
                 weight = size(record) if size else 0
                 if not window.enter(weight):
                     break
-                arrived.append((record, weight))
-                if len(arrived) == 1:  # else the loop has been woken and has not come to them yet
-                    loop.call_soon_threadsafe(launch)
+                flight.add(record, weight)
             source.close()
         except BaseException as error:
             window.end(error)
