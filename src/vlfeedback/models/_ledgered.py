@@ -241,7 +241,7 @@ class Ledgered:
     async def _buy(self, key: str, question: str, request: Request) -> Generation:
         book, factor = self._book, self._factor
         reserved = self._reserve(request) * factor
-        sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved))
+        sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved).packed())
         adopts: Callable[[str], bool] | None = getattr(self.inner, "adopts", None)
         known = book.ledger.find(key) if adopts is not None and adopts(key) else None
         if known is not None and known.state == "intent":
@@ -342,7 +342,7 @@ class _Sale:
 
     async def close(self, generation: Generation, cost: float) -> None:
         """Commit the reply."""
-        await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted))
+        await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted).packed())
         self._settle(cost + (generation.unsure - self._counted) * self._intent.reserved)
         self._book.counters.add(generation, self._intent.model)
 
