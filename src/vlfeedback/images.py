@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_fetch import fetch, fetchable
+from vlfeedback._images_files import READING, Hashed, Stamp, Still, stamp_of, unchanged
 from vlfeedback._images_names import check_relative, split_uri
 from vlfeedback._images_pixels import (
     MAX_PIXELS,
@@ -41,7 +42,7 @@ from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
 
 __all__ = [
-    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
+    "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "Still", "appearance",
     "fingerprint", "glance", "measure", "parse_recipe", "prepare", "side", "unopened",
 ]  # fmt: skip
 
@@ -52,26 +53,12 @@ RUN_ROOT = "run"
 """Name of the root inside a run folder, for pictures that a source generated or unpacked."""
 
 _REMEMBERED = 65_536
-# O_NONBLOCK: a pipe in a dataset's folder must not hang the run before it is known to be one.
-_READING = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _CHUNK = 2**20
 
 
-class _Stamp(NamedTuple):
-    """What changes when a file does."""
-
-    size: int
-    modified: int
-    changed: int
-    node: int
-
-
-def _stamp_of(stream: BinaryIO) -> _Stamp | None:
+def _stamp_of(stream: BinaryIO) -> Stamp | None:
     """Of a file on disk; None for what lies in an archive."""
-    if isinstance(stream, io.BytesIO):
-        return None
-    status = os.fstat(stream.fileno())
-    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return None if isinstance(stream, io.BytesIO) else stamp_of(os.fstat(stream.fileno()))
 
 
 class Roots:
@@ -108,7 +95,7 @@ class Roots:
         self._allow_urls = allow_urls
         self._found = lru_cache(maxsize=_REMEMBERED)(self._find)
         self._folder = lru_cache(maxsize=4096)(self._folder_inside)
-        self._hashed: dict[str, tuple[_Stamp, str]] = {}
+        self._hashed: dict[str, Hashed] = {}
         self._as_is: dict[str, str] = {}
 
     @property
@@ -145,7 +132,9 @@ class Roots:
         if len(data) > self._max_bytes:
             raise ImageError("image_too_large", f"{image.uri} is larger than {self._max_bytes:,} bytes")
         if image.sha256.startswith("uri:") or (
-            stamp is not None and self._hashed.get(image.uri) == (stamp, image.sha256)
+            stamp is not None
+            and (known := self._hashed.get(image.uri)) is not None
+            and known[:2] == (stamp, image.sha256)
         ):
             return data
         if hashlib.sha256(data).hexdigest() != image.sha256:
@@ -157,14 +146,21 @@ class Roots:
         """Media type of a picture that was decoded in this process and goes out as it is; empty if unknown."""
         return self._as_is.get(image.sha256, "")
 
-    def _remember(self, uri: str, stamp: _Stamp | None, sha256: str) -> None:
+    def still(self, image: Image) -> Still | None:
+        """A picture that `open` would give without hashing it, to be read bit by bit; None for any other."""
+        known = self._hashed.get(image.uri)
+        if known is None or known.sha256 != image.sha256 or not known.path or not unchanged(known):
+            return None
+        return Still(image.uri, known)
+
+    def _remember(self, uri: str, stamp: Stamp | None, sha256: str) -> None:
         """A file whose size, time and place are unchanged since this process hashed it is not hashed again."""
         if stamp is None:
             return
         if len(self._hashed) >= _REMEMBERED:
             self._hashed.clear()
             self._as_is.clear()
-        self._hashed[uri] = (stamp, sha256)
+        self._hashed[uri] = Hashed(stamp, sha256, self._direct(*split_uri(uri)))
 
     def find(self, root: str, relative: str) -> Image:
         """Look a picture up, check all of it, and make its record.
@@ -271,14 +267,22 @@ class Roots:
             return io.BytesIO(self._archive(root, place).read(check_relative(relative), self._max_bytes))
         name = f"{root}:{relative}"
         if not self._allow_outside:
-            folder, _, file = check_relative(relative).rpartition("/")
+            check_relative(relative)
             try:  # nearly all: a file that is no link, in a folder that was looked at before
-                descriptor = os.open(f"{self._folder(root, folder)}/{file}", _READING | os.O_NOFOLLOW)
+                descriptor = os.open(self._direct(root, relative), READING | os.O_NOFOLLOW)
             except (OSError, RuntimeError, ValueError):
                 pass  # the long way says what is wrong
             else:
                 return _regular(descriptor, name, self._max_bytes)
         return _open_regular(self._inside(place, relative), name, self._max_bytes)
+
+    def _direct(self, root: str, relative: str) -> str:
+        """Path of a file in a folder that was looked at before, empty if none; whoever opens it must refuse a link."""
+        try:
+            folder, _, file = check_relative(relative).rpartition("/")
+            return f"{self._folder(root, folder)}/{file}"
+        except (OSError, RuntimeError, ValueError, ImageError):
+            return ""
 
     def _folder_inside(self, root: str, folder: str) -> str:
         """A folder of a root with every link on the way followed.
@@ -363,7 +367,7 @@ def _is_archive(place: Path) -> bool:
 
 def _open_regular(path: Path, name: str, max_bytes: int) -> BinaryIO:
     try:
-        descriptor = os.open(path, _READING)
+        descriptor = os.open(path, READING)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ImageError("missing_image", f"{name}: {reason or error}") from error

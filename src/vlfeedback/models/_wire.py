@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from vlfeedback.errors import DataError
 from vlfeedback.models._base64 import Base64, Piece, whole
 from vlfeedback.models._secrets import LOOPBACK, Secret, host_of
 
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 MOST_REPLY = 64 * 2**20
 """Bytes of the longest body that is read: a reply of tens of thousands of tokens with log-probabilities has a few."""
 
-PIECE = 256 * 1024
-"""Bytes that are given to a socket at a time."""
+PIECE = 1024 * 1024
+"""Most bytes that are given to a socket at a time."""
+
+SMALL = 32 * 1024
+"""Pieces below that many bytes are joined: a further system call costs as much as copying them."""
 
 
 class Reply(NamedTuple):
@@ -122,6 +126,10 @@ class _AioWire:
             raise NotSent(_words(problem)) from None  # the original holds the request, and with it the key
         except aiohttp.ServerTimeoutError:
             raise TimeoutError from None
+        except aiohttp.ClientConnectionError as problem:
+            if isinstance(problem.__cause__, DataError):  # a picture has gone: the rest of the body never went out
+                raise problem.__cause__ from None
+            raise Lost(_words(problem)) from None
         except (aiohttp.ClientError, OSError) as problem:
             raise Lost(_words(problem)) from None
 
@@ -172,7 +180,7 @@ def _payload_class() -> Any:
         async def write(self, writer: Any) -> None:
             small: list[bytes] = []
             for piece in _bits(self._value):
-                if len(piece) < PIECE // 8:
+                if len(piece) < SMALL:
                     small.append(piece)
                     continue
                 if small:
