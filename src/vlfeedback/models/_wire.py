@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ssl
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -36,11 +37,12 @@ SMALL = 32 * 1024
 
 
 class Reply(NamedTuple):
-    """A complete HTTP reply of any status."""
+    """A complete HTTP reply of any status; `began`, by `time.perf_counter`, is when the question began to go out."""
 
     status: int
     headers: Mapping[str, str]
     text: str
+    began: float | None = None
 
 
 class NotSent(Exception):
@@ -118,10 +120,11 @@ class _AioWire:
 
         not_sent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
         # No redirects: they would show pictures to a host that nobody agreed to.
-        sending = self._session.post(self._url, data=_pieces(content), allow_redirects=False)
+        body = _pieces(content)
+        sending = self._session.post(self._url, data=body, allow_redirects=False)
         try:
             async with sending as reply:
-                return Reply(reply.status, reply.headers, await self._read(reply))
+                return Reply(reply.status, reply.headers, await self._read(reply), body.began)
         except not_sent as problem:
             raise NotSent(_words(problem)) from None  # the original holds the request, and with it the key
         except aiohttp.ServerTimeoutError:
@@ -173,11 +176,13 @@ def _payload_class() -> Any:
         def __init__(self, value: Sequence[Piece]) -> None:
             super().__init__(value, content_type="application/json")
             self._size = sum(map(len, value))
+            self.began: float | None = None
 
         def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
             return _joined(self._value).decode(encoding, errors)
 
         async def write(self, writer: Any) -> None:
+            self.began = time.perf_counter()
             small: list[bytes] = []
             for piece in _bits(self._value):
                 if len(piece) < SMALL:
