@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from picture_files import encoded, gradient
 
 from vlfeedback import _images_files
 from vlfeedback.errors import ImageError
@@ -13,8 +14,6 @@ from vlfeedback.images import Roots
 from vlfeedback.models._base64 import ENCODED, Base64, whole
 from vlfeedback.models._pictures import Addresses
 from vlfeedback.records import Image
-
-from picture_files import encoded, gradient  # isort: skip
 
 
 def drawn(folder: Path, size: int) -> Roots:
