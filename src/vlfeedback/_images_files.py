@@ -32,7 +32,11 @@ def stamp_of(stream: BinaryIO) -> Stamp | None:
     """Of a file on disk; None for what lies in an archive."""
     if isinstance(stream, io.BytesIO):
         return None
-    status = os.fstat(stream.fileno())
+    return stamp_in(os.fstat(stream.fileno()))
+
+
+def stamp_in(status: os.stat_result) -> Stamp:
+    """What the system says of a file as a stamp."""
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 

@@ -1,10 +1,14 @@
-"""How many pixels are decoded at the same time, whatever the number of threads."""
+"""What is kept of pictures at the same time: pixels that are being decoded, and what was found lately."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Room:
@@ -31,3 +35,10 @@ class Room:
             with self._changed:
                 self._taken -= pixels
                 self._changed.notify_all()
+
+
+def limited(kept: dict[K, V], most: int) -> dict[K, V]:
+    """A dictionary with room for one more: the oldest entry goes."""
+    if len(kept) >= most:
+        del kept[next(iter(kept))]
+    return kept

@@ -26,25 +26,42 @@ _ZLIB = b"\x78\x01"
 
 
 class Intent(NamedTuple):
-    """A call about to be sent; `reserved` is an upper bound of its cost."""
+    """A call about to be sent; `reserved` is an upper bound of its cost.
+
+    `request` is the question, or the bytes that are kept of it.
+    """
 
     key: str
     model: str
-    request: str
+    request: str | bytes
     purpose: Purpose
     reserved: float
+
+    def packed(self) -> Intent:
+        """The same with what is kept of the question.
+
+        zlib lets go of the interpreter. In the thread that commits, which has to wait for it each time, that took
+        longer than to compress; whoever has the interpreter anyway does it on the way there.
+        """
+        return self._replace(request=squeeze_question(self.request)) if isinstance(self.request, str) else self
 
 
 class Settled(NamedTuple):
     """The end of a call: its reply (or the class of its failure) and its price.
 
-    `counted` of its sends were written down by further intents while it was under way.
+    `counted` of its sends were written down by further intents while it was under way; `kept` is what is kept of the
+    reply, where that is made already.
     """
 
     key: str
     generation: Generation
     cost: float
     counted: int = 0
+    kept: tuple[bytes | str, bytes | str | None] | None = None
+
+    def packed(self) -> Settled:
+        """The same with what is kept of the reply; see `Intent.packed`."""
+        return self._replace(kept=bodies_of(self.generation)) if self.kept is None else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +172,9 @@ def call_columns(done: Settled, now: float) -> dict[str, Any]:
     }
 
 
-def bodies_of(generation: Generation) -> dict[str, Any]:
-    """What is kept of a reply beside its counts."""
-    return {"reply": squeeze(_reply_json(generation)), "raw": squeeze(generation.raw) if generation.raw else None}
+def bodies_of(generation: Generation) -> tuple[bytes | str, bytes | str | None]:
+    """What is kept of a reply beside its counts: itself, and the body as received."""
+    return squeeze(_reply_json(generation)), squeeze(generation.raw) if generation.raw else None
 
 
 def total_of(row: Sequence[Any]) -> Total:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_fetch import fetch, fetchable
@@ -38,17 +38,17 @@ from vlfeedback._images_pixels import (
     prepare,
     suffix_of,
 )
+from vlfeedback._images_still import Hashed, Still, unchanged
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Image, Split
 
 __all__ = [
-    "FINE", "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "appearance",
+    "FINE", "MAX_BYTES", "MAX_PIXELS", "RUN_ROOT", "THUMB", "Appearance", "Prepared", "Roots", "Size", "Still",
+    "appearance",
     "fingerprint", "glance", "measure", "parse_recipe", "prepare", "side", "unopened",
 ]  # fmt: skip
 
-K = TypeVar("K")
-V = TypeVar("V")
 
 MAX_BYTES = 64 * 2**20
 """Default limit of a picture's file, bytes."""
@@ -94,7 +94,7 @@ class Roots:
         self._allow_urls = allow_urls
         self._found: dict[tuple[str, str], Image] = {}
         self._folder = lru_cache(maxsize=4096)(self._folder_inside)
-        self._hashed: dict[str, tuple[Stamp, str]] = {}
+        self._hashed: dict[str, Hashed] = {}
         self._as_is: dict[str, str] = {}
         self._looking = False
         self._seen: dict[str, Appearance] = {}
@@ -133,7 +133,9 @@ class Roots:
         if len(data) > self._max_bytes:
             raise ImageError("image_too_large", f"{image.uri} is larger than {self._max_bytes:,} bytes")
         if image.sha256.startswith("uri:") or (
-            stamp is not None and self._hashed.get(image.uri) == (stamp, image.sha256)
+            stamp is not None
+            and (known := self._hashed.get(image.uri)) is not None
+            and known[:2] == (stamp, image.sha256)
         ):
             return data
         if hashlib.sha256(data).hexdigest() != image.sha256:
@@ -145,6 +147,13 @@ class Roots:
         """Media type of a picture that was decoded in this process and goes out as it is; empty if unknown."""
         return self._as_is.get(image.sha256, "")
 
+    def still(self, image: Image) -> Still | None:
+        """A picture that `open` would give without hashing it, to be read bit by bit; None for any other."""
+        known = self._hashed.get(image.uri)
+        if known is None or known.sha256 != image.sha256 or not known.path or not unchanged(known):
+            return None
+        return Still(image.uri, known)
+
     def _remember(self, uri: str, stamp: Stamp | None, sha256: str) -> None:
         """A file whose size, time and place are unchanged since this process hashed it is not hashed again."""
         if stamp is None:
@@ -152,7 +161,7 @@ class Roots:
         if len(self._hashed) >= _REMEMBERED:
             self._hashed.clear()
             self._as_is.clear()
-        self._hashed[uri] = (stamp, sha256)
+        self._hashed[uri] = Hashed(stamp, sha256, self._direct(*split_uri(uri)))
 
     def find(self, root: str, relative: str) -> Image:
         """Look a picture up, check all of it, and make its record.
@@ -273,7 +282,7 @@ class Roots:
 
     def _keep(self, root: str, relative: str, found: Image) -> Image:
         with self._lock:
-            _limited(self._found, _REMEMBERED)[root, relative] = found
+            limited(self._found, _REMEMBERED)[root, relative] = found
         return found
 
     def _looked(self, stream: BinaryIO, uri: str, digest: str) -> Look:
@@ -281,7 +290,7 @@ class Roots:
         shown = look(stream, uri, self._max_pixels, small=self._looking)
         if shown.appearance is not None:
             with self._lock:
-                _limited(self._seen, _SEEN)[digest] = shown.appearance
+                limited(self._seen, _SEEN)[digest] = shown.appearance
         return shown
 
     def _stream(self, root: str, relative: str) -> BinaryIO:
@@ -290,14 +299,22 @@ class Roots:
             return io.BytesIO(self._archive(root, place).read(check_relative(relative), self._max_bytes))
         name = f"{root}:{relative}"
         if not self._allow_outside:
-            folder, _, file = check_relative(relative).rpartition("/")
+            check_relative(relative)
             try:  # nearly all: a file that is no link, in a folder that was looked at before
-                descriptor = os.open(f"{self._folder(root, folder)}/{file}", READING | os.O_NOFOLLOW)
+                descriptor = os.open(self._direct(root, relative), READING | os.O_NOFOLLOW)
             except (OSError, RuntimeError, ValueError):
                 pass  # the long way says what is wrong
             else:
                 return regular(descriptor, name, self._max_bytes)
         return open_regular(self._inside(place, relative), name, self._max_bytes)
+
+    def _direct(self, root: str, relative: str) -> str:
+        """Path of a file in a folder that was looked at before, empty if none; whoever opens it must refuse a link."""
+        try:
+            folder, _, file = check_relative(relative).rpartition("/")
+            return f"{self._folder(root, folder)}/{file}"
+        except (OSError, RuntimeError, ValueError, ImageError):
+            return ""
 
     def _folder_inside(self, root: str, folder: str) -> str:
         """A folder of a root with every link on the way followed.
@@ -378,10 +395,3 @@ def _followed_once(folder: Path) -> Path:
 
 def _is_archive(place: Path) -> bool:
     return place.suffix.lower() == ".zip" and not place.is_dir()
-
-
-def _limited(kept: dict[K, V], most: int) -> dict[K, V]:
-    """A dictionary with room for one more: the oldest entry goes."""
-    if len(kept) >= most:
-        del kept[next(iter(kept))]
-    return kept

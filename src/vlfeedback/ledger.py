@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE, Bulk
 from vlfeedback._ledger_rows import (
     Intent,
     Settled,
@@ -26,7 +27,6 @@ from vlfeedback._ledger_rows import (
     call_of,
     reply_of,
     squeeze,
-    squeeze_question,
     total_of,
 )
 from vlfeedback.errors import LedgerError
@@ -36,6 +36,7 @@ from vlfeedback.records import Call, Generation, Purpose
 __all__ = ["BALLAST", "VERSION", "Intent", "Ledger", "Settled", "Total"]
 
 Row = Sequence[Any] | dict[str, Any]
+Statement = str | Bulk
 
 VERSION = 1
 BALLAST = 4 << 20
@@ -140,7 +141,13 @@ class Ledger:
             ) from error
 
     def _transact(
-        self, statement: str, rows: Sequence[Row], also: str = "", twins: Sequence[Row] = (), *, paid: bool = True
+        self,
+        statement: Statement,
+        rows: Sequence[Row],
+        also: Statement = "",
+        twins: Sequence[Row] = (),
+        *,
+        paid: bool = True,
     ) -> None:
         """Commit rows; `paid` ones may have the room that is set aside for the last words."""
         if self._writer is None:
@@ -154,7 +161,12 @@ class Ledger:
                 self._last_words(self._writer, statement, rows, also, twins)
 
     def _last_words(
-        self, writer: sqlite3.Connection, statement: str, rows: Sequence[Row], also: str, twins: Sequence[Row]
+        self,
+        writer: sqlite3.Connection,
+        statement: Statement,
+        rows: Sequence[Row],
+        also: Statement,
+        twins: Sequence[Row],
     ) -> None:
         """The disk is full and the replies in hand are paid for: give up the ballast, keep them, and then stop."""
         # A checkpoint would copy the log into the file and so take the room a second time; the log is as durable.
@@ -167,13 +179,15 @@ class Ledger:
 
     @staticmethod
     def _commit(
-        writer: sqlite3.Connection, statement: str, rows: Sequence[Row], also: str, twins: Sequence[Row]
+        writer: sqlite3.Connection, statement: Statement, rows: Sequence[Row], also: Statement, twins: Sequence[Row]
     ) -> None:
         writer.execute("BEGIN IMMEDIATE")
         try:
-            writer.executemany(statement, rows)
-            if also:
-                writer.executemany(also, twins)
+            for each, those in ((statement, rows), (also, twins)):
+                if isinstance(each, Bulk):
+                    each.put(writer, cast("Sequence[Sequence[Any]]", those))
+                elif each:
+                    writer.executemany(each, those)
             writer.execute("COMMIT")
         except BaseException:
             if writer.in_transaction:
@@ -195,14 +209,10 @@ class Ledger:
             raise LedgerError(f"ledger {self.path}: the disk is full. Free some space and run the same command again.")
         now = time.time()
         self._transact(
-            "INSERT INTO calls(key, model, purpose, state, cost, attempts, created) VALUES(?,?,?,'intent',?,0,?) "
-            "ON CONFLICT(key) DO UPDATE SET "
-            "lost_cost = lost_cost + CASE state WHEN 'intent' THEN cost ELSE 0 END, "
-            "unsure = unsure + (state = 'intent'), attempts = attempts + (state = 'intent'), "
-            "state = 'intent', cost = excluded.cost",
+            INTEND,
             [(one.key, one.model, one.purpose, one.reserved, now) for one in intents],
-            "INSERT OR IGNORE INTO bodies(id, request) SELECT id, ? FROM calls WHERE key = ?",
-            [(squeeze_question(one.request), one.key) for one in intents],
+            ASK,
+            [(one.key, one.packed().request) for one in intents],
             paid=False,
         )
 
@@ -210,12 +220,10 @@ class Ledger:
         """Commit replies; after this returns they survive anything but the loss of the disk."""
         now = time.time()
         self._transact(
-            "UPDATE calls SET state=:state, finish=:finish, error=:error, lost_cost = lost_cost + cost * :unsure, "
-            "cost=:cost, unsure = unsure + :unsure, attempts = attempts + :sent, input=:input, output=:output, "
-            "cached=:cached, image=:image, reasoning=:reasoning, finished=:now WHERE key=:key",
-            [call_columns(one, now) for one in settled],
-            "UPDATE bodies SET reply=:reply, raw=:raw WHERE id = (SELECT id FROM calls WHERE key=:key)",
-            [{"key": one.key, **bodies_of(one.generation)} for one in settled],
+            SETTLE,
+            [tuple(call_columns(one, now).values()) for one in settled],
+            ANSWER,
+            [(one.key, *(one.kept or bodies_of(one.generation))) for one in settled],
         )
 
     def withdraw(self, keys: Sequence[str]) -> None:
@@ -245,7 +253,8 @@ class Ledger:
                 {**call_columns(done, call.finished or call.created), "model": call.model, "purpose": call.purpose}
                 | {"created": call.created, "sent": call.attempts}
             )
-            bodies.append({"key": call.key, "request": squeeze(call.request), **bodies_of(call.generation)})
+            reply, raw = bodies_of(call.generation)
+            bodies.append({"key": call.key, "request": squeeze(call.request), "reply": reply, "raw": raw})
         self._transact(
             "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, "
             "output, cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, "

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import Cell, Parsed, vlfeedback
+from vlfeedback.annotate.vlfeedback import _rating, _read_lines  # pyright: ignore[reportPrivateUsage]
 from vlfeedback.errors import ConfigError
 
 RUBRIC = vlfeedback.load()
@@ -307,3 +308,25 @@ def test_options() -> None:
             vlfeedback.load(aspects=bad)
     with pytest.raises(ConfigError, match="rationale_words"):
         vlfeedback.load(rationale_words=0)
+
+
+BITS = st.sampled_from(
+    ["\n", "Rating: 4", "Rating: 7", "Rationale: ", "rationale", "Rationale:", "- ", "*", "_", "---", "```", "`", "x",
+     " ", "word", "\t", "\x0b", "\x0c", "\x1c", "\r", "ä", "４", "#", "rating", "ſ"]
+)  # fmt: skip
+HEADS = st.sampled_from(["\nRating: 4\nRationale: ", "", "\n\nRating: 3\nRationale: it", "\x1cRating: 2\nRationale: "])
+
+
+@given(HEADS, st.lists(BITS, max_size=7).map("".join))
+def test_what_is_read_at_once_is_what_is_read_line_by_line(head: str, tail: str) -> None:
+    cell = Cell("ra", HELP)
+    assert _rating(cell, head + tail) == _read_lines(cell, head + tail)
+
+
+@pytest.mark.parametrize(
+    "tail", ["it is red\n---\n", "it is red ```", "no.\n\nRating: 2", "- \n***", "because _it_\n___"]
+)
+def test_a_reason_with_more_in_it_than_words_is_read_line_by_line(tail: str) -> None:
+    body = "\nRating: 4\nRationale: " + tail
+    cell = Cell("ra", HELP)
+    assert _rating(cell, body) == _read_lines(cell, body)

@@ -19,7 +19,7 @@ from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, Waiting, rubric_name
 from vlfeedback.annotate._reply import read_reply
 from vlfeedback.errors import ConfigError, PluginError
-from vlfeedback.models._kept import Shelf
+from vlfeedback.models._kept import Keyed, Shelf
 from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, Sampling
 
 __all__ = [
@@ -215,7 +215,13 @@ def _looked_up(judges: Sequence[Judge]) -> Callable[[_Task | Dropped], _Asked | 
 
 async def _ask(task: _Task | Dropped) -> _Asked | Dropped:
     """Pair a question with its reply; what is dropped already passes through, so that one stream holds both."""
-    return task if isinstance(task, Dropped) else _Asked(task, await task.judge.model.answer(task.request))
+    if isinstance(task, Dropped):
+        return task
+    model = task.judge.model
+    if isinstance(model, Keyed):
+        kept = await model.keyed(task.request)
+        return _Asked(task, kept.generation, kept.key)
+    return _Asked(task, await model.answer(task.request))
 
 
 def _annotation(asked: _Asked, rubric: Rubric) -> Annotation | Dropped:

@@ -48,10 +48,11 @@ def read_reply(
     if cut and parsed.unfinished is not None:
         # The last block of a reply that was cut off may be missing its second digit, or its second thoughts.
         found.pop(parsed.unfinished, None)
-    for cell, mean in expected_scores(rubric, generation, order, scale).items():
-        if cell in found and found[cell].score is not None:
-            found[cell] = replace(found[cell], expected=mean)
-    ratings = tuple([found.get(cell) or Rating(cell.response_id, cell.aspect, None) for cell in cells])
+    if generation.logprobs:
+        for cell, mean in expected_scores(rubric, generation, order, scale).items():
+            if cell in found and found[cell].score is not None:
+                found[cell] = replace(found[cell], expected=mean)
+    ratings = tuple([found.get(cell) or Rating(*cell, None) for cell in cells])
     key = call_key(judge, request) if key is None else key
     name = rubric_name(rubric)
     status = _status(generation, ratings)
@@ -65,8 +66,8 @@ def _checked(rubric: Rubric, parsed: Parsed, cells: Sequence[Cell], scale: tuple
     wanted = set(cells)
     found: dict[Cell, Rating] = {}
     for rating in parsed.ratings:
-        cell = Cell(rating.response_id, rating.aspect)
-        if cell not in wanted or cell in found or (rating.score is not None and not low <= rating.score <= high):
+        cell, score = Cell(rating.response_id, rating.aspect), rating.score
+        if cell not in wanted or cell in found or (score is not None and not low <= score <= high):
             raise PluginError(
                 f"rubric {rubric.name}: its parser gives {rating.aspect} = {rating.score} for response "
                 f"{rating.response_id}, which was not asked for, is there twice, or is outside {low} to {high}; mend "

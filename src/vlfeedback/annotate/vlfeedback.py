@@ -44,6 +44,8 @@ _RATING_LINE = re.compile(r"(?:[-*+]\s+)?[*_]*rating[*_]*\s*[:：][*_]*(?P<value
 _VALUE = re.compile(rf"(?P<score>[0-9])(?:\s*/\s*{SCALE[1]})?")
 _RATIONALE = re.compile(r"(?:[-*+]\s+)?[*_]*rationale[*_]*\s*[:：][*_]*", re.IGNORECASE)
 _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
+_AS_ASKED = re.compile(r"\s*Rating: ([0-9])\nRationale: (.*[^\s`*_-])\s*", re.DOTALL)
+"""A block as the rubric asks for it, whose reason does not end like a rule or fence; nearly all are such ones."""
 
 
 USUAL = 100
@@ -243,7 +245,21 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
 
 
 def _rating(cell: Cell, body: str) -> Rating:
-    """Read one block: its first line that is not blank is the rating, the rest is the rationale."""
+    """Read one block; what looks as asked for is read at once, with what `_read_lines` would find in it."""
+    if (
+        body.isascii()
+        and body.lower().count("rating") == 1
+        and "\r" not in body
+        and "```" not in body
+        and (found := _AS_ASKED.fullmatch(body)) is not None
+        and SCALE[0] <= (score := int(found[1])) <= SCALE[1]
+    ):
+        return Rating(cell.response_id, cell.aspect, score, found[2].strip())
+    return _read_lines(cell, body)
+
+
+def _read_lines(cell: Cell, body: str) -> Rating:
+    """Read one block line by line: its first line that is not blank is the rating, the rest is the rationale."""
     lines = _LINE_END.split(body) if "\r" in body else body.split("\n")
     start = 0
     while start < len(lines) and not lines[start].strip():

@@ -31,6 +31,14 @@ class Keeping(Protocol):
         ...
 
 
+class Keyed:
+    """A model that tells the key of each call: whoever needs it again does not make it again."""
+
+    async def keyed(self, request: Request) -> Kept:
+        """The reply to a request, as `answer` gives it, and the key of its call."""
+        raise NotImplementedError
+
+
 class Shelf:
     """Looks up kept replies as long as there are some.
 

@@ -15,7 +15,7 @@ from vlfeedback.flow import Committer
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
-from vlfeedback.models._kept import Kept
+from vlfeedback.models._kept import Kept, Keyed
 from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
@@ -161,7 +161,7 @@ class LedgerBook:
         self.flying: dict[str, asyncio.Future[Generation]] = {}
 
 
-class Ledgered:
+class Ledgered(Keyed):
     """A model whose calls are kept.
 
     Args:
@@ -198,6 +198,10 @@ class Ledgered:
             BudgetExceeded: the call could cost more than is left; it is not sent.
             LedgerError: the reply could not be kept; it is not handed on.
         """
+        return (await self.keyed(request)).generation
+
+    async def keyed(self, request: Request) -> Kept:
+        """The same with the key of the call, which takes a while to make."""
         if request.recipe != self.recipe:
             request = replace(request, recipe=self.recipe)
         question = request_json(request)
@@ -205,11 +209,11 @@ class Ledgered:
         twin = self._book.flying.get(key)
         if twin is not None:  # the same question is under way: wait for its reply instead of buying it twice
             self._book.counters.reuse(1)
-            return await asyncio.shield(twin)
+            return Kept(key, await asyncio.shield(twin))
         known = self._book.ledger.find(key)
         if known is not None and known.state == "done" and known.generation is not None:
             self._book.counters.reuse(1)
-            return known.generation
+            return Kept(key, known.generation)
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
         self._book.flying[key] = future
         try:
@@ -220,7 +224,7 @@ class Ledgered:
             raise
         else:
             future.set_result(generation)
-            return generation
+            return Kept(key, generation)
         finally:
             del self._book.flying[key]
 
@@ -241,7 +245,7 @@ class Ledgered:
     async def _buy(self, key: str, question: str, request: Request) -> Generation:
         book, factor = self._book, self._factor
         reserved = self._reserve(request) * factor
-        sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved))
+        sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved).packed())
         adopts: Callable[[str], bool] | None = getattr(self.inner, "adopts", None)
         known = book.ledger.find(key) if adopts is not None and adopts(key) else None
         if known is not None and known.state == "intent":
@@ -342,7 +346,7 @@ class _Sale:
 
     async def close(self, generation: Generation, cost: float) -> None:
         """Commit the reply."""
-        await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted))
+        await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted).packed())
         self._settle(cost + (generation.unsure - self._counted) * self._intent.reserved)
         self._book.counters.add(generation, self._intent.model)
 

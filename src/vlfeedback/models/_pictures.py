@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -76,17 +77,23 @@ class Addresses:
         return self._data(image, recipe) if self._as == "data" else self.address(image, recipe)
 
     def _data(self, image: Image, recipe: str) -> tuple[bytes, Base64]:
+        media_type = self._roots.sent_as_is(image) if recipe == "original" else ""
+        if media_type and (still := self._roots.still(image)) is not None:
+            return _head(media_type), Base64(still)
         kept = _KEPT.setdefault(self._roots, _Kept(self._bound))
         known = kept.find((image.sha256, recipe))
         if known is not None:
             return known
         data = self._roots.open(image)
-        media_type = self._roots.sent_as_is(image) if recipe == "original" else ""
         if not media_type:
             # What was opened has the hash of the record, and whoever hashed it decoded all of it.
             data, media_type, *_ = prepare(data, recipe, whole=not image.sha256.startswith("uri:"))
-        head = b"data:" + media_type.encode() + b";base64,"
-        return kept.keep((image.sha256, recipe), (head, Base64(data)))
+        return kept.keep((image.sha256, recipe), (_head(media_type), Base64(data)))
+
+
+@lru_cache(maxsize=16)
+def _head(media_type: str) -> bytes:
+    return b"data:" + media_type.encode() + b";base64,"
 
 
 class _Kept:

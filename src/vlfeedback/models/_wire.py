@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ssl
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from vlfeedback.errors import DataError
 from vlfeedback.models._base64 import Base64, Piece, whole
 from vlfeedback.models._secrets import LOOPBACK, Secret, host_of
 
@@ -27,16 +29,20 @@ if TYPE_CHECKING:
 MOST_REPLY = 64 * 2**20
 """Bytes of the longest body that is read: a reply of tens of thousands of tokens with log-probabilities has a few."""
 
-PIECE = 256 * 1024
-"""Bytes that are given to a socket at a time."""
+PIECE = 1024 * 1024
+"""Most bytes that are given to a socket at a time."""
+
+SMALL = 32 * 1024
+"""Pieces below that many bytes are joined: a further system call costs as much as copying them."""
 
 
 class Reply(NamedTuple):
-    """A complete HTTP reply of any status."""
+    """A complete HTTP reply of any status; `began`, by `time.perf_counter`, is when the question began to go out."""
 
     status: int
     headers: Mapping[str, str]
     text: str
+    began: float | None = None
 
 
 class NotSent(Exception):
@@ -114,14 +120,19 @@ class _AioWire:
 
         not_sent = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
         # No redirects: they would show pictures to a host that nobody agreed to.
-        sending = self._session.post(self._url, data=_pieces(content), allow_redirects=False)
+        body = _pieces(content)
+        sending = self._session.post(self._url, data=body, allow_redirects=False)
         try:
             async with sending as reply:
-                return Reply(reply.status, reply.headers, await self._read(reply))
+                return Reply(reply.status, reply.headers, await self._read(reply), body.began)
         except not_sent as problem:
             raise NotSent(_words(problem)) from None  # the original holds the request, and with it the key
         except aiohttp.ServerTimeoutError:
             raise TimeoutError from None
+        except aiohttp.ClientConnectionError as problem:
+            if isinstance(problem.__cause__, DataError):  # a picture has gone: the rest of the body never went out
+                raise problem.__cause__ from None
+            raise Lost(_words(problem)) from None
         except (aiohttp.ClientError, OSError) as problem:
             raise Lost(_words(problem)) from None
 
@@ -165,14 +176,16 @@ def _payload_class() -> Any:
         def __init__(self, value: Sequence[Piece]) -> None:
             super().__init__(value, content_type="application/json")
             self._size = sum(map(len, value))
+            self.began: float | None = None
 
         def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
             return _joined(self._value).decode(encoding, errors)
 
         async def write(self, writer: Any) -> None:
+            self.began = time.perf_counter()
             small: list[bytes] = []
             for piece in _bits(self._value):
-                if len(piece) < PIECE // 8:
+                if len(piece) < SMALL:
                     small.append(piece)
                     continue
                 if small:

@@ -305,7 +305,7 @@ class OpenAIModel:
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
                     return unsent(f"a picture cannot be read: {problem}")
-            latency, failed = outcome.generation.latency, outcome.failed
+            latency, failed = outcome.took or outcome.generation.latency, outcome.failed
         finally:
             endpoint.crowd.leave(round_, latency, failed=failed)
         call.sent += outcome.sent
