@@ -99,12 +99,20 @@ def operations(made: Prepared, group: Encoded) -> dict[str, float]:
     tokens = len(group.prompt) + sum(len(response) - 1 for response in group.responses)
     predicted = sum(map(len, group.responses))
     head = text.hidden_size * text.vocab_size
-    attention = 4 * tokens * tokens * text.hidden_size * text.num_hidden_layers
+    attention = 4 * seen(group) * text.hidden_size * text.num_hidden_layers
     forward = 2 * (linear + adapters) * tokens + attention + 2 * head * predicted + 2 * tower * group.image_tokens
     # Backward: gradients of activations everywhere, of weights only in the adapters; the tower has none.
     backward = 2 * linear * tokens + 4 * adapters * tokens + 2 * attention + 2 * head * predicted
     reference = (forward - 2 * adapters * tokens) / EPOCHS
     return {"forward": forward, "backward": backward, "reference": reference}
+
+
+def seen(group: Encoded) -> int:
+    """Pairs of tokens of which one sees the other: the prompt itself, each response the prompt and itself."""
+    prompt = len(group.prompt)
+    return prompt * (prompt + 1) // 2 + sum(
+        said * prompt + said * (said + 1) // 2 for said in (len(response) - 1 for response in group.responses)
+    )
 
 
 def peak_rate(

@@ -38,6 +38,7 @@ from vlfeedback._images_pixels import (
     prepare,
     suffix_of,
 )
+from vlfeedback._images_room import limited
 from vlfeedback._images_still import Hashed, Still, unchanged
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import hash_id

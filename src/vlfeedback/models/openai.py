@@ -1,7 +1,7 @@
 """Models behind an OpenAI-compatible endpoint: OpenAI itself, vLLM, SGLang, gateways.
 
-What a status means stands in `_endpoint`, how much an endpoint is sent at a time in `_crowd`. Here is what happens to a
-question: which replica it is put to, when it is put again, and when nobody is asked any more.
+`_endpoint` has what a status means, `_crowd` how much an endpoint is sent at a time. Here is which replica a
+question is put to, when again, and when nobody is asked any more.
 """
 
 from __future__ import annotations
