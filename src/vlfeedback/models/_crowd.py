@@ -30,6 +30,9 @@ LOOKS = 4
 ALL = 0.8
 """Share of failures that is nobody's weather: the crowd is cut until it is one call."""
 
+MOST = 0.5
+"""Share of failures with which a crowd that was cut in vain stays as small as it is: it is begun large enough."""
+
 
 @dataclass(slots=True)
 class _Trouble:
@@ -184,7 +187,7 @@ class Crowd:
                 self._set(self.limit * CUT)
                 return
         self._trouble = None
-        if helped or share >= ALL:
+        if helped or share >= MOST:
             self._begin()
             return
         self._best = latency if trouble.slow and latency else self._best
