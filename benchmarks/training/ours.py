@@ -22,6 +22,7 @@ from vlfeedback.train import Lora, Recipe, hinge, ipo, mpo, robust, sigmoid, tra
 from vlfeedback.train._collate import Batch, Encoded, collate
 from vlfeedback.train._layouts import layouts
 from vlfeedback.train._logps import grouped_logps
+from vlfeedback.train._memory import keep_freed
 from vlfeedback.train._run import encoder_of
 from vlfeedback.train._weights import load_model, make_trainable
 from vlfeedback.train.sigmoid import dpo_loss, load
@@ -75,6 +76,7 @@ class Prepared:
     """A model with adapters, its groups as token ids and their pictures, without a trainer around them."""
 
     def __init__(self, world: Path, *, instructions: int) -> None:
+        keep_freed()  # as every run does
         given = recipe(world, 1)
         roots = Roots({"pictures": world / "pictures"})
         self.processor = open_processor(given.model, None)

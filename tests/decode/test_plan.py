@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 
 from vlfeedback import config
 from vlfeedback.decode import Plan, PoolModel, check_pool, plan, plans
+from vlfeedback.decode._mend import _candidates  # pyright: ignore[reportPrivateUsage]
 from vlfeedback.errors import ConfigError
 from vlfeedback.models import scripted
 
@@ -119,6 +120,23 @@ class TestBalance:
         lost = [len(set(one.models) - set(two.models)) for one, two in zip(before, after, strict=True)]
         assert max(lost) == 1
         assert 4 / 13 - 0.01 < sum(lost) / 80_000 <= 4 / 13 + 0.01
+
+    @pytest.mark.parametrize(("pool", "k"), [(11, 2), (12, 2), (12, 4), (19, 4)])
+    def test_no_plan_changes_in_two_slots(self, pool: int, k: int) -> None:
+        """Where mending is needed most and in sets of every size, whichever of the models is the new one."""
+        for size, sets in ((40, 12), (800, 8), (20_000, 1)):
+            for number in range(sets):
+                ids, grown = [f"{size}-{number}-{one}" for one in range(size)], names(pool + 1)
+                after = list(plans(ids, grown, [None] * (pool + 1), k))
+                for new in grown[:: max(1, pool // 2)]:
+                    known = [name for name in grown if name != new]
+                    before = plans(ids, known, [None] * pool, k)
+                    assert max(len(set(a.models) - set(b.models)) for a, b in zip(before, after, strict=True)) <= 1
+
+    def test_an_instruction_is_a_candidate_with_or_without_a_new_model_never_in_both(self) -> None:
+        ids = [f"i{number}" for number in range(400)]
+        without, grown = set(_candidates(ids, "twelve", 12)), set(_candidates(ids, "thirteen", 13))
+        assert not without & grown and without | grown == set(range(400))
 
     def test_order_of_instructions_and_pool_do_not_matter(self) -> None:
         ids = [f"i{number}" for number in range(20_000)]

@@ -1,8 +1,11 @@
 """Mend a plan whose models or pairs of models came up less evenly than they should.
 
-Only models without a share are touched, and of an instruction only the slot that it would give to a new model: its last
-by hash. Candidates are the instructions with the smallest hashes, so that a larger set mends nearly the same ones. At
-80,000 instructions none to 0.3 % are mended: of 12 models for 4 slots usually none, of 12 for 2 or 20 for 4 0.2 %.
+Only models without a share are touched, and of an instruction only the slot that it would give to a new model, its last
+by hash; it goes to the model that would have been next. So a new model still changes one slot of an instruction: with
+it the last two are one place further on, and what was mended lets one of them in for the other. Every second
+instruction is a candidate in pools of an even number and the others in pools of an odd one, so that none is mended with
+and without a new model. Candidates are those with the smallest hashes, so that a larger set mends nearly the same ones.
+At 80,000 instructions none to 0.3 % are mended: of 12 models for 4 slots usually none, of 12 for 2 or 20 for 4 0.2 %.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -29,6 +32,8 @@ MOST_OF_ROOT = 0.5
 """Of few instructions that many times their root, because chance is as wide as that; and `FEW`."""
 FEW = 4
 CANDIDATES = 20_000
+TURNS = 30
+"""Of fewer instructions all are candidates: half of them would be too few to mend with."""
 
 Array = np.ndarray[Any, Any]
 
@@ -51,15 +56,23 @@ class _Counts(NamedTuple):
 
 
 def mended(
-    ids: Sequence[str], drawn: Sequence[tuple[int, ...]], free: Sequence[int], *, salt: str = ""
+    ids: Sequence[str],
+    drawn: Sequence[tuple[int, ...]],
+    spares: Sequence[int | None],
+    free: Sequence[int],
+    *,
+    salt: str = "",
+    pool: int = 0,
 ) -> list[tuple[int, ...]]:
     """Change as few slots as it takes, at most one of an instruction.
 
     Args:
         ids: Of the instructions.
         drawn: Their draws: indices of models in the order of hashes.
+        spares: The model that each would ask next, without a share; None where all are asked.
         free: Indices of the models that share the rest evenly, at least 2.
-        salt: Names the pool, so that with another model other instructions are mended and none changes twice.
+        salt: Names the pool, so that with another model other instructions are mended.
+        pool: Number of models in it, with a share or without.
     Returns:
         The draws, in the same order; a new model stands where the one before it stood.
     """
@@ -69,12 +82,12 @@ def mended(
     place = {model: column for column, model in enumerate(free)}
     among = np.zeros((len(result), len(free)))
     last = np.full(len(result), -1)
+    spare = np.array([-1 if model is None else place[model] for model in spares])
     for row, chosen in enumerate(result):
         columns = [place[model] for model in chosen if model in place]
         among[row, columns] = 1
         last[row] = columns[-1] if columns else -1
-    order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(f"mend\n{ids[row]}\n{salt}".encode()).digest())
-    rows = np.array([row for row in order[:CANDIDATES] if last[row] >= 0], dtype=int)
+    rows = np.array([row for row in _candidates(ids, salt, pool) if last[row] >= 0 and spare[row] >= 0], dtype=int)
     together = among.T @ among
     left = FEW + int(max(MOST * len(result), MOST_OF_ROOT * len(result) ** 0.5))
     step = max(1, left // 40)
@@ -85,18 +98,30 @@ def mended(
             if pull is None:
                 break
             begun = True
-            swaps = _best(pull, among[rows], last[rows], min(step, left))
+            swaps = _best(pull, among[rows], last[rows], spare[rows], min(step, left))
             if not swaps:
                 break
-            for candidate, new in swaps:
-                row, old = int(rows[candidate]), int(last[rows[candidate]])
+            for candidate in swaps:
+                row = int(rows[candidate])
+                old, new = int(last[row]), int(spare[row])
                 together -= np.outer(among[row], among[row])
                 among[row, old], among[row, new] = 0, 1
                 together += np.outer(among[row], among[row])
                 result[row] = tuple(free[new] if model == free[old] else model for model in result[row])
-            rows = np.delete(rows, [candidate for candidate, _ in swaps])
+            rows = np.delete(rows, swaps)
             left -= len(swaps)
     return result
+
+
+def _candidates(ids: Sequence[str], salt: str, pool: int) -> list[int]:
+    """Rows that may be mended in a pool of that size, in the order in which they are looked at."""
+
+    def hashed(text: str) -> bytes:
+        return hashlib.sha256(text.encode()).digest()
+
+    few = len(ids) < TURNS
+    mine = [row for row, one in enumerate(ids) if few or hashed(f"turn\n{one}")[0] % 2 == pool % 2]
+    return sorted(mine, key=lambda row: hashed(f"mend\n{ids[row]}\n{salt}"))[:CANDIDATES]
 
 
 def _deviations(together: Array, instructions: int) -> _Counts:
@@ -144,14 +169,11 @@ def _beyond(deviations: Array, bound: float, begun: bool) -> Array:
     return np.sign(deviations) * over / max(bound, 1e-9) if (np.abs(deviations) > bound).any() else deviations * 0
 
 
-def _best(pull: _Pull, among: Array, last: Array, most: int) -> list[tuple[int, int]]:
-    """The swaps that help most, one per instruction: (row, new model)."""
+def _best(pull: _Pull, among: Array, last: Array, spare: Array, most: int) -> list[int]:
+    """The candidates whose swap of their last model for their spare one helps most."""
     rows = np.arange(len(last))
     with_others = among @ pull.pairs
-    gain = pull.models[None] - pull.models[last][:, None]
-    gain = gain + with_others - pull.pairs[last] - with_others[rows, last][:, None]
-    gain[among > 0] = np.inf
-    new = gain.argmin(axis=1)
-    value = gain[rows, new]
-    found = np.argsort(value, kind="stable")[:most]
-    return [(int(row), int(new[row])) for row in found if value[row] < 0]
+    gain = pull.models[spare] - pull.models[last] + with_others[rows, spare] - with_others[rows, last]
+    gain = gain - pull.pairs[last, spare]  # the last one is gone when the spare one comes
+    found = np.argsort(gain, kind="stable")[:most]
+    return [int(row) for row in found if gain[row] < 0]

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from vlfeedback.errors import ConfigError
 
-PLANNER = "2"
+PLANNER = "3"
 """Version of the rule; a change of it makes every plan again."""
 
 _CLOSE = 1e-6
@@ -100,12 +100,17 @@ def plan(instruction_id: str, identities: Sequence[str], shares: Sequence[float 
     Raises:
         ConfigError: the shares do not fit k.
     """
-    return _drawn(instruction_id, identities, shares, k, shape(shares, k))
+    return _drawn(instruction_id, identities, shares, k, shape(shares, k)).chosen
 
 
-def _drawn(
-    instruction: str, identities: Sequence[str], shares: Sequence[float | None], k: int, form: Shape
-) -> tuple[int, ...]:
+class _Draw(NamedTuple):
+    """The models of an instruction in the order of their hashes, and the one without a share that would be next."""
+
+    chosen: tuple[int, ...]
+    spare: int | None
+
+
+def _drawn(instruction: str, identities: Sequence[str], shares: Sequence[float | None], k: int, form: Shape) -> _Draw:
     ranks = [_draw(instruction, identity, "rank") for identity in identities]
     order = sorted(range(len(identities)), key=ranks.__getitem__)
     if form.kind == "together":
@@ -120,7 +125,8 @@ def _drawn(
         chosen = {*sure[:k], *[index for index in order if shares[index] is None][: max(0, k - len(sure))]}
     spare = (index for index in order if index not in chosen)
     chosen |= {next(spare) for _ in range(k - len(chosen))}  # rounding of shares can leave a slot open
-    return tuple(index for index in order if index in chosen)
+    left = (index for index in order if shares[index] is None and index not in chosen)
+    return _Draw(tuple(index for index in order if index in chosen), next(left, None))
 
 
 def _spaced(order: Sequence[int], chances: Sequence[float], k: int, start: float) -> set[int]:
@@ -155,9 +161,11 @@ def plans(
 
     form = shape(shares, k)
     ids = list(instruction_ids)
-    drawn = [_drawn(one, identities, shares, k, form) for one in ids]
+    draws = [_drawn(one, identities, shares, k, form) for one in ids]
+    drawn = [one.chosen for one in draws]
     if form.kind == "apart" and len(form.free) > 1 and form.chances[form.free[0]] < 1 - _CLOSE:
         free = sorted(form.free, key=lambda index: identities[index])  # the order of the pool shall not matter
-        drawn = mended(ids, drawn, free, salt="\n".join(sorted(identities)))
+        spares = [one.spare for one in draws]
+        drawn = mended(ids, drawn, spares, free, salt="\n".join(sorted(identities)), pool=len(identities))
     for one, chosen in zip(ids, drawn, strict=True):
         yield Plan(one, tuple(identities[index] for index in chosen))
