@@ -114,9 +114,7 @@ def import_data(
         _refuse_nothing(path, intake.books, reasons, first)
         _replace(out, writers, _digest(path, format, options or {}, hash_images))
         RunFolder.create(out, run.settings)
-    tally["pairs whose opposite is a pair as well; both are kept"] = intake.books.opposed
-    tally["instructions without a picture"] = intake.books.bare if importer.prefers else 0
-    noticed = {what: count for what, count in tally.items() if count}
+    noticed = _noticed(tally, intake.books, prefers=importer.prefers)
     hashed = hash_images and images is not None
     return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
 
@@ -177,6 +175,13 @@ def _writers(out: Path, importer: Importer) -> dict[type[Record], tables.Writer]
     if importer.prefers:
         writers[PreferencePair] = tables.Writer(out / "pairs.parquet", PreferencePair, room="exchange")
     return writers
+
+
+def _noticed(tally: Tally, books: Books, *, prefers: bool) -> dict[str, int]:
+    """What nobody was asked to leave out, but may want to know, with counts."""
+    tally["pairs whose opposite is a pair as well; both are kept"] = books.opposed
+    tally["instructions without a picture"] = books.bare if prefers else 0
+    return {what: count for what, count in tally.items() if count}
 
 
 def _refuse_nothing(path: Path, books: Books, reasons: Counter[str], first: Dropped | None) -> None:

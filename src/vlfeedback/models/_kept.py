@@ -31,12 +31,13 @@ class Keeping(Protocol):
         ...
 
 
-class Keyed:
+@runtime_checkable
+class Keyed(Protocol):
     """A model that tells the key of each call: whoever needs it again does not make it again."""
 
     async def keyed(self, request: Request) -> Kept:
         """The reply to a request, as `answer` gives it, and the key of its call."""
-        raise NotImplementedError
+        ...
 
 
 class Shelf:

@@ -15,7 +15,7 @@ from vlfeedback.flow import Committer
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
-from vlfeedback.models._kept import Kept, Keyed
+from vlfeedback.models._kept import Kept
 from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
@@ -161,7 +161,7 @@ class LedgerBook:
         self.flying: dict[str, asyncio.Future[Generation]] = {}
 
 
-class Ledgered(Keyed):
+class Ledgered:
     """A model whose calls are kept.
 
     Args:

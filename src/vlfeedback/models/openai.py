@@ -394,7 +394,5 @@ class OpenAIModel:
                 continue  # a server without that page, or one that is down now: its calls will tell
         if len(set(listed.values())) > 1:
             lacking = ", ".join(host_of(url) for url, has in listed.items() if not has)
-            raise ModelUnavailable(
-                f"the replicas of {self.identity} do not serve one model: {lacking} does not list "
-                f"{self._shape.model!r}; give each model its own pool entry"
-            )
+            told = f"{lacking} does not list {self._shape.model!r}; give each model its own pool entry"
+            raise ModelUnavailable(f"the replicas of {self.identity} do not serve one model: {told}")
