@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from vlfeedback import flow
@@ -97,15 +98,7 @@ def answered(
             drawn = plan(instruction.id, identities, shares, k) if rows is None else _planned(instruction, rows, places)
             yield Open(instruction, drawn)
 
-    async def ask(one: Open, wanted: Sequence[int]) -> Open:
-        models = [pool[index].model for index in wanted]
-        requests = [_request(one.instruction, sampling, system, model) for model in models]
-        replies = await asyncio.gather(*map(_answer, models, requests), return_exceptions=True)
-        for index, request, reply in zip(wanted, requests, replies, strict=True):
-            if isinstance(reply, BaseException):
-                raise reply
-            one.settled[index] = read(one.instruction, identities[index], request, reply)
-        return one
+    ask = partial(_ask, pool=pool, sampling=sampling, system=system)
 
     async def ask_endpoints(one: Open) -> Open:
         return await ask(one, one.asks(pool))
@@ -124,6 +117,18 @@ def answered(
         else:
             waiting.append(one)
     yield from _by_model(waiting, pool, k, ask)
+
+
+async def _ask(one: Open, wanted: Sequence[int], *, pool: Sequence[PoolModel], sampling: Sampling, system: str) -> Open:
+    """Ask some models of the pool about an instruction at the same time, and settle their slots."""
+    models = [pool[index].model for index in wanted]
+    requests = [_request(one.instruction, sampling, system, model) for model in models]
+    replies = await asyncio.gather(*map(_answer, models, requests), return_exceptions=True)
+    for index, model, request, reply in zip(wanted, models, requests, replies, strict=True):
+        if isinstance(reply, BaseException):
+            raise reply
+        one.settled[index] = read(one.instruction, model.identity, request, reply)
+    return one
 
 
 def in_memory(pictures: int) -> int:
