@@ -12,12 +12,11 @@ TOLD = """
 import os, resource
 from vlfeedback.train._memory import LARGE_PAGES, keep_freed
 kept = keep_freed()
-import torch
 def faults():
-    torch.ones(25_000_000)                    # 100 MB, freed at once
+    bytearray(100_000_000)                    # freed at once
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
-        torch.ones(25_000_000)
+        bytearray(100_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(int(kept), os.environ.get(LARGE_PAGES), faults())
 """
@@ -34,12 +33,15 @@ def told(**variables: str) -> tuple[bool, str, int]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="settings of Linux")
 def test_freed_memory_is_not_taken_from_the_system_again() -> None:
-    """100 MB five times: no page of it is new, where it was 128,000 small pages before."""
+    """100 MB five times, 122,000 small pages: fewer are new than a single piece has.
+
+    Not seen through tensors: where they take large pages, a piece that is taken anew has few of them.
+    """
     kept, pages, faults = told()
     if not kept:
         assert not hasattr(__import__("ctypes").CDLL(None), "mallopt"), "the GNU C library takes the settings"
         return
-    assert pages == "1" and faults < 1000
+    assert pages == "1" and faults < 20_000
 
 
 def test_what_somebody_has_chosen_is_left_alone() -> None:
