@@ -1,5 +1,7 @@
 """Break the code on purpose and see the named test go red: `make mutants`, or `python tests/mutants.py NAME…`.
 
+`--in ROOM…` runs those whose file is in one of these rooms or modules, below src/vlfeedback.
+
 `mutants.toml` lists (file, old text, new text, test). Each mutant is applied in a copy of the project, one at a time; a
 test that stays green is a miss, and so is a text that is no longer in its file.
 """
@@ -63,9 +65,15 @@ def run(mutant: Mutant) -> str:
     return f"MISS: {mutant.test} ended with {done.returncode} ({last})"
 
 
+def within(mutant: Mutant, names: list[str]) -> bool:
+    """Whether `--in` names the mutant's room or module."""
+    room = Path(mutant.file).relative_to("src/vlfeedback").parts[0]
+    return names[0] == "--in" and room in names[1:]
+
+
 def main(names: list[str]) -> int:
-    """Run all mutants, or those named."""
-    chosen = [mutant for mutant in read() if not names or mutant.name in names]
+    """Run all mutants, those named, or with `--in` those of some rooms."""
+    chosen = [mutant for mutant in read() if not names or mutant.name in names or within(mutant, names)]
     if not chosen:
         print("no such mutant")
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from measuring import Item, ends_well, main, python, tests_pass
+from measuring import Item, ends_well, main, mutants_of, python, tests_pass
 
 ALL = "-m 'slow or not slow'"
 RUN = ".venv/bin/python benchmarks"
@@ -19,6 +19,8 @@ ITEMS = (
     Item("caption metric", python("tests/evaluate/test_chair.py"), "pass", tests_pass),
     Item("judges that fail", python("tests/evaluate/test_judging.py"), "three states", tests_pass),
     Item("hostile files", python("tests/evaluate/test_hostile.py"), "figures or an error", tests_pass),
+    Item("benchmarks as Parquet", python("tests/evaluate/test_parquet.py"), "same items", tests_pass),
+    Item("sampled replies, several runs", python("tests/evaluate/test_sampled.py"), "pass", tests_pass),
     Item("score on the command line", python("tests/commands/test_score.py"), "keys as promised", tests_pass),
     Item("compare", python("tests/commands/test_compare.py"), "exit 0, 1, 2", tests_pass),
     Item("statistics", python(f"tests/test_stats.py {ALL}"), "pass", tests_pass),
@@ -35,7 +37,12 @@ ITEMS = (
     ),
     Item("files that those engines wrote", f"{RUN}/engines.py", "imported, compared", ends_well),
     Item("the pocket world", ".venv/bin/vlfeedback demo --quick --out runs/quick", "ends well", ends_well),
-    Item("mutants", "make mutants", "all caught", ends_well),
+    Item(
+        "mutants",
+        mutants_of("evaluate", "stats.py", "_stats_units.py", "exchange", "commands"),
+        "all caught",
+        ends_well,
+    ),
 )
 
 if __name__ == "__main__":

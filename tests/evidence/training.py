@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from measuring import Item, ends_well, main, python, tests_pass
+from measuring import Item, ends_well, main, mutants_of, python, tests_pass
 
 BENCH = ".venv/bin/python benchmarks/train_vs_trl.py"
 ALL = "-m 'slow or not slow'"
@@ -16,10 +16,15 @@ WITH_PEERS = "-m 'peers or not peers'"
 ITEMS = (
     Item("families, every cell", python(f"tests/train/test_families.py {ALL}"), "≤ 5e-6 a token", tests_pass),
     Item("packed rows, plain rows", python("tests/train/test_logps.py"), "values and gradients", tests_pass),
-    Item("head in slices", python("tests/train/test_head.py"), "values, gradients, bytes", tests_pass),
+    Item("head in slices and blocks", python("tests/train/test_head.py"), "values, gradients, bytes", tests_pass),
+    Item("attention in tiles", python("tests/train/test_attention.py"), "values and gradients", tests_pass),
+    Item("models that keep all logits", python("tests/train/test_kept_logits.py"), "right places", tests_pass),
     Item("reference cache", python("tests/train/test_reference.py"), "pass", tests_pass),
     Item("objectives", python("tests/train/test_objectives.py"), "worked arithmetic", tests_pass),
     Item("trainer, SIGKILL and resume", python("tests/train/test_stage.py"), "equal bytes", tests_pass),
+    Item("runs cut off, full disk", python("tests/train/test_interrupted.py"), "an error or equal", tests_pass),
+    Item("checklist of silent failures", python("tests/train/test_checklist.py"), "a test each", tests_pass),
+    Item("hostile data", python("tests/train/test_hostile_data.py"), "counted by reason", tests_pass),
     Item("metrics", python("tests/train/test_metrics.py"), "worked by hand", tests_pass),
     Item("nothing silent", python("tests/train/test_collate.py tests/train/test_tokens.py"), "pass", tests_pass),
     Item("day-one command", python("tests/train/test_command.py"), "pass", tests_pass),
@@ -37,7 +42,12 @@ ITEMS = (
     Item("gradient", f"{BENCH} --check exactness", "≤ 1e-4", ends_well),
     Item("TRL on one pair of six", f"{BENCH} --check extremes", "≥ 2 times", ends_well),
     Item("share of the arithmetic", f"{BENCH} --check bound", "≥ 80 %", ends_well),
-    Item("mutants", "make mutants", "all caught", ends_well),
+    Item(
+        "mutants",
+        mutants_of("train", "learning.py", "training_data.py", "_learning_benchmarks.py", "_images_room.py"),
+        "all caught",
+        ends_well,
+    ),
     Item("two processes", python("tests/train/test_two_processes.py"), "1e-5 relative", tests_pass),
     Item("FSDP2, ZeRO-2, ZeRO-3", python(f"tests/train/test_sharded.py {WITH_PEERS}"), "1e-5", tests_pass),
     Item("image-conditional branch", python("tests/train/test_image_branch.py"), "worked arithmetic", tests_pass),
