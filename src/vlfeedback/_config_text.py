@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
+from vlfeedback import toml_text
 from vlfeedback.errors import ConfigError
 from vlfeedback.registry import closest
 
@@ -23,8 +23,8 @@ def assignment(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"--set {text!r}: write it as key=value, such as --set train.learning_rate=1e-5")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), toml_text.loads(f"value = {value}")["value"]
+    except toml_text.TOMLError:
         return key.strip(), value.strip()
 
 

@@ -6,7 +6,6 @@ Defaults are the paper's where the paper has one.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,6 +13,7 @@ from typing import Any, Literal, cast
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vlfeedback import toml_text
 from vlfeedback._config_text import anchor, assignment, explain, flat, for_all, spread, without_none
 from vlfeedback.errors import ConfigError
 
@@ -328,12 +328,12 @@ def load(path: Path) -> Settings:
         ConfigError: the file is missing, no TOML, or holds a mistake.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = toml_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is not there. `vlfeedback demo` writes an example, configs/ holds more.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
-    except tomllib.TOMLDecodeError as error:
+    except toml_text.TOMLError as error:
         raise ConfigError(f"{path} is no valid TOML: {error}.") from error
     anchor(data, path.resolve().parent)
     return parse(data, str(path))

@@ -38,6 +38,8 @@ def open_text(path: Path) -> BinaryIO:
         stream = path.open("rb")
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror}. Check the path") from error
+    except ValueError as error:  # a zero byte in the name
+        raise DataError(f"{str(path)!r} cannot be opened: {error}. Check the path") from error
     start = stream.read(len(_POINTER))
     stream.seek(0)
     if start == _POINTER:

@@ -7,7 +7,6 @@ nothing then.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vlfeedback import toml_text
 from vlfeedback._prices_images import ImageRule, image_tokens
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Request, Usage
@@ -261,8 +261,8 @@ def reserve(model: str, request: Request, *, table: Prices | None = None, local:
 
 def _parse(text: str, where: str) -> _File:
     try:
-        return _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as problem:
+        return _File.model_validate(toml_text.loads(text))
+    except toml_text.TOMLError as problem:
         raise ConfigError(f"{where} is no valid TOML: {problem}") from problem
     except ValidationError as problem:
         first = problem.errors()[0]

@@ -19,6 +19,9 @@ from vlfeedback.json_text import open_text
 Fields = Mapping[str, object]
 """One row by column, unchecked."""
 
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What pyarrow raises for a file that is damaged: text that is not UTF-8 and a column named twice among it."""
+
 _ROWS_AT_ONCE = 64
 """They may hold pictures."""
 
@@ -35,12 +38,12 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[F
     with open_text(path) as stream:
         try:
             table = pq.ParquetFile(stream, pre_buffer=False)
-            chosen = None if columns is None else [name for name in table.schema_arrow.names if name in columns]
+            wanted = _chosen(table.schema_arrow, columns)
             names = _class_names(table.schema_arrow)
-            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=chosen):
+            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns and wanted):
                 for fields in batch.to_pylist():
                     yield _worded(cast("Fields", fields), names)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             raise DataError(
                 f"{path} cannot be read as Parquet: {error}. Check that it was copied completely"
             ) from error
@@ -59,14 +62,14 @@ def arrow_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fie
     try:
         with pa.memory_map(str(path)) as source:
             reader = _arrow_reader(source)
-            chosen = [name for name in reader.schema.names if columns is None or name in columns]
+            chosen = _chosen(reader.schema, columns)
             names = _class_names(reader.schema)
             for batch in reader.batches:
                 batch.validate(full=True)  # a damaged one may point anywhere in memory
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     for fields in batch.slice(start, _ROWS_AT_ONCE).select(chosen).to_pylist():
                         yield _worded(cast("Fields", fields), names)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} cannot be read as Arrow: {error}. Check that it was copied completely") from error
 
 
@@ -85,6 +88,18 @@ def _arrow_reader(source: Any) -> _Batches:
     return _Batches(stream.schema, iter(stream))
 
 
+def _chosen(schema: Any, columns: Sequence[str] | None) -> list[str]:
+    """Those columns of a file that are wanted.
+
+    Raises:
+        ValueError: two columns have one name, so that a row would keep one of them.
+    """
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} names more than one column")
+    return [name for name in schema.names if columns is None or name in columns]
+
+
 def _class_names(schema: Any) -> dict[str, list[str]]:
     """Names of the classes of columns that `datasets` keeps as numbers, from the metadata that it leaves in a file."""
     try:
@@ -95,7 +110,7 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
             for column, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
         }
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         return {}  # somebody else's metadata: the numbers stay numbers
 
 

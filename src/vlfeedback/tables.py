@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from vlfeedback.compact import compact
 from vlfeedback.errors import BooksError, DataError
+from vlfeedback.table_files import DAMAGED
 
 T = TypeVar("T")
 
@@ -272,12 +273,16 @@ def write(
     return writer.close(inputs=inputs, complete=complete)
 
 
+_BROKEN = (*DAMAGED, TypeError, AttributeError)
+"""A damaged file may also lack a part of a record, or have another in its place."""
+
+
 def _open(path: Path) -> pq.ParquetFile:
     if not path.exists():
         raise DataError(f"{path} is not there. `vlfeedback status {path.parent}` says which room makes it.")
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowInvalid) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
 
 
@@ -294,7 +299,7 @@ def load(path: Path, record: type[Any]) -> Loaded:
     said, file = info(path), _open(path)
     try:
         rows = file.read()
-    except (OSError, pa.ArrowInvalid) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
     finally:
         file.close()
@@ -330,7 +335,7 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, b
                 batch = batch.filter(pa.array([one not in but.values for one in batch[but.column].to_pylist()]))
             for row in batch.to_pylist():
                 yield unpack(row)
-    except (OSError, pa.ArrowInvalid) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
     finally:
         file.close()
@@ -341,7 +346,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     file = _open(path)
     try:
         yield from file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns))
-    except (OSError, pa.ArrowInvalid) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
     finally:
         file.close()

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.images import Roots
 from vlfeedback.records import Image
+from vlfeedback.table_files import DAMAGED
 
 _ROWS_AT_ONCE = 64
 
@@ -60,7 +60,7 @@ def hub_rows(files: list[Path], columns: tuple[str, ...]) -> Iterator[HubRow]:
                 for row in cast("list[dict[str, Any]]", batch.to_pylist()):
                     number += 1
                     yield _row(f"{file} row {number}", row, columns)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             raise DataError(
                 f"{file} cannot be read as Parquet: {error}. Check that it was copied completely."
             ) from error

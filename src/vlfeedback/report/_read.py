@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from vlfeedback import tables
+from vlfeedback import tables, toml_text
 from vlfeedback.errors import DataError
+from vlfeedback.table_files import DAMAGED
 
 TABLES = ("instructions", "responses", "annotations", "pairs", "answers", "item_scores", "scores", "votes")
 ROOMS = ("source", "decode", "annotate", "pair", "train", "evaluate", "exchange")
@@ -153,7 +153,6 @@ class Artefacts:
 
 def _frame(path: Path, columns: list[str] | None) -> Any:
     import polars as pl
-    import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
 
     tables.info(path)  # explains a file that is no table of ours
@@ -161,7 +160,7 @@ def _frame(path: Path, columns: list[str] | None) -> Any:
         # A ParquetFile takes paths into nested columns, so that rationales, most of the bytes, are not read.
         with pq.ParquetFile(path) as file:
             return pl.from_arrow(file.read(columns=columns))
-    except (OSError, pa.ArrowInvalid) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} is damaged ({error}). Delete it and run the room that makes it again.") from error
 
 
@@ -185,8 +184,8 @@ def _settings(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return toml_text.loads(path.read_text(encoding="utf-8"))
+    except (toml_text.TOMLError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}). Restore it; the other files of the run are intact."
         ) from error

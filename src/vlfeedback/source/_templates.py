@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vlfeedback import toml_text
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Conduct
 
@@ -89,11 +89,11 @@ def filled(text: str, words: dict[str, str]) -> str:
 
 def _read(path: Path) -> _File:
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = toml_text.loads(path.read_text(encoding="utf-8"))
         return _File.model_validate(data)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"templates {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except toml_text.TOMLError as error:
         raise ConfigError(f"templates {path} is no valid TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -157,7 +157,7 @@ def _saved(folder: Path) -> list[Path]:
 def _json(path: Path) -> Fields:
     try:
         value: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}. Check that the dataset was copied completely") from error
     return cast("Fields", value) if isinstance(value, dict) else {}
 
