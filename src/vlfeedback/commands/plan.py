@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,9 +66,6 @@ def plan(
     evaluating = tuple(evaluation.rows())
     rows = collecting + evaluating
     pairs = round((world.count or 0) * (1 - settings.eval_share) * math.comb(settings.decode.k, 2) * assume.kept_pairs)
-    viewers: dict[str, list[str]] = {}
-    for row in (*collecting, *(row for row in evaluating if row.host != HERE)):
-        viewers.setdefault(row.host, []).append(row.model)
     local = sum(row.hours for row in collecting if row.host == HERE)
     parts = [(one.calls, one.stratum) for one in made if one.stratum is not None]
     bounds = interval(parts, world.count or 0) if parts else None
@@ -83,7 +80,7 @@ def plan(
         disk_bytes=_disk(rows, assume, past),
         pairs=pairs,
         steps=math.ceil(pairs * settings.train.epochs / settings.train.pairs_per_step),
-        viewers={host: tuple(dict.fromkeys(models)) for host, models in viewers.items()},
+        viewers=_viewers((*collecting, *(row for row in evaluating if row.host != HERE))),
         missing=tuple(_missing(settings)),
         assumptions=assume.lines(
             world.looked, world.complete, measured.instructions if measured else 0, bool(evaluating)
@@ -95,6 +92,14 @@ def plan(
         pilot=measured.instructions if measured else 0,
         warnings=(*maker.warnings, *evaluation.warnings),
     )
+
+
+def _viewers(rows: Iterable[PlanRow]) -> dict[str, tuple[str, ...]]:
+    """Models that see pictures, by the host they are sent to."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.host, []).append(row.model)
+    return {host: tuple(dict.fromkeys(models)) for host, models in found.items()}
 
 
 def _disk(rows: tuple[PlanRow, ...], assume: Assumptions, past: Past) -> int:
