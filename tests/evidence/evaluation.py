@@ -35,7 +35,8 @@ ITEMS = (
         "item by item",
         tests_pass,
     ),
-    Item("files that those engines wrote", f"{RUN}/engines.py", "imported, compared", ends_well),
+    Item("files that lmms-eval wrote", f"{RUN}/engines.py --only lmms_eval", "imported, compared", ends_well),
+    Item("files that VLMEvalKit wrote", f"{RUN}/engines.py --only vlmevalkit", "imported, compared", ends_well),
     Item("the pocket world", ".venv/bin/vlfeedback demo --quick --out runs/quick", "ends well", ends_well),
     Item(
         "mutants",
