@@ -76,7 +76,7 @@ def require_models(settings: Settings, *, training: bool) -> None:
 
 def _model(table: PluginTable) -> str:
     name = table.options.get("model", "")
-    return name if table.use == "transformers" and isinstance(name, str) else ""
+    return name if table.use in ("transformers", "vllm") and isinstance(name, str) else ""
 
 
 def one_process(folder: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
-from vlfeedback.annotate._contract import Cell, Parsed, Rubric, rubric_name
+from vlfeedback.annotate._contract import Parsed, Rubric, rubric_name
 from vlfeedback.annotate._expected import expected_scores
 from vlfeedback.annotate._refusal import declines
 from vlfeedback.errors import PluginError
@@ -43,7 +44,7 @@ def read_reply(
     cut = generation.finish != "stop"
     parsed = rubric.parse(generation.text, order)
     aspects, scale = rubric.aspects, rubric.scale
-    cells = [Cell(response, aspect) for response in order for aspect in aspects]
+    cells = list(product(order, aspects))
     found = _checked(rubric, parsed, cells, scale)
     if cut and parsed.unfinished is not None:
         # The last block of a reply that was cut off may be missing its second digit, or its second thoughts.
@@ -60,13 +61,15 @@ def read_reply(
     return Annotation(identity, instruction_id, judge, name, tuple(order), status, ratings, key)
 
 
-def _checked(rubric: Rubric, parsed: Parsed, cells: Sequence[Cell], scale: tuple[int, int]) -> dict[Cell, Rating]:
+def _checked(
+    rubric: Rubric, parsed: Parsed, cells: Sequence[tuple[str, str]], scale: tuple[int, int]
+) -> dict[tuple[str, str], Rating]:
     """Ratings by cell, once it is sure that they are of what was asked."""
     low, high = scale
     wanted = set(cells)
-    found: dict[Cell, Rating] = {}
+    found: dict[tuple[str, str], Rating] = {}
     for rating in parsed.ratings:
-        cell, score = Cell(rating.response_id, rating.aspect), rating.score
+        cell, score = (rating.response_id, rating.aspect), rating.score
         if cell not in wanted or cell in found or (score is not None and not low <= score <= high):
             raise PluginError(
                 f"rubric {rubric.name}: its parser gives {rating.aspect} = {rating.score} for response "

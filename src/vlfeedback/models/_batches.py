@@ -60,9 +60,7 @@ def open_checkpoint(checkpoint: Checkpoint, read: Callable[[Image, str], bytes])
     encoder = Encoder(_checkpoints.open_processor(checkpoint.model, checkpoint.revision), read)
     model = _checkpoints.open_model(checkpoint.model, checkpoint.revision, checkpoint.dtype, checkpoint.device)
     tokenizer = encoder.tokenizer
-    stated = model.generation_config.eos_token_id
-    ends = stated if isinstance(stated, list) else [stated if stated is not None else tokenizer.eos_token_id]
-    ends = tuple(sorted({int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None}))
+    ends = ends_of(model.generation_config.eos_token_id, tokenizer)
     # The checkpoint's own defaults (top_k, repetition penalties) are not in the request: they do not act.
     model.generation_config = GenerationConfig(
         do_sample=False,
@@ -70,7 +68,7 @@ def open_checkpoint(checkpoint: Checkpoint, read: Callable[[Image, str], bytes])
         pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0),
         bos_token_id=tokenizer.bos_token_id,
     )
-    suppressed = sorted(set(encoder.special.values()) - set(ends))
+    suppressed = encoder.unspeakable(ends)
     text = model.config.get_text_config()
     width: int = text.vocab_size
     return Loaded(
@@ -80,6 +78,12 @@ def open_checkpoint(checkpoint: Checkpoint, read: Callable[[Image, str], bytes])
         suppressed=torch.tensor([number for number in suppressed if number < width], device=model.device),
         context=int(getattr(text, "max_position_embeddings", None) or 2**20),
     )
+
+
+def ends_of(stated: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end a reply: what the generation settings state (a number, a list or None), and the tokenizer's."""
+    own: list[Any] = stated if isinstance(stated, list) else [stated]
+    return tuple(sorted({int(end) for end in (*own, tokenizer.eos_token_id) if end is not None}))
 
 
 def _collate(loaded: Loaded, encoded: Sequence[Encoded]) -> dict[str, torch.Tensor]:

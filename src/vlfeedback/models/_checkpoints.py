@@ -43,13 +43,13 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def identity_of(model: str, revision: str | None, dtype: str, adapter: str | None) -> str:
+def identity_of(model: str, revision: str | None, dtype: str, adapter: str | None, engine: str = "transformers") -> str:
     """The default identity: a local folder by its name and content, so that moving it buys nothing again."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        name = f"transformers:{folder.resolve().name}@{fingerprint(folder)}"
+        name = f"{engine}:{folder.resolve().name}@{fingerprint(folder)}"
     else:
-        name = f"transformers:{model}" + (f"@{revision}" if revision else "")
+        name = f"{engine}:{model}" + (f"@{revision}" if revision else "")
     if adapter:
         place = Path(adapter).expanduser()
         if not place.is_dir():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -82,6 +82,25 @@ class Encoder:
         Raises:
             ImageError: a picture cannot be read.
         """
+        return self._walk(
+            request,
+            lambda encoded, image, placeholder: self._append_picture(
+                encoded, self.picture(image, request.recipe, placeholder)
+            ),
+        )
+
+    def outline(self, request: Request) -> list[int]:
+        """Ids of one request with a single token for each picture, for an engine that puts the pictures in itself."""
+        return self._walk(
+            request, lambda encoded, image, placeholder: encoded.ids.append(self.special[placeholder])
+        ).ids
+
+    def unspeakable(self, ends: Iterable[int]) -> list[int]:
+        """Tokens that no reply may hold: special ones and what stands for pictures, but for those that end it."""
+        return sorted(set(self.special.values()) - set(ends))
+
+    def _walk(self, request: Request, show: Callable[[Encoded, Image, str], None]) -> Encoded:
+        """A request's words between its pictures; what a picture becomes is up to `show`."""
         shape = self._shape(bool(request.system), tuple(part.image is not None for part in request.parts))
         texts = [request.system, *(part.text or "" for part in request.parts)]
         images = iter(request.images)
@@ -95,7 +114,7 @@ class Encoder:
             elif fragment in self._placeholders:
                 self._append_words(encoded, pending)
                 pending = [""]
-                self._append_picture(encoded, self.picture(next(images), request.recipe, fragment))
+                show(encoded, next(images), fragment)
             else:
                 pending[-1] += fragment
         self._append_words(encoded, pending)
