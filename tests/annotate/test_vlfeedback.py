@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 
 import pytest
 from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import Cell, Parsed, vlfeedback
-from vlfeedback.annotate.vlfeedback import _blocks, _rating, _read_lines  # pyright: ignore[reportPrivateUsage]
+from vlfeedback.annotate.vlfeedback import _rating, _read_lines  # pyright: ignore[reportPrivateUsage]
 from vlfeedback.errors import ConfigError
 
 RUBRIC = vlfeedback.load()
@@ -322,22 +321,6 @@ HEADS = st.sampled_from(["\nRating: 4\nRationale: ", "", "\n\nRating: 3\nRationa
 def test_what_is_read_at_once_is_what_is_read_line_by_line(head: str, tail: str) -> None:
     cell = Cell("ra", HELP)
     assert _rating(cell, head + tail) == _read_lines(cell, head + tail)
-
-
-@given(st.lists(st.tuples(HEADS, st.lists(BITS, max_size=4).map("".join)), min_size=6, max_size=6), st.booleans())
-def test_a_whole_reply_read_at_once_is_one_read_block_by_block(bodies: list[tuple[str, str]], fresh: bool) -> None:
-    places = [(aspect, number) for aspect in RUBRIC.aspects for number in (1, 2)]
-    usual = "\nRating: 5\nRationale: it is red.\n"
-    text = "".join(
-        f"#### {aspect} Assessment\n##### Output for Text {number}{usual if fresh and place % 3 else head + tail}\n"
-        for place, ((aspect, number), (head, tail)) in enumerate(zip(places, bodies, strict=True))
-    )
-    found = {Cell(one.response_id, one.aspect): one for one in RUBRIC.parse(text, ("ra", "rb")).ratings}
-    blocks = _blocks(text, RUBRIC.aspects, ("ra", "rb"))
-    seen = Counter(block.cell for block in blocks)
-    for block in blocks:
-        if block.cell is not None and seen[block.cell] == 1:
-            assert found[block.cell] == _read_lines(block.cell, text[block.start : block.end])
 
 
 @pytest.mark.parametrize(

@@ -98,14 +98,12 @@ class HeadingRubric:
                 seen[block.cell] = _Block(block.cell, 0, 0)
             else:
                 seen[block.cell] = block
-        ratings = None if problems else _all_as_asked(text, blocks)
-        if ratings is None:
-            ratings = [_rating(cell, text[block.start : block.end]) for cell, block in seen.items()]
-            problems += [
-                f"{_place(Cell(one.response_id, one.aspect), order)}: no rating in the block"
-                for one in ratings
-                if one.score is None
-            ]
+        ratings: list[Rating] = []
+        for cell, block in seen.items():
+            rating = _rating(cell, text[block.start : block.end])
+            if rating.score is None:
+                problems.append(f"{_place(cell, order)}: no rating in the block")
+            ratings.append(rating)
         last = blocks[-1].cell if blocks else None
         return Parsed(tuple(ratings), unfinished=last, problems=tuple(problems))
 
@@ -244,23 +242,6 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         yield start, text[start : stop.start()]
         start = stop.end()
     yield start, text[start:end]
-
-
-def _all_as_asked(text: str, blocks: Sequence[_Block]) -> list[Rating] | None:
-    """Read a reply in which every block looks as asked for, as `_rating` would; None where one needs a closer look.
-
-    What `_rating` looks for in each block is looked for once: the word `rating` as often as there are blocks, each of
-    which has it.
-    """
-    if not text.isascii() or "\r" in text or "```" in text or text.lower().count("rating") != len(blocks):
-        return None
-    read: list[Rating] = []
-    for cell, start, end in blocks:
-        found = _AS_ASKED.fullmatch(text, start, end)
-        if cell is None or found is None or not SCALE[0] <= (score := int(found[1])) <= SCALE[1]:
-            return None
-        read.append(Rating(*cell, score, found[2].strip()))
-    return read
 
 
 def _rating(cell: Cell, body: str) -> Rating:
