@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main() -> None:
                 found[count] = world.timed("run", toml, "--out", folder / f"run{count}", "--to", "annotate")
                 shutil.rmtree(folder / f"run{count}")
     ratio = found[asked.large].peak / found[asked.small].peak
-    world.keep(
+    code = world.keep(
         asked.out,
         {
             **{
@@ -57,7 +58,9 @@ def main() -> None:
             "limit": LIMIT,
             "pass": ratio <= LIMIT,
         },
+        f"peak at {asked.large:,} pictures {ratio:.2f} times that at {asked.small:,}",
     )
+    sys.exit(code)
 
 
 if __name__ == "__main__":

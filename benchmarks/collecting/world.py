@@ -121,8 +121,16 @@ def timed(*arguments: str | Path) -> Timed:
     return Timed(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
-def keep(path: Path, found: dict[str, Any]) -> None:
-    """Write raw results with the command and the machine, and print them."""
+def keep(path: Path, found: dict[str, Any], says: str = "") -> int:
+    """Write raw results with the command and the machine, and print them.
+
+    Args:
+        path: The JSON file.
+        found: What was measured; a member `pass` says whether a limit was kept.
+        says: The last line; a list of what passed and missed if empty.
+    Returns:
+        The exit code: 1 where a limit was missed.
+    """
     found = {
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "machine": {
@@ -136,3 +144,7 @@ def keep(path: Path, found: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
+    kept = {name: part["pass"] for name, part in {"all": found, **found}.items()
+            if isinstance(part, dict) and "pass" in part}  # fmt: skip
+    print(says or "; ".join(f"{name}: {'pass' if one else 'miss'}" for name, one in kept.items()))
+    return 0 if all(kept.values()) else 1
