@@ -106,8 +106,8 @@ def mutants_of(*rooms: str) -> str:
     return f".venv/bin/python tests/mutants.py --in {' '.join(rooms)}"
 
 
-def write(name: str, title: str, rows: list[tuple[Item, Found]], commit: str) -> None:
-    """The table as a page; an item that was not run yet is a miss."""
+def write(name: str, title: str, rows: list[tuple[Item, Found]], commit: str, place: Path) -> None:
+    """The table as a page, without the place of the clone; an item that was not run yet is a miss."""
     lines = [
         f"# Evidence: {title}",
         "",
@@ -118,7 +118,8 @@ def write(name: str, title: str, rows: list[tuple[Item, Found]], commit: str) ->
     ]
     for item, found in rows:
         result = "pass" if found.passed else "**miss**"
-        lines.append(f"| {item.name} | `{item.command}` | {found.number} | {item.target} | {result} |")
+        cells = (item.name, f"`{item.command}`", found.number.replace(str(place), "."), item.target, result)
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     page = ROOT / "docs" / "evidence" / f"{name}.md"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -148,7 +149,7 @@ def main(name: str, title: str, items: Sequence[Item], arguments: list[str]) -> 
                 found = Found(type(error).__name__, False)
             rows[number] = (item, found)
             if not word:
-                write(name, title, rows, commit)  # each time: a run that is cut off leaves what it has shown
+                write(name, title, rows, commit, place)  # each time: a run that is cut off leaves what it has shown
             mark = "pass" if found.passed else "MISS"
             print(f"{mark}  {item.name:32} {found.number:40} target {item.target:22} {item.command}", flush=True)
         shutil.rmtree(place / ".venv", ignore_errors=True)
