@@ -17,7 +17,7 @@ from vlfeedback.images import Still
 ENCODED = 1536 * 1024
 """Bytes of a picture per piece, a multiple of three, so that only the last one is filled up.
 
-Every piece lets go of the interpreter six times. 1 MB pictures at 512 in flight, four sizes by turns, three times:
+Every piece lets go of the interpreter several times. 1 MB pictures at 512 in flight, four sizes by turns, three times:
 pieces of 192 kB 397 calls/s, 384 kB 460, 768 kB 463, one piece 482, all with a peak of 103 to 115 MiB.
 """
 
