@@ -30,12 +30,16 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from tiny_models import write_llava, write_qwen2_vl  # noqa: E402
 
 from vlfeedback import flow  # noqa: E402
+from vlfeedback.config import Settings  # noqa: E402
 from vlfeedback.errors import ConfigError, ModelUnavailable  # noqa: E402
 from vlfeedback.images import Roots  # noqa: E402
+from vlfeedback.learning import policy  # noqa: E402
 from vlfeedback.models import openai, transformers as backend, vllm  # noqa: E402
 from vlfeedback.models._checkpoints import open_processor  # noqa: E402
 from vlfeedback.models._prompts import Encoder  # noqa: E402
 from vlfeedback.records import Generation, Image, Part, Request, Sampling  # noqa: E402
+from vlfeedback.run_folder import RunFolder  # noqa: E402
+from vlfeedback.run_models import access  # noqa: E402
 
 Ask = Callable[..., Request]
 HERE = importlib.util.find_spec("vllm") is not None
@@ -61,6 +65,15 @@ def test_identity_names_the_engine_and_its_settings(roots: Roots, monkeypatch: p
     assert fast.identity == 'vllm:a/b;engine={"max_model_len":8,"quantization":"fp8"}'
     assert vllm.load(model="a/b", roots=roots, identity="mine", engine={"quantization": "fp8"}).identity == "mine"
     assert (fast.hosts, fast.local, fast.batch) == ((), True, 256)
+
+
+def test_it_is_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained must be asked with its adapter on and off afterwards, which only `transformers` does."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    asked = Settings.model_validate({"train": {"use": "vllm", "model": "a/b"}})
+    run = RunFolder.create(tmp_path / "run", asked)
+    with access(run) as reach, pytest.raises(ConfigError, match="no weights that could be trained"):
+        policy(run, reach)
 
 
 @pytest.fixture(scope="module", params=[write_llava, write_qwen2_vl], ids=["llava", "qwen"])

@@ -43,6 +43,20 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def place_of(model: str) -> str:
+    """Where to load a checkpoint from: a folder with `~` put in, or a name of the hub.
+
+    Raises:
+        ModelUnavailable: it looks like a folder and is none.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if model.startswith(("/", "./", "../", "~")):
+        raise ModelUnavailable(f"no checkpoint at {model}; give a folder with config.json and *.safetensors")
+    return model
+
+
 def identity_of(model: str, revision: str | None, dtype: str, adapter: str | None, engine: str = "transformers") -> str:
     """The default identity: a local folder by its name and content, so that moving it buys nothing again."""
     folder = Path(model).expanduser()

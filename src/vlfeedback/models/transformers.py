@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from vlfeedback.errors import ConfigError, ImageError, ModelUnavailable
+from vlfeedback.errors import ConfigError, ImageError
 from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._batches import Checkpoint, Loaded, run
@@ -53,12 +53,9 @@ def load(
     """
     if batch < 1:
         raise ConfigError(f"model {model}: batch must be at least 1, not {batch}")
-    if model.startswith(("/", "./", "../", "~")) and not _checkpoints.Path(model).expanduser().is_dir():
-        raise ModelUnavailable(f"no checkpoint at {model}; give a folder with config.json and *.safetensors")
+    named = _checkpoints.place_of(model)
     declared = identity or _checkpoints.identity_of(model, revision, dtype, adapter)
-    if _checkpoints.Path(model).expanduser().is_dir():
-        model = str(_checkpoints.Path(model).expanduser())
-    return TransformersModel(declared, roots, Weights(Checkpoint(model, revision, dtype, device)), batch, adapter)
+    return TransformersModel(declared, roots, Weights(Checkpoint(named, revision, dtype, device)), batch, adapter)
 
 
 class TransformersModel:

@@ -74,13 +74,10 @@ def load(
         raise ModelUnavailable(
             'use = "vllm" needs vLLM in this environment: pip install vllm. Or serve the model and use = "openai"'
         )
-    folder = _checkpoints.Path(model).expanduser()
-    if model.startswith(("/", "./", "../", "~")) and not folder.is_dir():
-        raise ModelUnavailable(f"no checkpoint at {model}; give a folder with config.json and *.safetensors")
+    named = _checkpoints.place_of(model)
     declared = identity or _checkpoints.identity_of(model, revision, dtype, None, "vllm")
     if settings and not identity:
         declared += f";engine={json.dumps(settings, sort_keys=True, separators=(',', ':'))}"
-    named = str(folder) if folder.is_dir() else model
     return VLLMModel(declared, roots, Checkpoint(named, revision, dtype), _Shape(batch, gpus, settings))
 
 
@@ -103,7 +100,7 @@ class _Open:
 
 
 class VLLMModel:
-    """A local model run by vLLM; safe for many questions at a time.
+    """A local model run by vLLM; safe for many questions at a time. It answers and is no policy to be trained.
 
     Attributes:
         identity: Declared identity.
@@ -124,11 +121,6 @@ class VLLMModel:
         self._opening = asyncio.Lock()
         self._open: _Open | None = None
         self._asked = 0
-
-    @property
-    def weights(self) -> str:
-        """Folder or hub name of the weights, for training."""
-        return self._checkpoint.model
 
     @property
     def number_format(self) -> str:
