@@ -46,8 +46,8 @@ HERE = importlib.util.find_spec("vllm") is not None
 
 
 def test_what_cannot_be_is_said(roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="batch and gpus must be at least 1"):
-        vllm.load(model="a/b", roots=roots, batch=0)
+    with pytest.raises(ConfigError, match="max_num_seqs and gpus must be at least 1"):
+        vllm.load(model="a/b", roots=roots, max_num_seqs=0)
     with pytest.raises(ConfigError, match="max_num_seqs, which are options"):
         vllm.load(model="a/b", roots=roots, engine={"max_num_seqs": 3, "max_model_len": 4})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -144,7 +144,7 @@ def start(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[P
     made: list[Any] = []
 
     def one(checkpoint: Path) -> Any:
-        made.append(vllm.load(model=str(checkpoint), roots=roots, dtype="float32", batch=16, engine=engine))
+        made.append(vllm.load(model=str(checkpoint), roots=roots, dtype="float32", max_num_seqs=16, engine=engine))
         return made[-1]
 
     yield one

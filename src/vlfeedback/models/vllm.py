@@ -46,7 +46,7 @@ def load(
     identity: str = "",
     revision: str | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    batch: int = 256,
+    max_num_seqs: int = 256,
     gpus: int = 1,
     engine: dict[str, Any] | None = None,
 ) -> VLLMModel:
@@ -58,15 +58,15 @@ def load(
         identity: Declared identity; default `vllm:NAME@REVISION`, for a folder its name and content hash, and `engine`.
         revision: Branch, tag or commit on the hub.
         dtype: Number format of the weights; `auto` keeps the checkpoint's.
-        batch: Most questions at a time, ≥ 1.
+        max_num_seqs: Most questions at a time, ≥ 1.
         gpus: GPUs that share one copy of the weights, ≥ 1.
         engine: Further settings of vLLM's engine, such as `{ max_model_len = 8192, quantization = "fp8" }`.
     Raises:
-        ConfigError: `batch` or `gpus` is not positive, or `engine` sets what has an option here.
+        ConfigError: `max_num_seqs` or `gpus` is not positive, or `engine` sets what has an option here.
         ModelUnavailable: vLLM is not installed, or `model` looks like a folder and is none.
     """
-    if batch < 1 or gpus < 1:
-        raise ConfigError(f"model {model}: batch and gpus must be at least 1, not {batch} and {gpus}")
+    if max_num_seqs < 1 or gpus < 1:
+        raise ConfigError(f"model {model}: max_num_seqs and gpus must be at least 1, not {max_num_seqs} and {gpus}")
     settings = dict(engine or {})
     if taken := sorted(_OURS & set(settings)):
         raise ConfigError(f"model {model}: engine sets {', '.join(taken)}, which are options of the model itself")
@@ -78,7 +78,7 @@ def load(
     declared = identity or _checkpoints.identity_of(model, revision, dtype, None, "vllm")
     if settings and not identity:
         declared += f";engine={json.dumps(settings, sort_keys=True, separators=(',', ':'))}"
-    return VLLMModel(declared, roots, Checkpoint(named, revision, dtype), _Shape(batch, gpus, settings))
+    return VLLMModel(declared, roots, Checkpoint(named, revision, dtype), _Shape(max_num_seqs, gpus, settings))
 
 
 @dataclass(frozen=True, slots=True)
