@@ -67,6 +67,27 @@ def test_identity_names_the_engine_and_its_settings(roots: Roots, monkeypatch: p
     assert (fast.hosts, fast.local, fast.batch) == ((), True, 256)
 
 
+def test_an_engine_that_does_not_start_is_tried_once(roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    model, starts = vllm.load(model="a/b", roots=roots), []
+
+    def start() -> Any:
+        starts.append(1)
+        raise ModelUnavailable("no room")
+
+    monkeypatch.setattr(model, "_start", start)
+
+    async def all_of() -> list[Any]:
+        asked = [model.answer(ask("what ?", None)) for _ in range(4)]
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    assert [str(one) for one in flow.run(all_of())] == ["no room"] * 4
+    assert len(starts) == 1
+    model.close()  # from here on it is tried anew
+    flow.run(all_of())
+    assert len(starts) == 2
+
+
 def test_it_is_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is trained must be asked with its adapter on and off afterwards, which only `transformers` does."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())

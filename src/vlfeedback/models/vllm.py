@@ -120,6 +120,7 @@ class VLLMModel:
         self._roots, self._checkpoint, self._shape = roots, checkpoint, shape
         self._opening = asyncio.Lock()
         self._open: _Open | None = None
+        self._failed = ""
         self._asked = 0
 
     @property
@@ -151,7 +152,7 @@ class VLLMModel:
 
     def close(self) -> None:
         """Stop the engine, which releases the weights; a later question starts another."""
-        opened, self._open = self._open, None
+        opened, self._open, self._failed = self._open, None, ""
         if opened is not None:
             opened.engine.shutdown()
             del opened
@@ -164,8 +165,14 @@ class VLLMModel:
     async def _opened(self) -> _Open:
         if self._open is None:
             async with self._opening:  # all wait for the first one's engine
+                if self._failed:  # a start takes a minute: those who waited are told and do not try it each
+                    raise ModelUnavailable(self._failed)
                 if self._open is None:
-                    self._open = await asyncio.to_thread(self._start)
+                    try:
+                        self._open = await asyncio.to_thread(self._start)
+                    except ModelUnavailable as problem:
+                        self._failed = str(problem)
+                        raise
         return self._open
 
     def _start(self) -> _Open:
