@@ -15,7 +15,7 @@ from vlfeedback.images import Roots
 from vlfeedback.models import Model
 from vlfeedback.records import Annotation, Dropped, Instruction, Request, Response, Sampling
 from vlfeedback.run_folder import RunFolder, Sink, asked_again, inputs_digest
-from vlfeedback.run_models import Access
+from vlfeedback.run_models import Access, close, is_local
 
 ODD = 3
 """Oddities of the ratings that are told one by one."""
@@ -242,6 +242,7 @@ def _annotating(
     except BaseException:
         _keep_interrupted(sink, decoding, decoded)
         raise
+    close(one for one in judges if is_local(getattr(one, "inner", one)))  # training may need the memory
     if decoding is not None:
         outcomes.append(_close_decode(run, decoding, decoded, instructions))
     complete = not flow.interrupted()
