@@ -13,7 +13,6 @@ Tried with vLLM 0.32 on processors.
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
 import io
 import json
@@ -155,8 +154,8 @@ class VLLMModel:
         opened, self._open, self._failed = self._open, None, ""
         if opened is not None:
             opened.engine.shutdown()
-            del opened
-            gc.collect()  # it is in cycles, and at the interpreter's end it could not clean up any more
+            # It shuts down once more when it is collected: at the interpreter's end, where that fails with a trace.
+            opened.engine.shutdown = _nothing
 
     async def aclose(self) -> None:
         """The same, for callers that close every model alike."""
@@ -214,6 +213,10 @@ class VLLMModel:
 
         with PIL.Image.open(io.BytesIO(self._read(image, recipe))) as opened:
             return opened.convert("RGB")
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """What an engine's second shutdown does."""
 
 
 def _refused(problem: Exception, engine: Any, identity: str) -> Generation:
