@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -189,10 +191,13 @@ class Committer(Generic[T]):
 
     Args:
         write: Called in a worker thread with a list; either all of it is durable or it raises.
+        apart: Seconds from the end of one commit to the start of the next, at least: what comes in between goes into
+            one. Whoever comes later is written at once.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], None]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[Sequence[T]], None], apart: Callable[[], float] = lambda: 0.0) -> None:
+        self._write, self._apart = write, apart
+        self._ended = -math.inf
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -206,6 +211,9 @@ class Committer(Generic[T]):
 
     async def _drain(self) -> None:
         while self._waiting:
+            early = self._ended + self._apart() - time.monotonic()
+            if early > 0:
+                await asyncio.sleep(early)
             batch, self._waiting = self._waiting, []
             try:
                 await asyncio.to_thread(self._write, [item for item, _ in batch])
@@ -217,6 +225,7 @@ class Committer(Generic[T]):
                 for _, future in batch:
                     if not future.done():
                         future.set_result(None)
+            self._ended = time.monotonic()
 
 
 class Batcher:

@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from vlfeedback.annotate import Cell, Example, Parsed, Rubric
+from vlfeedback.annotate._as_asked import read_as_asked
 from vlfeedback.annotate._aspects import SCALE, Aspect, aspect_text, chosen_aspects, opening
 from vlfeedback.annotate._quote import RULE, material
 from vlfeedback.errors import ConfigError
@@ -87,6 +88,9 @@ class HeadingRubric:
 
     def parse(self, text: str, order: Sequence[str]) -> Parsed:
         """Ratings of a reply; total: any text gives a result."""
+        return read_as_asked(text, self.aspects, order) or self._parse_blocks(text, order)
+
+    def _parse_blocks(self, text: str, order: Sequence[str]) -> Parsed:
         blocks = _blocks(text, self.aspects, order)
         seen: dict[Cell, _Block] = {}
         problems: list[str] = []

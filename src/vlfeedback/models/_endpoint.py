@@ -12,7 +12,6 @@ What a status means here, and who deals with it:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -160,8 +159,7 @@ class Endpoint:
             self._wire = self.opens(self.url, self._key, self._policy.in_flight, self._policy.timeout)
         self._traffic.sent += 1
         try:
-            async with asyncio.timeout(self._policy.timeout):
-                reply = await self._wire.post(content)
+            reply = await self._wire.post(content)
         except TimeoutError:
             self._traffic.lost += 1
             words = f"{self.host}: no reply within {self._policy.timeout:g} s"

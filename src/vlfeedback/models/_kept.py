@@ -31,15 +31,6 @@ class Keeping(Protocol):
         ...
 
 
-@runtime_checkable
-class Keyed(Protocol):
-    """A model that tells the key of each call: whoever needs it again does not make it again."""
-
-    async def keyed(self, request: Request) -> Kept:
-        """The reply to a request, as `answer` gives it, and the key of its call."""
-        ...
-
-
 class Shelf:
     """Looks up kept replies as long as there are some.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -151,14 +152,31 @@ class Purse:
             self._waiting.popleft()
 
 
+LINGER = 0.01
+"""Most seconds that a call waits for others to be committed with it: a commit alone costs as much as one of a hundred,
+and the interpreter changes threads a dozen times for it."""
+
+SHARE = 0.02
+"""Of the time that a call takes, which it may wait so at most: calls of a quick local model do not wait."""
+
+
 class LedgerBook:
     """A ledger with its two queues of commits, shared by all models of a command."""
 
     def __init__(self, ledger: Ledger, purse: Purse | None = None) -> None:
         self.ledger, self.purse, self.counters = ledger, purse or Purse(None, 0.0), Counters()
-        self.intents: Committer[Intent] = Committer(ledger.intend)
-        self.replies: Committer[Settled] = Committer(ledger.settle)
+        self._took = 0.0
+        self.intents: Committer[Intent] = Committer(ledger.intend, self.apart)
+        self.replies: Committer[Settled] = Committer(ledger.settle, self.apart)
         self.flying: dict[str, asyncio.Future[Generation]] = {}
+
+    def took(self, seconds: float) -> None:
+        """A call took so long."""
+        self._took += (seconds - self._took) / 8
+
+    def apart(self) -> float:
+        """Seconds between two commits of one queue."""
+        return min(LINGER, SHARE * self._took)
 
 
 class Ledgered:
@@ -254,8 +272,10 @@ class Ledgered:
         else:
             await sale.open()
         try:
+            began = time.monotonic()
             with permitting(sale.again):
                 generation = await self.inner.answer(request)
+            book.took(time.monotonic() - began)
         except NotBatched:
             await sale.withdraw()
             self._settled(key)

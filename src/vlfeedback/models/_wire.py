@@ -10,6 +10,7 @@ several times the processor time per call. The SDK does what costs little: listi
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import ssl
@@ -63,10 +64,10 @@ class Wire(Protocol):
     """A way to one endpoint, for one event loop."""
 
     async def post(self, content: Sequence[Piece]) -> Reply:
-        """Send a chat request, given in pieces; the caller bounds the time.
+        """Send a chat request, given in pieces, within the time for which the way was opened.
 
         Raises:
-            NotSent, Lost: there is no complete reply.
+            NotSent, Lost, TimeoutError: there is no complete reply.
         """
         ...
 
@@ -82,7 +83,7 @@ def open_wire(url: str, key: Secret, in_flight: int, timeout: float) -> Wire:
 
     Args:
         url: Base URL of the endpoint.
-        timeout: Seconds between two bytes.
+        timeout: Seconds for a whole request and its reply.
     """
     make = _SdkWire if importlib.util.find_spec("aiohttp") is None else _AioWire
     return make(url, key, in_flight, timeout)
@@ -108,7 +109,8 @@ class _AioWire:
         remote = host_of(url) not in LOOPBACK
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=in_flight + 4, ssl=_trusted() if url.startswith("https") else True),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(15.0, timeout), sock_read=timeout),
+            # One timer for all of a call, on whole seconds: `asyncio.timeout` takes ten times as long.
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(15.0, timeout)),
             trust_env=remote,  # no proxies to this very machine
             headers={"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -127,7 +129,7 @@ class _AioWire:
                 return Reply(reply.status, reply.headers, await self._read(reply), body.began)
         except not_sent as problem:
             raise NotSent(_words(problem)) from None  # the original holds the request, and with it the key
-        except aiohttp.ServerTimeoutError:
+        except TimeoutError:  # with it the original, which holds the request and the key
             raise TimeoutError from None
         except aiohttp.ClientConnectionError as problem:
             if isinstance(problem.__cause__, DataError):  # a picture has gone: the rest of the body never went out
@@ -224,14 +226,17 @@ class _SdkWire:
     """See `Wire`; the SDK's own client."""
 
     def __init__(self, url: str, key: Secret, in_flight: int, timeout: float) -> None:
-        self._client = open_client(url, key, in_flight, timeout)
+        self._client, self._timeout = open_client(url, key, in_flight, timeout), timeout
 
     async def post(self, content: Sequence[Piece]) -> Reply:
         import openai
 
         options: Any = {"headers": {"Content-Type": "application/json"}}
         try:
-            raw = await self._client.post("/chat/completions", cast_to=str, content=_joined(content), options=options)
+            async with asyncio.timeout(self._timeout):
+                raw = await self._client.post(
+                    "/chat/completions", cast_to=str, content=_joined(content), options=options
+                )
         except openai.APIStatusError as problem:
             return Reply(problem.status_code, problem.response.headers, problem.response.text)
         except openai.APITimeoutError as problem:

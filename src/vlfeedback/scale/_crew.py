@@ -169,9 +169,10 @@ class CrewWire:
         """
         pieces = packed(content)
         part = part_of(pieces)
-        carried = await self._carry(part, pieces)
-        if carried.kind == "picture":  # a node that does not see the folder: the picture travels with the call
-            carried = await self._carry(part, (b"".join(filled(pieces, self._pictures)),))
+        async with asyncio.timeout(self._address[-1]):
+            carried = await self._carry(part, pieces)
+            if carried.kind == "picture":  # a node that does not see the folder: the picture travels with the call
+                carried = await self._carry(part, (b"".join(filled(pieces, self._pictures)),))
         if carried.kind == "reply":
             return Reply(carried.status, carried.headers, carried.text)
         if carried.kind == "timeout":

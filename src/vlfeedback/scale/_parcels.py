@@ -6,7 +6,6 @@ from, and the head handles a few kilobytes of text per call.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -143,8 +142,7 @@ class Carrier:
         if wire is None:
             wire = self._wires[parcel.url] = open_wire(parcel.url, parcel.key, parcel.in_flight, parcel.timeout)
         try:
-            async with asyncio.timeout(parcel.timeout):
-                reply = await wire.post(content)
+            reply = await wire.post(content)
         except TimeoutError:
             return Carried("timeout", "")
         except NotSent as problem:

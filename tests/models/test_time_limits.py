@@ -1,0 +1,72 @@
+"""One limit of time holds for all of a call: the body that nobody reads, the reply that drips, both ways to send."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from vlfeedback.images import Roots
+from vlfeedback.models import _wire, openai as backend
+from vlfeedback.models._endpoint import Endpoint
+from vlfeedback.records import Part, Request, Sampling
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n"
+
+
+@contextlib.contextmanager
+def dripping(drips: bool) -> Generator[str]:
+    """An endpoint that takes connections and reads nothing; it may send a letter every twentieth of a second."""
+    taken: list[socket.socket] = []
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip(one: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                one.sendall(HEAD)
+                while not over.wait(0.05):
+                    one.sendall(b" ")
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(listening.accept()[0])
+                    if drips:
+                        threading.Thread(target=drip, args=(taken[-1],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        finally:
+            over.set()
+            for one in taken:
+                one.close()
+
+
+@pytest.mark.parametrize("aiohttp_there", [True, False])
+@pytest.mark.parametrize("drips", [True, False])
+def test_an_endpoint_that_reads_nothing_or_drips_ends_in_a_time_out(
+    tmp_path: Path, roots: Roots, aiohttp_there: bool, drips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not aiohttp_there:
+        monkeypatch.setattr(Endpoint, "opens", staticmethod(_wire._SdkWire))  # pyright: ignore[reportPrivateUsage]
+    place = tmp_path / "pics" / "large.png"
+    place.write_bytes((tmp_path / "pics" / "0.png").read_bytes() + os.urandom(8 << 20))
+    picture = roots.find("pics", "large.png")
+    request = Request("", (Part(image=picture), Part(text="What is this?")), Sampling())
+
+    async def run() -> None:
+        reply = await asyncio.wait_for(model.answer(request), 20.0)
+        assert (reply.error, reply.unsure) == ("timeout", 1)
+        assert "no reply within 0.4 s" in reply.detail
+        await model.aclose()
+
+    with dripping(drips) as url:
+        model = backend.load(model="m", roots=roots, base_url=url, timeout=0.4, attempts=1)
+        asyncio.run(run())
