@@ -271,7 +271,7 @@ def main() -> int:
         results.runs += slow
         results.check("64 in flight: rate over concurrency / latency", middle(slow).rate / (64 / LATENCY), 0.9)
         best = beside(results, small, 512, SMALL, calls, options.repeat)[1]
-        beside(results, large, 512, LARGE, max(1000, calls // 4), options.repeat)
+        beside(results, large, 512, LARGE, calls, options.repeat)
     if options.only in (None, "peers") and options.peers != "none":
         best = best or ours(small, 512, SMALL, calls)
         rates: dict[str, float] = {}

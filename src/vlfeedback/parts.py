@@ -1,6 +1,6 @@
 """Finished parts of a table that is still being made: what a killed run takes over instead of making it again.
 
-A room settles one instruction after the other. Some thousand of them make a part: a table of their records, one of what
+A room settles one instruction after the other. A thousand of them make a part: a table of their records, one of what
 was dropped, and one of what was settled, which is written last and makes the three a part. A folder of parts bears the
 stamp of everything that the room's output depends on; with another stamp they are thrown away.
 """
@@ -19,8 +19,9 @@ from vlfeedback.ids import hash_id
 from vlfeedback.records import Dropped
 from vlfeedback.tables import Loaded
 
-SIZE = 2048
-"""Instructions of a part: with fewer the disk is asked too often, with more a kill costs more to make again."""
+SIZE = 1024
+"""Instructions of a part: with fewer the disk is asked too often, with more a kill costs more to make again
+and more records wait in memory."""
 
 
 @dataclass(frozen=True, slots=True)

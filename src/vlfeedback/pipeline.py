@@ -100,6 +100,7 @@ def run_rooms(
                 break
             try:
                 outcomes.extend(step(run, reach))
+                tables.give_back()
             except KeyboardInterrupt:  # a room that had nothing to finish; what it computed so far lies in its files
                 if not flow.interrupted():
                     raise

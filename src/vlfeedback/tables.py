@@ -70,6 +70,11 @@ class Loaded(NamedTuple):
     info: TableInfo
 
 
+def give_back() -> None:
+    """Return to the system what tables no longer need: the next room of the same process may need it."""
+    pa.default_memory_pool().release_unused()
+
+
 class _Digest:
     """A sum of row hashes: equal for equal rows in any order, and different when a row comes twice."""
 
