@@ -98,7 +98,7 @@ def ask_pool(
 ) -> Iterator[decode.Answered]:
     """Ask a pool as [decode] says; without a stored plan every instruction draws by itself."""
     asked = settings.decode
-    batched = any(table.batch for table in settings.pool)
+    batched = any(table.by_provider for table in settings.pool)
 
     def weigh(one: Instruction) -> int:
         return sum(map(roots.weight, one.images))
@@ -121,7 +121,7 @@ def ask_judges(
 ) -> Iterator[Annotation | Dropped]:
     """Ask judges as [annotate] says."""
     asked = settings.annotate
-    batched = any(table.batch for table in settings.judge)
+    batched = any(table.by_provider for table in settings.judge)
 
     def weigh(request: Request) -> int:
         return sum(map(roots.weight, request.images))

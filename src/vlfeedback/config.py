@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vlfeedback import toml_text
 from vlfeedback._config_text import anchor, assignment, explain, flat, for_all, spread, without_none
@@ -66,17 +66,43 @@ class MixSettings(_Strict):
     leaks: Literal["drop", "tell", "off"] = "drop"
 
 
-class PoolTable(PluginTable):
+class ModelTable(PluginTable):
+    """A model that is asked by a run.
+
+    Attributes:
+        batch: true: ask an endpoint in provider batches, at about half the price with an answer within a day. A number
+            is an option of the plug-in: a local model's questions in one pass.
+    """
+
+    batch: bool | int = False
+
+    @field_validator("batch", mode="plain")
+    @classmethod
+    def _whose_batch(cls, value: Any) -> bool | int:
+        if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+            return value
+        raise ValueError("must be true for a provider's batches, or a local model's number of questions, at least 1")
+
+    @property
+    def by_provider(self) -> bool:
+        """Whether it is asked in provider batches."""
+        return self.batch is True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that are not the room's own."""
+        return {**super().options, **({} if isinstance(self.batch, bool) else {"batch": self.batch})}
+
+
+class PoolTable(ModelTable):
     """[[pool]]: a model that answers instructions.
 
     Attributes:
         share: Share of the instructions it answers, 0 to 1; None shares the remaining slots evenly with the others.
-        batch: Ask in provider batches: about half the price, an answer within a day.
         always: It answers every instruction: `share = 1.0` in a word.
     """
 
     share: float | None = Field(default=None, ge=0, le=1)
-    batch: bool = False
     always: bool = False
 
     @model_validator(mode="before")
@@ -91,14 +117,8 @@ class PoolTable(PluginTable):
         return cast("Any", data)
 
 
-class JudgeTable(PluginTable):
-    """[[judge]]: a model that rates.
-
-    Attributes:
-        batch: Ask in provider batches: about half the price, an answer within a day.
-    """
-
-    batch: bool = False
+class JudgeTable(ModelTable):
+    """[[judge]]: a model that rates."""
 
 
 class DecodeSettings(_Strict):

@@ -96,7 +96,7 @@ class Access:
             model = self._asked(table, f"[[pool]] {number + 1}")
             local = is_local(model)
             in_flight = LOCAL_IN_FLIGHT * int(getattr(model, "batch", 32)) if local else self.settings.decode.in_flight
-            members.append(PoolModel(self.ledgered(model, batch=table.batch), local, table.share, in_flight))
+            members.append(PoolModel(self.ledgered(model, batch=table.by_provider), local, table.share, in_flight))
         return members
 
     def judges(self) -> list[Model]:
@@ -105,7 +105,8 @@ class Access:
             raise ConfigError('there is no [[judge]] in run.toml: add one, such as use = "openai", model = "…".')
         tables = enumerate(self.settings.judge)
         return [
-            self.ledgered(self._asked(table, f"[[judge]] {number + 1}"), batch=table.batch) for number, table in tables
+            self.ledgered(self._asked(table, f"[[judge]] {number + 1}"), batch=table.by_provider)
+            for number, table in tables
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,16 +53,24 @@ def model_of(table: PluginTable, where: str, in_flight: int, rates: prices.Price
     revision = options.get("revision")
     identity = str(options.get("identity") or f"{table.use}:{name}" + (f"@{revision}" if revision else ""))
     if "base_url" not in known and ":" not in table.use:  # weights on this machine
-        return Asked(name, identity, HERE, prices.FREE, int(options.get("batch", 32)))
+        return Asked(name, identity, HERE, prices.FREE, _at_once(table))
     urls = options.get("base_url", "https://api.openai.com/v1")
     hosts = list(dict.fromkeys(host_of(url) for url in ([urls] if isinstance(urls, str) else urls)))
     loopback = all(host in LOOPBACK for host in hosts)
     price = rates.find(identity, name, local=bool(options.get("local", loopback)))
     shown = ", ".join(f"{host} ({HERE})" if host in LOOPBACK else host for host in hosts)
-    if getattr(table, "batch", False):
+    if getattr(table, "by_provider", False):
         price, shown = price.batched(), f"{shown}, in batches"
     recipe, detail = str(options.get("recipe", "original")), str(options.get("detail") or "high")
     return Asked(name, identity, shown, price, min(in_flight, int(options.get("in_flight", 32))), recipe, detail)
+
+
+def _at_once(table: PluginTable) -> int:
+    """Questions that a local model takes at a time, by its options or else by its plug-in's own choice."""
+    load = registry.find("models", table.use).load
+    defaults = {name: one.default for name, one in inspect.signature(load).parameters.items()}
+    names = [name for name in ("batch", "max_num_seqs") if name in defaults]
+    return next((int(table.options.get(name, defaults[name])) for name in names), 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from vlfeedback.scale import _mounts as mounts
 
 State = Literal["ok", "absent", "bad"]
 
-PACKAGES = ("openai", "aiohttp", "pyarrow", "polars", "pillow", "transformers", "peft", "accelerate", "ray")
+PACKAGES = ("openai", "aiohttp", "pyarrow", "polars", "pillow", "transformers", "peft", "accelerate", "vllm", "ray")
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY", "HF_TOKEN")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 NEEDED_GB = 5.0
@@ -136,6 +136,7 @@ def _packages() -> Iterator[Finding]:
         "transformers": "no local models, no training: pip install 'vlfeedback[train]'",
         "peft": "no LoRA: pip install 'vlfeedback[train]'",
         "accelerate": "no training: pip install 'vlfeedback[train]'",
+        "vllm": 'optional: only for models with use = "vllm"',
         "ray": "optional: only for clusters",
     }
     for name in PACKAGES:

@@ -1,0 +1,55 @@
+"""`batch` of a model's table: true is the provider's batches, a number belongs to the model."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlfeedback import config, prices, toml_text
+from vlfeedback.commands._plan_models import model_of
+from vlfeedback.config import JudgeTable, PoolTable
+from vlfeedback.errors import ConfigError
+from vlfeedback.images import Roots
+from vlfeedback.models.transformers import TransformersModel
+from vlfeedback.run_models import bare
+
+
+@pytest.mark.parametrize("name", ["pool", "judge"])
+def test_a_number_is_an_option_of_the_model_and_true_is_none(name: str) -> None:
+    def table(**keys: object) -> PoolTable | JudgeTable:
+        settings = config.parse({name: [{"model": "org/vlm", **keys}]}, "test")
+        again = config.parse(toml_text.loads(config.to_toml(settings)), "again")
+        assert again == settings
+        return getattr(again, name)[0]
+
+    eight = table(use="transformers", batch=8)
+    assert eight.options == {"model": "org/vlm", "batch": 8}
+    assert not eight.by_provider
+    model = bare(eight, "[[pool]] 1", Roots({}))
+    assert isinstance(model, TransformersModel) and model.batch == 8
+    bought = table(use="openai", batch=True)
+    assert bought.options == {"model": "org/vlm"}
+    assert bought.by_provider
+    assert not table(use="openai").by_provider
+    with pytest.raises(ConfigError, match="no option 'batch'"):
+        bare(table(use="openai", batch=8), "[[pool]] 1", Roots({}))
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, "yes", "true"])
+def test_anything_else_is_refused(batch: object) -> None:
+    with pytest.raises(ConfigError, match="batch"):
+        config.parse({"pool": [{"use": "transformers", "model": "org/vlm", "batch": batch}]}, "test")
+
+
+@pytest.mark.parametrize(
+    ("keys", "at_once"),
+    [
+        ({"use": "transformers"}, 32),
+        ({"use": "transformers", "batch": 8}, 8),
+        ({"use": "pocket"}, 128),
+        ({"use": "vllm"}, 256),
+        ({"use": "vllm", "max_num_seqs": 16}, 16),
+    ],
+)
+def test_a_plan_takes_as_many_at_a_time_as_the_model_does(keys: dict[str, object], at_once: int) -> None:
+    table = PoolTable.model_validate({"model": "org/vlm", **keys})
+    assert model_of(table, "[[pool]] 1", 64, prices.read("")).in_flight == at_once
