@@ -19,12 +19,13 @@ from vlfeedback.images import Roots
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Group, Instruction, PreferencePair, Response
 from vlfeedback.train import Lora, Recipe, hinge, ipo, mpo, robust, sigmoid, train
+from vlfeedback.train._arguments import precision
 from vlfeedback.train._collate import Batch, Encoded, collate
 from vlfeedback.train._layouts import layouts
 from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._memory import keep_freed
 from vlfeedback.train._run import encoder_of
-from vlfeedback.train._weights import load_model, make_trainable
+from vlfeedback.train._weights import device_here, load_model, make_trainable
 from vlfeedback.train.sigmoid import dpo_loss, load
 
 
@@ -48,9 +49,10 @@ def groups(world: Path, roots: Roots, *, pairs: str = "all") -> list[Group]:
 
 
 def recipe(world: Path, epochs: int) -> Recipe:
-    """LoRA r 64 in fp32 without gradient checkpointing, an optimiser step for every instruction's worth of pairs."""
+    """LoRA r 64 without gradient checkpointing, an optimiser step for every instruction's worth of pairs."""
     return Recipe(
-        model=str(world / "model"), epochs=epochs, learning_rate=1e-5, pairs_per_step=6, dtype="fp32",
+        model=str(world / "model"), epochs=epochs, learning_rate=1e-5, pairs_per_step=6,
+        dtype="bf16" if torch.cuda.is_available() else "fp32",
         lora=Lora(r=64, alpha=16, dropout=0.0), max_length=4096, tokens_per_batch=4096,
     )  # fmt: skip
 
@@ -85,20 +87,23 @@ class Prepared:
         listed = groups(world, roots)[:instructions]
         self.groups = [one for group in listed for one in self.encoder.encode(group) if isinstance(one, Encoded)]
         self.layouts = {one.name: one.layout for one in layouts(model, self.processor)}
-        self.model = make_trainable(model, given).train()
+        self.model = make_trainable(model, given).to(device_here()).train()
+        self._recipe = given
 
     def batch(self, members: Sequence[Encoded], layout: Any, reference: Any = None) -> Batch:
-        """Groups in one forward."""
-        return collate(members, layout=layout, pictures=self.encoder.pictures, reference=reference)
+        """Groups in one forward, on the device of the model."""
+        made = collate(members, layout=layout, pictures=self.encoder.pictures, reference=reference)
+        return made.to(device_here())
 
     def step(self, batch: Batch, reference: torch.Tensor) -> torch.Tensor:
         """The mean DPO loss of a batch."""
-        found = grouped_logps(self.model, batch.rows).total
+        with precision(self._recipe, device_here()):
+            found = grouped_logps(self.model, batch.rows).total
         return dpo_loss(found, reference, batch.preferences.pairs, 0.1).losses.mean()
 
     def frozen(self, batch: Batch) -> torch.Tensor:
         """Reference log p: the adapters switched off."""
-        with torch.no_grad(), self.model.disable_adapter():
+        with torch.no_grad(), self.model.disable_adapter(), precision(self._recipe, device_here()):
             return grouped_logps(self.model, batch.rows).total
 
 
@@ -155,7 +160,9 @@ def main() -> None:
 
 
 def peak() -> int:
-    """Most resident bytes of this process so far (Linux counts in KiB)."""
+    """Most bytes of this process so far: of the GPU's memory, or else resident ones (Linux counts in KiB)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -15,7 +15,7 @@ from ours import Prepared
 
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._logps import unwrapped
-from vlfeedback.train._weights import vision_tower
+from vlfeedback.train._weights import device_here, vision_tower
 
 EPOCHS = 3
 
@@ -78,11 +78,18 @@ def batch_of(made: Prepared, group: Encoded, way: Way) -> Batch:
 def once(made: Prepared, batch: Batch, share: float) -> float:
     """Seconds of forward, backward and the step's share of the reference for one instruction."""
     made.model.zero_grad()
-    began = time.perf_counter()
+    began = now()
     reference = made.frozen(batch)
-    referred = time.perf_counter()
+    referred = now()
     made.step(batch, reference).backward()
-    return time.perf_counter() - referred + share * (referred - began)
+    return now() - referred + share * (referred - began)
+
+
+def now() -> float:
+    """Seconds of a clock, when all that was begun is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def operations(made: Prepared, group: Encoded) -> dict[str, float]:
@@ -118,15 +125,16 @@ def seen(group: Encoded) -> int:
 def peak_rate(
     shape: Sequence[tuple[int, int, int]] = ((526, 512, 1376), (526, 1376, 512), (2048, 2048, 2048)),
 ) -> float:
-    """The best measured rate of fp32 matrix products, operations per second."""
+    """The best measured rate of matrix products in the precision of the step, operations per second."""
     best = 0.0
-    for n, k, m in shape:
-        a, b = torch.randn(n, k), torch.randn(k, m)
+    kind = {"device": device_here(), "dtype": torch.bfloat16 if torch.cuda.is_available() else torch.float32}
+    for n, k, m in [*shape, *([(8192, 8192, 8192)] if torch.cuda.is_available() else [])]:
+        a, b = torch.randn(n, k, **kind), torch.randn(k, m, **kind)
         for _ in range(12):
-            began = time.perf_counter()
+            began = now()
             for _ in range(4):
                 a @ b
-            best = max(best, 4 * 2 * n * k * m / (time.perf_counter() - began))
+            best = max(best, 4 * 2 * n * k * m / (now() - began))
     return best
 
 

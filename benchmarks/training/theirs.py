@@ -17,6 +17,8 @@ from peft import LoraConfig
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import DPOConfig, DPOTrainer
 
+ON_GPU = torch.cuda.is_available()
+
 
 def rows(world: Path, pairs: str, instructions: int) -> Dataset:
     """Preference rows in TRL's own format, pictures opened when they are needed."""
@@ -38,15 +40,17 @@ def trainer(world: Path, out: Path, dataset: Dataset, batch: int) -> DPOTrainer:
     """The same adapters, rate and precision as the other side; gradient checkpointing off, which is faster."""
     settings = DPOConfig(
         output_dir=str(out), per_device_train_batch_size=batch, gradient_accumulation_steps=max(1, 6 // batch),
-        learning_rate=1e-5, num_train_epochs=1, beta=0.1, max_length=None, gradient_checkpointing=False, bf16=False,
+        learning_rate=1e-5, num_train_epochs=1, beta=0.1, max_length=None, gradient_checkpointing=False, bf16=ON_GPU,
         report_to="none", logging_steps=1000, save_strategy="no", disable_tqdm=True, weight_decay=0.05,
-        adam_beta2=0.98, lr_scheduler_type="cosine", use_cpu=True,
+        adam_beta2=0.98, lr_scheduler_type="cosine", use_cpu=not ON_GPU,
     )  # fmt: skip
     adapters = LoraConfig(
         r=64, lora_alpha=16, lora_dropout=0.0, task_type="CAUSAL_LM",
         target_modules=r"model\.language_model\..*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
     )  # fmt: skip
-    model = AutoModelForImageTextToText.from_pretrained(world / "model", dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(
+        world / "model", dtype=torch.bfloat16 if ON_GPU else torch.float32
+    )
     processor = AutoProcessor.from_pretrained(world / "model")
     return DPOTrainer(
         model=model, args=settings, train_dataset=dataset, processing_class=processor, peft_config=adapters
@@ -92,6 +96,11 @@ def gradient(made: DPOTrainer, adapter: Path, out: Path) -> dict[str, Any]:
     return {"trl": trl.__version__, "loss": loss.item(), "rows": rows, "losses": losses(made, batch)}
 
 
+def peak() -> int:
+    """Most bytes of this process so far: of the GPU's memory, or else resident ones (Linux counts in KiB)."""
+    return torch.cuda.max_memory_allocated() if ON_GPU else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def main() -> None:
     """Run one measurement and write it as JSON."""
     parser = argparse.ArgumentParser()
@@ -109,7 +118,7 @@ def main() -> None:
     if given.adapter is not None:
         print(json.dumps(gradient(made, given.adapter, given.out / "gradient.safetensors")))
         return
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    loaded = peak()
     began = time.perf_counter()
     made.train()
     seconds = time.perf_counter() - began
@@ -120,7 +129,7 @@ def main() -> None:
         "seconds_per_instruction": seconds / given.instructions,
         "steps": made.state.global_step,
         "loaded_bytes": loaded,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak(),
     }
     print(json.dumps(found))
 

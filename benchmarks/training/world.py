@@ -19,7 +19,27 @@ CHAT = (
     "{% else %} assistant {{ message.content[0].text }} </s>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %} assistant{% endif %}"
 )
+TOWER = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Widths and depths of a LLaVA; `tower` of its vision tower."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    tower: tuple[int, int, int, int]
+
+
+SIZES = {
+    "small": Size(512, 1376, 6, 8, (256, 1024, 6, 4)),
+    "2b": Size(2048, 5504, 32, 16, (1024, 4096, 24, 16)),
+    "7b": Size(4096, 11008, 32, 32, (1024, 4096, 24, 16)),
+}
+"""The first for processors; the others, in bf16, for one GPU: about 1.9 and 7 billion weights with CLIP-L's tower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +51,20 @@ class Shape:
         prompt: Tokens of the prompt with its picture, about P.
         reply: Tokens of each response with its end token, R.
         instructions: How many, each with a picture of its own and four responses.
+        size: Of the model, a name in `SIZES`.
     """
 
     vocabulary: int
     prompt: int
     reply: int
     instructions: int
+    size: str = "small"
 
 
 def write_world(folder: Path, shape: Shape, seed: int = 0) -> None:
     """Write `model/` (weights, processor), `pictures/`, `data.jsonl` (prompt, picture, replies, best first)."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_model(folder / "model", shape.vocabulary, seed)
+    _write_model(folder / "model", shape.vocabulary, SIZES[shape.size], seed)
     rng = random.Random(seed)
     (folder / "pictures").mkdir(exist_ok=True)
     with (folder / "data.jsonl").open("w", encoding="utf-8") as file:
@@ -75,7 +97,7 @@ def _draw(path: Path, rng: random.Random) -> None:
     picture.save(path, quality=90)
 
 
-def _write_model(folder: Path, vocabulary: int, seed: int) -> None:
+def _write_model(folder: Path, vocabulary: int, size: Size, seed: int) -> None:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
@@ -102,17 +124,18 @@ def _write_model(folder: Path, vocabulary: int, seed: int) -> None:
     )  # fmt: skip
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=256, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=4, image_size=224,
-            patch_size=14,
+            **dict(zip(TOWER, size.tower, strict=True)), image_size=224, patch_size=14,
         ),
         text_config=LlamaConfig(
-            vocab_size=vocabulary, hidden_size=512, intermediate_size=1376, num_hidden_layers=6,
-            num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=4096, bos_token_id=2,
-            eos_token_id=3, pad_token_id=0,
+            vocab_size=vocabulary, hidden_size=size.hidden, intermediate_size=size.inner,
+            num_hidden_layers=size.layers, num_attention_heads=size.heads, num_key_value_heads=size.heads,
+            max_position_embeddings=4096, bos_token_id=2, eos_token_id=3, pad_token_id=0,
         ),
         image_token_id=4, vision_feature_layer=-2, vision_feature_select_strategy="default",
     )  # fmt: skip
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config)
-    model.save_pretrained(folder)
+    large = size is not SIZES["small"]
+    with torch.device("cuda" if large and torch.cuda.is_available() else "cpu"):  # minutes on a processor
+        model = LlavaForConditionalGeneration(config)
+    (model.to(torch.bfloat16) if large else model).save_pretrained(folder)
     processor.save_pretrained(folder)
