@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -134,7 +135,9 @@ def main(name: str, title: str, items: Sequence[Item], arguments: list[str]) -> 
         items: What is to be shown.
         arguments: `--only WORD` runs the items whose name has the word, and writes nothing.
     """
-    word = arguments[1] if len(arguments) == 2 and arguments[0] == "--only" else ""
+    parser = argparse.ArgumentParser(description=f"Show that {title}, and write docs/evidence/{name}.md.")
+    parser.add_argument("--only", metavar="WORD", default="", help="items whose name has the word; writes nothing")
+    word: str = parser.parse_args(arguments).only
     chosen = [item for item in items if word in item.name]
     rows = [(item, Found("not run", False)) for item in chosen]
     with tempfile.TemporaryDirectory(prefix="evidence-") as folder:
