@@ -20,6 +20,9 @@ from vlfeedback.run_models import Access, close, is_local
 ODD = 3
 """Oddities of the ratings that are told one by one."""
 
+ALARMED = 1024
+"""Annotations, of a dozen ratings each, that are counted at a time."""
+
 
 class Outcome(NamedTuple):
     """What a room did.
@@ -258,7 +261,7 @@ def _annotating(
 
 def _say_what_is_odd(run: RunFolder) -> None:
     """Ratings that look as if they came from something other than looking, before anything is trained on them."""
-    rated = tables.batches(run.table("annotations"), annotate.RATED)
+    rated = tables.batches(run.table("annotations"), annotate.RATED, rows=ALARMED)
     found = annotate.alarms_in(rated, tables.batches(run.table("responses"), annotate.BY_MODEL))
     for alarm in found[:ODD]:
         print(f"worth a look: {alarm}", file=sys.stderr, flush=True)

@@ -346,11 +346,15 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, b
         file.close()
 
 
-def batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:
-    """Some columns of a table in pieces as Arrow has them, for what would take too long record by record."""
+def batches(path: Path, columns: Sequence[str], rows: int = ROWS_AT_ONCE) -> Iterator[Any]:
+    """Some columns of a table in pieces as Arrow has them, for what would take too long record by record.
+
+    Args:
+        rows: Of a piece; fewer where rows are long lists.
+    """
     file = _open(path)
     try:
-        yield from file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns))
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
     except _BROKEN as error:
         raise _damaged(path, error) from error
     finally:
