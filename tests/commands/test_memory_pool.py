@@ -1,16 +1,16 @@
-"""Commands take Arrow's memory from the system, which gets it back; whoever sets another allocator keeps it."""
+"""A run takes Arrow's memory from the system, which gets it back; whoever sets another allocator keeps it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 CODE = """
 import sys
-sys.argv = ["vlfeedback", "--version"]
 from vlfeedback.cli import main
 try:
     main()
@@ -23,9 +23,24 @@ print(pyarrow.default_memory_pool().backend_name)
 """
 
 
-@pytest.mark.parametrize("asked", ["", "mimalloc"])
-def test_a_command_uses_the_systems_allocator_unless_another_is_asked_for(asked: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "asked", "used"),
+    [
+        (["run", "run.toml"], "", "system"),
+        (["decode", "folder"], "", "system"),
+        (["run", "run.toml"], "mimalloc", "mimalloc"),
+        (["status", "folder"], "", "mimalloc"),
+    ],
+)
+def test_a_run_uses_the_systems_allocator(tmp_path: Path, command: list[str], asked: str, used: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": asked} if asked else {}
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.splitlines()[-1] == (asked or "system")
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == used
