@@ -347,11 +347,7 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, b
 
 
 def batches(path: Path, columns: Sequence[str], rows: int = ROWS_AT_ONCE) -> Iterator[Any]:
-    """Some columns of a table in pieces as Arrow has them, for what would take too long record by record.
-
-    Args:
-        rows: Of a piece; fewer where rows are long lists.
-    """
+    """Some columns of a table in pieces of so many rows as Arrow has them, where records would take too long."""
     file = _open(path)
     try:
         yield from file.iter_batches(batch_size=rows, columns=list(columns))
