@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from servers import serve
 
+from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots
 from vlfeedback.models import _wire, openai as backend
 from vlfeedback.models._endpoint import Endpoint
@@ -70,3 +73,21 @@ def test_an_endpoint_that_reads_nothing_or_drips_ends_in_a_time_out(
     with dripping(drips) as url:
         model = backend.load(model="m", roots=roots, base_url=url, timeout=0.4, attempts=1)
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("aiohttp_there", [True, False])
+def test_no_limit_is_a_limit_too_and_no_number_is_none(
+    tmp_path: Path, roots: Roots, ask: Callable[..., Request], aiohttp_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not aiohttp_there:
+        monkeypatch.setattr(Endpoint, "opens", staticmethod(_wire._SdkWire))  # pyright: ignore[reportPrivateUsage]
+
+    async def run() -> None:
+        assert (await model.answer(ask())).finish == "stop"
+        await model.aclose()
+
+    with serve(tmp_path / "log") as server:
+        model = backend.load(model="m", roots=roots, base_url=server.url, timeout=math.inf)
+        asyncio.run(run())
+        with pytest.raises(ConfigError, match="timeout"):
+            backend.load(model="m", roots=roots, base_url=server.url, timeout=math.nan)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import math
 import ssl
 import time
 import weakref
@@ -110,7 +111,9 @@ class _AioWire:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=in_flight + 4, ssl=_trusted() if url.startswith("https") else True),
             # One timer for all of a call, on whole seconds: `asyncio.timeout` takes ten times as long.
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(15.0, timeout)),
+            timeout=aiohttp.ClientTimeout(
+                total=None if math.isinf(timeout) else timeout, sock_connect=min(15.0, timeout)
+            ),
             trust_env=remote,  # no proxies to this very machine
             headers={"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),

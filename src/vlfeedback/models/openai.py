@@ -97,7 +97,7 @@ def load(
     """
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
     rates = (1 if rate is None else rate for rate in (requests_per_minute, tokens_per_minute))
-    if not urls or in_flight < 1 or attempts < 1 or timeout <= 0 or min(patience, samples, *rates) <= 0:
+    if not urls or in_flight < 1 or attempts < 1 or not timeout > 0 or min(patience, samples, *rates) <= 0:
         raise ConfigError(
             f"model {model}: base_url must not be empty; in_flight, attempts, timeout, patience, samples, "
             "requests_per_minute and tokens_per_minute > 0"
