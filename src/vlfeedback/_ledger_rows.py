@@ -24,7 +24,7 @@ _AFTER_PARTS = '],"recipe":'
 _RAW = -zlib.MAX_WBITS
 _LITTLE = 5
 """zlib's `memLevel`. With the usual 8 each compressor takes and gives back so much memory that a text of a thousand
-letters takes five times as long, most of it in page faults; what comes out is as long within a hundredth.
+letters takes five times as long; what comes out is as long within a hundredth.
 """
 _ZLIB = b"\x78\x01"
 

@@ -56,9 +56,8 @@ def _frugal() -> None:
 
 
 def _run_rooms(run_dir: Path, first: str, last: str, changes: list[str], as_json: bool, plugins: bool) -> None:
-    from vlfeedback import config
-
     _frugal()
+    from vlfeedback import config
     from vlfeedback.commands import run as command
 
     opened = command.open_run(run_dir, None, dict(map(config.assignment, changes)))

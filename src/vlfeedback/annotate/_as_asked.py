@@ -1,4 +1,4 @@
-"""A judge's reply in exactly the grammar that was asked for, read by one pattern; nearly all replies are such ones.
+"""A judge's reply in exactly the grammar that was asked for, read by one pattern.
 
 Whatever deviates by a letter is left to the reading heading by heading and line by line (`vlfeedback.py`), which takes
 three times as long and which decides what a reply means: where this module reads a reply, both read the same.

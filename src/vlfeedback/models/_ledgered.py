@@ -153,8 +153,8 @@ class Purse:
 
 
 LINGER = 0.01
-"""Most seconds that a call waits for others to be committed with it: a commit alone costs as much as one of a hundred,
-and the interpreter changes threads a dozen times for it."""
+"""Most seconds that a call waits for others to be committed with it: for each commit the interpreter changes threads
+some thirty times."""
 
 SHARE = 0.02
 """Of the time that a call takes, which it may wait so at most: calls of a quick local model do not wait."""
