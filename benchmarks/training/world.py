@@ -39,7 +39,7 @@ SIZES = {
     "2b": Size(2048, 5504, 32, 16, (1024, 4096, 24, 16)),
     "7b": Size(4096, 11008, 32, 32, (1024, 4096, 24, 16)),
 }
-"""The first for processors; the others, in bf16, for one GPU: 2.0 and 7.0 billion weights with CLIP-L's tower."""
+"""The first for processors; the others, in bf16, for one GPU: 2.1 and 7.1 billion weights with CLIP-L's tower."""
 
 
 @dataclass(frozen=True, slots=True)
