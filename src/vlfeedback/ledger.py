@@ -115,7 +115,7 @@ class Ledger:
         if write:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # a commit that returned survives a power cut
-            connection.execute("PRAGMA temp_store=MEMORY")  # a full /tmp is then no reason for a commit to fail
+            connection.execute("PRAGMA temp_store=MEMORY")  # a commit needs no file but these
         connection.execute("PRAGMA busy_timeout=30000")
         return connection
 

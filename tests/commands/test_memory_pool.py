@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 CODE = """
@@ -29,7 +30,7 @@ print(pyarrow.default_memory_pool().backend_name)
         (["run", "run.toml"], "", "system"),
         (["decode", "folder"], "", "system"),
         (["run", "run.toml"], "mimalloc", "mimalloc"),
-        (["status", "folder"], "", "mimalloc"),
+        (["status", "folder"], "", pa.default_memory_pool().backend_name),
     ],
 )
 def test_a_run_uses_the_systems_allocator(tmp_path: Path, command: list[str], asked: str, used: str) -> None:
