@@ -10,6 +10,8 @@ import PIL.Image
 import pytest
 
 from vlfeedback.images import Roots
+from vlfeedback.models import _wire
+from vlfeedback.models._endpoint import Endpoint
 from vlfeedback.records import Image, Part, Request, Sampling
 
 
@@ -46,3 +48,10 @@ def ask(pictures: list[Image]) -> Callable[..., Request]:
         return Request(system, parts, Sampling(**sampling), **rest)
 
     return make
+
+
+@pytest.fixture(params=["aiohttp", "SDK"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs once with each way to an endpoint."""
+    if request.param == "SDK":
+        monkeypatch.setattr(Endpoint, "opens", staticmethod(_wire._SdkWire))  # pyright: ignore[reportPrivateUsage]

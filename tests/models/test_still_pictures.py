@@ -12,20 +12,17 @@ from servers import serve
 
 from vlfeedback import images
 from vlfeedback.images import Roots
-from vlfeedback.models import _wire, openai as backend
+from vlfeedback.models import openai as backend
 from vlfeedback.models._base64 import AT_ONCE
-from vlfeedback.models._endpoint import Endpoint
 from vlfeedback.records import Image, Part, Request, Sampling
 
 Ask = Callable[..., Request]
 
 
-@pytest.mark.parametrize("aiohttp_there", [True, False])
+@pytest.mark.usefixtures("either_way")
 def test_half_a_picture_is_never_a_question(
-    tmp_path: Path, roots: Roots, ask: Ask, aiohttp_there: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not aiohttp_there:
-        monkeypatch.setattr(Endpoint, "opens", staticmethod(_wire._SdkWire))  # pyright: ignore[reportPrivateUsage]
     place = tmp_path / "pics" / "large.png"
     place.write_bytes((tmp_path / "pics" / "0.png").read_bytes() + os.urandom(2 * AT_ONCE))
     picture = roots.find("pics", "large.png")

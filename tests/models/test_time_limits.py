@@ -16,8 +16,7 @@ from servers import serve
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import Roots
-from vlfeedback.models import _wire, openai as backend
-from vlfeedback.models._endpoint import Endpoint
+from vlfeedback.models import openai as backend
 from vlfeedback.records import Part, Request, Sampling
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n"
@@ -52,13 +51,9 @@ def dripping(drips: bool) -> Generator[str]:
                 one.close()
 
 
-@pytest.mark.parametrize("aiohttp_there", [True, False])
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("drips", [True, False])
-def test_an_endpoint_that_reads_nothing_or_drips_ends_in_a_time_out(
-    tmp_path: Path, roots: Roots, aiohttp_there: bool, drips: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not aiohttp_there:
-        monkeypatch.setattr(Endpoint, "opens", staticmethod(_wire._SdkWire))  # pyright: ignore[reportPrivateUsage]
+def test_an_endpoint_that_reads_nothing_or_drips_ends_in_a_time_out(tmp_path: Path, roots: Roots, drips: bool) -> None:
     place = tmp_path / "pics" / "large.png"
     place.write_bytes((tmp_path / "pics" / "0.png").read_bytes() + os.urandom(8 << 20))
     picture = roots.find("pics", "large.png")
@@ -75,13 +70,10 @@ def test_an_endpoint_that_reads_nothing_or_drips_ends_in_a_time_out(
         asyncio.run(run())
 
 
-@pytest.mark.parametrize("aiohttp_there", [True, False])
+@pytest.mark.usefixtures("either_way")
 def test_no_limit_is_a_limit_too_and_no_number_is_none(
-    tmp_path: Path, roots: Roots, ask: Callable[..., Request], aiohttp_there: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, roots: Roots, ask: Callable[..., Request]
 ) -> None:
-    if not aiohttp_there:
-        monkeypatch.setattr(Endpoint, "opens", staticmethod(_wire._SdkWire))  # pyright: ignore[reportPrivateUsage]
-
     async def run() -> None:
         assert (await model.answer(ask())).finish == "stop"
         await model.aclose()
