@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar, cast
 
+from vlfeedback._flow_company import Company
 from vlfeedback._flow_parking import PARKED, take_place
 
 T = TypeVar("T")
@@ -29,11 +31,11 @@ class Window(Generic[R]):
         self.fed = False  # no further record will come
         self.stopped = False
         self.error: BaseException | None = None
-        self._most, self._most_bytes, self._interrupted = in_flight, bytes_in_flight, interrupted
+        self.most, self._most_bytes, self._interrupted = in_flight, bytes_in_flight, interrupted
 
     def _room(self, size: int) -> bool:
         """Whether one more record may start; one that alone is over the byte bound flies alone."""
-        if self.flying >= self._most or self.flying + len(self.results) >= 2 * self._most:
+        if self.flying >= self.most or self.flying + len(self.results) >= 2 * self.most:
             return False
         return self._most_bytes is None or self.flying == 0 or self.bytes + size <= self._most_bytes
 
@@ -51,7 +53,7 @@ class Window(Generic[R]):
     def park(self, size: int) -> bool:
         """Give the place of a record that only waits to another; False if too many do so already."""
         with self.changed:
-            if self.parked >= PARKED * self._most:
+            if self.parked >= PARKED * self.most:
                 return False
             self.parked += 1
             self.flying -= 1
@@ -98,7 +100,7 @@ class Window(Generic[R]):
                 if not self.results:
                     return
                 result = self.results.popleft()
-                if self.flying + len(self.results) == 2 * self._most - 1:  # the only one that makes room for a record
+                if self.flying + len(self.results) == 2 * self.most - 1:  # the only one that makes room for a record
                     self.changed.notify_all()
             yield result
 
@@ -111,16 +113,22 @@ class Window(Generic[R]):
                 self.changed.wait(WAKE)
 
 
-class Flight(Generic[T, R]):
-    """Records on their way through the event loop: launched, and taken in, once for a round of the loop.
+LUMP = 8
+"""One part in so many of what may be under way is handed on without waiting for company."""
 
-    Answers come in bursts, and waking two threads for each takes as long as all else that is done here.
+
+class Flight(Generic[T, R]):
+    """Records on their way through the event loop: launched once for a round of the loop, and handed on in lumps.
+
+    Waking two threads for each answer takes as long as all else that is done here, and while they work the loop and
+    they take the interpreter from each other.
     """
 
     def __init__(self, window: Window[R], loop: asyncio.AbstractEventLoop, answer: Callable[[T], Awaitable[R]]) -> None:
         self._window, self._loop, self._answer = window, loop, answer
         self._arrived: deque[tuple[T, int]] = deque()
         self._ended: list[tuple[int, Sequence[R], BaseException | None]] = []
+        self._lump, self._company = max(1, window.most // LUMP), Company()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
 
     def add(self, record: T, weight: int) -> None:
@@ -137,6 +145,7 @@ class Flight(Generic[T, R]):
 
     async def _fly(self, record: T, weight: int) -> None:
         take_place(self._window, weight)
+        began = time.monotonic()
         try:
             result = await self._answer(record)
         except Exception as error:
@@ -146,12 +155,19 @@ class Flight(Generic[T, R]):
             self._window.leave(self._ended)
             raise
         else:
+            self._company.took(time.monotonic() - began)
             self._leave(weight, (result,), None)
 
     def _leave(self, weight: int, result: Sequence[R], error: Exception | None) -> None:
         self._ended.append((weight, result, error))
-        if len(self._ended) == 1:
-            self._loop.call_soon(self._window.leave, self._ended)
+        if len(self._ended) == self._lump:
+            self._loop.call_soon(self._hand_on)
+        elif len(self._ended) == 1:
+            self._loop.call_later(self._company.wait(), self._hand_on)
+
+    def _hand_on(self) -> None:
+        if self._ended:  # else an earlier one has taken them along
+            self._window.leave(self._ended)
 
 
 class Known(Generic[T, R]):

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-SIZES = (32, 8, 1)
+SIZES = (64, 32, 16, 8, 4, 2, 1)
 """Rows per statement, the largest that fits first: few enough statements that SQLite keeps all of them prepared, and in
 each fewer values than the 999 that older versions of it take."""
 

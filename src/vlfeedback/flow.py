@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -183,6 +183,10 @@ def each(
         window.stop()
 
 
+Failures = Mapping[int, Exception]
+"""What went wrong with some of a list, by place."""
+
+
 class Committer(Generic[T]):
     """Writes many small things in few commits: `put` returns when the thing is on disk.
 
@@ -190,13 +194,16 @@ class Committer(Generic[T]):
     only some tens of commits.
 
     Args:
-        write: Called in a worker thread with a list; either all of it is durable or it raises.
+        begin: Called in the event loop with a list: does what needs no waiting. What it returns is called in a worker
+            thread: it waits for the disk and returns what could not be written; all else is durable then.
         apart: Seconds from the end of one commit to the start of the next, at least: what comes in between goes into
             one. Whoever comes later is written at once.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], None], apart: Callable[[], float] = lambda: 0.0) -> None:
-        self._write, self._apart = write, apart
+    def __init__(
+        self, begin: Callable[[Sequence[T]], Callable[[], Failures]], apart: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._begin, self._apart = begin, apart
         self._ended = -math.inf
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -216,16 +223,25 @@ class Committer(Generic[T]):
                 await asyncio.sleep(early)
             batch, self._waiting = self._waiting, []
             try:
-                await asyncio.to_thread(self._write, [item for item, _ in batch])
+                failures = await _in_a_thread(self._begin([item for item, _ in batch]))
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_result(None)
+                failures = dict.fromkeys(range(len(batch)), error)
+            for place, (_, future) in enumerate(batch):
+                if future.done():
+                    continue
+                if place in failures:
+                    future.set_exception(failures[place])
+                else:
+                    future.set_result(None)
             self._ended = time.monotonic()
+
+
+async def _in_a_thread(rest: Callable[[], R]) -> R:
+    try:
+        result = asyncio.get_running_loop().run_in_executor(None, rest)
+    except RuntimeError:  # the interpreter is ending and starts no more threads; what is begun is ended all the same
+        return rest()
+    return await result
 
 
 class Batcher:

@@ -7,17 +7,16 @@ table of their own, so that totals over millions of calls stay quick.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE, Bulk
+from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE
 from vlfeedback._ledger_rows import (
     Intent,
     Settled,
@@ -29,18 +28,14 @@ from vlfeedback._ledger_rows import (
     squeeze,
     total_of,
 )
+from vlfeedback._ledger_writer import BALLAST, PATIENCE, Work, Writer, explain
 from vlfeedback.errors import LedgerError
 from vlfeedback.locks import claim
 from vlfeedback.records import Call, Generation, Purpose
 
 __all__ = ["BALLAST", "VERSION", "Intent", "Ledger", "Settled", "Total"]
 
-Row = Sequence[Any] | dict[str, Any]
-Statement = str | Bulk
-
 VERSION = 1
-BALLAST = 4 << 20
-"""Bytes set aside beside a ledger: given up when the disk is full, so that the replies in flight still fit."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -53,22 +48,31 @@ CREATE TABLE IF NOT EXISTS bodies (id INTEGER PRIMARY KEY, request BLOB NOT NULL
 """
 
 
-def _no_room(error: sqlite3.Error) -> bool:
-    """Whether there was no room: a full disk, or (as an I/O error) a quota."""
-    return "full" in str(error) or "disk I/O" in str(error)
+_TAKE_IN = (
+    "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, output, "
+    "cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, :error, :cost, "
+    ":sent, :unsure, :input, :output, :cached, :image, :reasoning, :created, :now)"
+)
+_TAKE_IN_BODIES = (
+    "INSERT OR IGNORE INTO bodies(id, request, reply, raw) SELECT id, :request, :reply, :raw FROM calls "
+    "WHERE key = :key"
+)
 
 
-def _explain(path: Path, error: sqlite3.Error) -> LedgerError:
-    text = str(error)
-    if _no_room(error):
-        advice = "The disk is full: free some space and run the same command again; nothing that was paid for is lost."
-    elif "malformed" in text or "not a database" in text:
-        advice = "The file is damaged: restore it from a copy, or move it away to start a new ledger."
-    elif "readonly" in text or "unable to open" in text:
-        advice = "Check that the folder exists and that you may write there."
-    else:
-        advice = "Run the same command again; the ledger keeps every reply that was committed."
-    return LedgerError(f"ledger {path}: {text}. {advice}")
+def _asking(intents: Sequence[Intent]) -> Work:
+    now = time.time()
+    return (
+        (INTEND, [(one.key, one.model, one.purpose, one.reserved, now) for one in intents]),
+        (ASK, [(one.key, one.packed().request) for one in intents]),
+    )
+
+
+def _answering(settled: Sequence[Settled]) -> Work:
+    now = time.time()
+    return (
+        (SETTLE, [tuple(call_columns(one, now).values()) for one in settled]),
+        (ANSWER, [(one.key, *(one.kept or bodies_of(one.generation))) for one in settled]),
+    )
 
 
 class Ledger:
@@ -80,21 +84,24 @@ class Ledger:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
-        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._read_lock = threading.Lock()
         self._lock_file = claim(path.with_name(path.name + ".lock"), f"ledger {path}") if write else None
-        self._ballast = path.with_name(path.name + ".ballast")
+        self._writer: Writer | None = None
         try:
             self._reader = self._connect(write)
-            self._writer = self._connect(write) if write else None
-            if self._writer is not None:
-                self._writer.executescript(_SCHEMA)
-                self._check_version(self._writer)
-                self._set_ballast()
+            if write:
+                connection = self._connect(write)
+                connection.executescript(_SCHEMA)
+                self._check_version(connection)
+                self._writer = Writer(path, connection)
             else:
                 self._check_version(self._reader)
         except sqlite3.Error as error:
             self._unlock()
-            raise _explain(path, error) from error
+            raise explain(path, error) from error
+        except BaseException:
+            self._unlock()
+            raise
 
     @classmethod
     def open(cls, path: Path, *, write: bool = True) -> Ledger:
@@ -116,7 +123,7 @@ class Ledger:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # a commit that returned survives a power cut
             connection.execute("PRAGMA temp_store=MEMORY")  # a commit needs no file but these
-        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute(f"PRAGMA busy_timeout={PATIENCE}")
         return connection
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
@@ -129,76 +136,15 @@ class Ledger:
     def _writer_of(self, connection: sqlite3.Connection) -> bool:
         return self._lock_file is not None and connection is not self._reader
 
-    def _set_ballast(self) -> None:
-        if self._ballast.exists():
-            return
-        try:
-            with self._ballast.open("wb") as file:
-                file.write(os.urandom(BALLAST))
-        except OSError as error:
-            self._ballast.unlink(missing_ok=True)
-            raise LedgerError(
-                f"ledger {self.path}: the disk has no room for {BALLAST >> 20} MiB ({error}). Free some space first."
-            ) from error
-
-    def _transact(
-        self,
-        statement: Statement,
-        rows: Sequence[Row],
-        also: Statement = "",
-        twins: Sequence[Row] = (),
-        *,
-        paid: bool = True,
-    ) -> None:
-        """Commit rows; `paid` ones may have the room that is set aside for the last words."""
+    def _writing(self) -> Writer:
         if self._writer is None:
             raise LedgerError(f"ledger {self.path} was opened for reading only.")
-        with self._write_lock:
-            try:
-                self._commit(self._writer, statement, rows, also, twins)
-            except sqlite3.Error as error:
-                if not paid or not _no_room(error) or not self._ballast.exists():
-                    raise _explain(self.path, error) from error
-                self._last_words(self._writer, statement, rows, also, twins)
-
-    def _last_words(
-        self,
-        writer: sqlite3.Connection,
-        statement: Statement,
-        rows: Sequence[Row],
-        also: Statement,
-        twins: Sequence[Row],
-    ) -> None:
-        """The disk is full and the replies in hand are paid for: give up the ballast, keep them, and then stop."""
-        # A checkpoint would copy the log into the file and so take the room a second time; the log is as durable.
-        writer.execute("PRAGMA wal_autocheckpoint=0")
-        self._ballast.unlink(missing_ok=True)
-        try:
-            self._commit(writer, statement, rows, also, twins)
-        except sqlite3.Error as again:
-            raise _explain(self.path, again) from again
-
-    @staticmethod
-    def _commit(
-        writer: sqlite3.Connection, statement: Statement, rows: Sequence[Row], also: Statement, twins: Sequence[Row]
-    ) -> None:
-        writer.execute("BEGIN IMMEDIATE")
-        try:
-            for each, those in ((statement, rows), (also, twins)):
-                if isinstance(each, Bulk):
-                    each.put(writer, cast("Sequence[Sequence[Any]]", those))
-                elif each:
-                    writer.executemany(each, those)
-            writer.execute("COMMIT")
-        except BaseException:
-            if writer.in_transaction:
-                writer.execute("ROLLBACK")
-            raise
+        return self._writer
 
     @property
     def on_ballast(self) -> bool:
         """Whether the disk ran full and the set-aside space was given up: no new call may start."""
-        return self._writer is not None and not self._ballast.exists()
+        return self._writer is not None and self._writer.on_ballast
 
     def intend(self, intents: Sequence[Intent]) -> None:
         """Commit intents; one found open from an earlier process counts as a send whose fate is unknown.
@@ -208,28 +154,28 @@ class Ledger:
         """
         if self.on_ballast:
             raise LedgerError(f"ledger {self.path}: the disk is full. Free some space and run the same command again.")
-        now = time.time()
-        self._transact(
-            INTEND,
-            [(one.key, one.model, one.purpose, one.reserved, now) for one in intents],
-            ASK,
-            [(one.key, one.packed().request) for one in intents],
-            paid=False,
-        )
+        self._writing().commit(_asking(intents), paid=False)
 
     def settle(self, settled: Sequence[Settled]) -> None:
         """Commit replies; after this returns they survive anything but the loss of the disk."""
-        now = time.time()
-        self._transact(
-            SETTLE,
-            [tuple(call_columns(one, now).values()) for one in settled],
-            ANSWER,
-            [(one.key, *(one.kept or bodies_of(one.generation))) for one in settled],
-        )
+        self._writing().commit(_answering(settled))
+
+    def begin(self, intents: Sequence[Intent], settled: Sequence[Settled]) -> Callable[[], bool] | None:
+        """Begin to write both in one transaction, waiting for nobody; see `_ledger_writer.Writer.begin`.
+
+        Returns:
+            What commits them, in any thread, and says whether they are on disk. Where it says no, and where there is
+            None, nothing of them is: `settle` and `intend` them, which say why.
+        """
+        if intents and self.on_ballast:
+            return None
+        return self._writing().begin((*_asking(intents), *_answering(settled)))
 
     def withdraw(self, keys: Sequence[str]) -> None:
         """Take back intents of calls that were certainly not served (a refused key, a missing model)."""
-        self._transact("UPDATE calls SET state='failed', cost=0 WHERE key=:key", [{"key": key} for key in keys])
+        self._writing().commit(
+            [("UPDATE calls SET state='failed', cost=0 WHERE key=:key", [{"key": key} for key in keys])]
+        )
 
     def record(self, calls: Iterable[Call]) -> int:
         """Take in finished calls from elsewhere (imports), thousands per commit; known keys stay as they are.
@@ -256,19 +202,20 @@ class Ledger:
             )
             reply, raw = bodies_of(call.generation)
             bodies.append({"key": call.key, "request": squeeze(call.request), "reply": reply, "raw": raw})
-        self._transact(
-            "INSERT OR IGNORE INTO calls(key, model, purpose, state, finish, error, cost, attempts, unsure, input, "
-            "output, cached, image, reasoning, created, finished) VALUES(:key, :model, :purpose, :state, :finish, "
-            ":error, :cost, :sent, :unsure, :input, :output, :cached, :image, :reasoning, :created, :now)",
-            rows,
-            "INSERT OR IGNORE INTO bodies(id, request, reply, raw) SELECT id, :request, :reply, :raw FROM calls "
-            "WHERE key = :key",
-            bodies,
-        )
+        self._writing().commit(((_TAKE_IN, rows), (_TAKE_IN_BODIES, bodies)))
 
     def find(self, key: str) -> Call | None:
         """The call with that key, whatever its state; None if it was never intended."""
         return next(self._select("WHERE calls.key = ?", (key,)), None)
+
+    def answered(self, key: str) -> bool:
+        """Whether that question has a reply; quicker than to look for one that is not there."""
+        try:
+            with self._read_lock:
+                row = self._reader.execute("SELECT 1 FROM calls WHERE key = ? AND state = 'done'", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise explain(self.path, error) from error
+        return row is not None
 
     def replies(self, keys: Sequence[str], *, raw: bool = True) -> dict[str, Generation]:
         """Kept answers of many questions at once, by key; what is not answered is not among them.
@@ -286,7 +233,7 @@ class Ledger:
             with self._read_lock:
                 rows = self._reader.execute(statement, list(keys)).fetchall()
         except sqlite3.Error as error:
-            raise _explain(self.path, error) from error
+            raise explain(self.path, error) from error
         return {row[0]: reply for row in rows if (reply := reply_of(row)) is not None}
 
     def calls(self, *, purpose: Purpose | None = None) -> Iterator[Call]:
@@ -306,7 +253,7 @@ class Ledger:
             while rows := cursor.fetchmany(500):
                 yield from map(call_of, rows)
         except sqlite3.Error as error:
-            raise _explain(self.path, error) from error
+            raise explain(self.path, error) from error
 
     def totals(self) -> tuple[Total, ...]:
         """Sums per model, purpose and state."""
@@ -328,18 +275,14 @@ class Ledger:
             with self._read_lock:
                 return self._reader.execute(statement).fetchall()
         except sqlite3.Error as error:
-            raise _explain(self.path, error) from error
+            raise explain(self.path, error) from error
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and let other processes write."""
-        with self._write_lock, self._read_lock:
+        with self._read_lock:
             self._reader.close()
-            if self._writer is not None:
-                # On a full disk the log stays beside the file: it is as durable, and the next opening reads it.
-                with contextlib.suppress(sqlite3.Error):
-                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                with contextlib.suppress(sqlite3.Error):
-                    self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         self._unlock()
 
     def _unlock(self) -> None:

@@ -120,7 +120,7 @@ class Request:
     @property
     def images(self) -> tuple[Image, ...]:
         """Pictures of the message, in order."""
-        return tuple(part.image for part in self.parts if part.image is not None)
+        return tuple([part.image for part in self.parts if part.image is not None])
 
 
 @dataclass(frozen=True, slots=True)

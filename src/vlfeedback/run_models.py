@@ -17,7 +17,8 @@ from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
-from vlfeedback.models._ledgered import Counters, LedgerBook, Ledgered, Purse
+from vlfeedback.models._ledgered import Counters, LedgerBook, Ledgered
+from vlfeedback.models._purse import Purse
 from vlfeedback.records import Request, Usage
 from vlfeedback.run_folder import RunFolder
 

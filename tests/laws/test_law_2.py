@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from vlfeedback import flow
+from vlfeedback._ledger_writer import Work, Writer
 from vlfeedback.errors import BudgetExceeded, LedgerError, ModelUnavailable
 from vlfeedback.ids import call_key
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models._kept import MISSES, Kept, Shelf
-from vlfeedback.models._ledgered import LedgerBook, Ledgered, Purse
+from vlfeedback.models._ledgered import LedgerBook, Ledgered
+from vlfeedback.models._purse import Purse
 from vlfeedback.models._sends import may_send_again
 from vlfeedback.records import Generation, Image, Part, Request, Sampling, Usage
 
@@ -77,7 +79,8 @@ def test_law_2_a_reply_that_cannot_be_kept_is_not_handed_on(tmp_path: Path, monk
         def full(_: object) -> None:
             raise LedgerError("the disk is full")
 
-        monkeypatch.setattr(book_model._book.replies, "_write", full)
+        monkeypatch.setattr(ledger, "begin", lambda *_: None)
+        monkeypatch.setattr(ledger, "settle", full)
         with pytest.raises(LedgerError, match="full"):
             flow.run(book_model.answer(REQUEST))
 
@@ -235,15 +238,15 @@ def test_law_2_a_full_disk_keeps_the_replies_in_hand_and_starts_nothing_new(
     path = tmp_path / "ledger.sqlite"
     with Ledger.open(path) as ledger:
         ledger.intend([Intent(KEY, "probe", "{}", "decode", 1.0)])
-        real, refused = Ledger._commit, []
+        real, refused = Writer._whole, []
 
-        def full_once(*arguments: object) -> None:
+        def full_once(writer: Writer, work: Work) -> None:
             if not refused:
                 refused.append(1)
                 raise sqlite3.OperationalError("database or disk is full")
-            real(*arguments)  # type: ignore[arg-type]
+            real(writer, work)
 
-        monkeypatch.setattr(Ledger, "_commit", staticmethod(full_once))
+        monkeypatch.setattr(Writer, "_whole", full_once)
         ledger.settle([Settled(KEY, GOOD, 0.05)])
         found = ledger.find(KEY)
         assert found is not None and found.generation == GOOD

@@ -19,8 +19,9 @@ from vlfeedback.errors import BudgetExceeded, ConfigError, ImageError, ModelUnav
 from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
 from vlfeedback.models import openai, scripted
-from vlfeedback.models._ledgered import LedgerBook, Ledgered, Purse
+from vlfeedback.models._ledgered import LedgerBook, Ledgered
 from vlfeedback.models._limits import Gate
+from vlfeedback.models._purse import Purse
 from vlfeedback.records import Generation, Part, Request, Sampling
 from vlfeedback.scale._crew import Crew, Holder, Spread, Told, WorkerGone, open_through
 from vlfeedback.scale._parcels import Carried, Carrier, Parcel, wanted

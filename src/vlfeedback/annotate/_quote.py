@@ -24,7 +24,7 @@ def quoted(text: str) -> str:
     Returns:
         At least one line, each beginning with `MARK`.
     """
-    return "\n".join(MARK + line for line in text.splitlines() or [""])
+    return "\n".join([MARK + line for line in text.splitlines() or [""]])
 
 
 def material(

@@ -81,7 +81,7 @@ def _checked(
 
 
 def _status(generation: Generation, ratings: Sequence[Rating]) -> AnnotationStatus:
-    scored = sum(rating.score is not None for rating in ratings)
+    scored = len(ratings) - [rating.score for rating in ratings].count(None)
     if generation.finish in ("refused", "content_filter"):
         return "refused"
     if generation.finish == "length":

@@ -79,7 +79,7 @@ class HeadingRubric:
     @property
     def aspects(self) -> tuple[str, ...]:
         """Names of the aspects in the order in which they are asked for."""
-        return tuple(aspect.name for aspect in self.asked)
+        return tuple([aspect.name for aspect in self.asked])
 
     def render(self, instruction: Instruction, responses: Sequence[Response], order: Sequence[str]) -> Request:
         """The question to the judge; texts are numbered from 1 in `order`."""

@@ -12,7 +12,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
@@ -77,38 +78,64 @@ def body(request: Request, shape: Shape, picture: Callable[[Image], tuple[P, ...
         picture: Address of a picture in pieces that need no JSON escaping: `data:…`, `file://…` or `https://…`.
         n: Samples wanted.
     """
-    pieces: list[bytes | P] = [b'{"model":', _json(shape.model), b',"messages":[']
+    pieces = _Pieces[P]()
+    pieces.say(b'{"model":', _json(shape.model), b',"messages":[')
     if request.system:
-        pieces += [b'{"role":"system","content":', _json(request.system), b"},"]
-    pieces.append(b'{"role":"user","content":')
-    pieces += _content(request.parts, shape, picture)
-    pieces.append(b"}]")
-    pieces.append(_sampling(request, shape))
+        pieces.say(b'{"role":"system","content":', _text(request.system), b"},")
+    pieces.say(b'{"role":"user","content":')
+    _content(pieces, request.parts, shape, picture)
+    pieces.say(b"}]", _sampling(request, shape))
     if request.schema is not None:
         name = b',"response_format":{"type":"json_schema","json_schema":{"name":"reply","strict":true,"schema":'
-        pieces += [name, _json(json.loads(request.schema)), b"}}"]
+        pieces.say(name, _json(json.loads(request.schema)), b"}}")
     if request.top_logprobs is not None:
-        pieces.append(b',"logprobs":true,"top_logprobs":%d' % request.top_logprobs)
+        pieces.say(b',"logprobs":true,"top_logprobs":%d' % request.top_logprobs)
     if n > 1:
-        pieces.append(b',"n":%d' % n)
-    pieces += [shape.extra, b"}"]
-    return pieces
+        pieces.say(b',"n":%d' % n)
+    pieces.say(shape.extra, b"}")
+    return pieces.all()
 
 
-def _content(parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], tuple[P, ...]]) -> list[bytes | P]:
+class _Pieces(Generic[P]):
+    """A body being written: what is said between two pictures is one piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes | P] = []
+        self._said: list[bytes] = []
+
+    def say(self, *words: bytes) -> None:
+        self._said += words
+
+    def show(self, address: tuple[P, ...]) -> None:
+        self._pieces += (b"".join(self._said), *address)
+        self._said = []
+
+    def all(self) -> list[bytes | P]:
+        return [*self._pieces, b"".join(self._said)]
+
+
+@lru_cache(maxsize=16)
+def _text(text: str) -> bytes:
+    """The same rubric stands in each question of a run."""
+    return _json(text)
+
+
+def _content(
+    pieces: _Pieces[P], parts: tuple[Part, ...], shape: Shape, picture: Callable[[Image], tuple[P, ...]]
+) -> None:
     if len(parts) == 1 and parts[0].text is not None:  # text-only servers know no lists of parts
-        return [_json(parts[0].text)]
-    pieces: list[bytes | P] = [b"["]
+        pieces.say(_json(parts[0].text))
+        return
     detail = b',"detail":' + _json(shape.detail) if shape.detail else b""
     for number, part in enumerate(parts):
-        if number:
-            pieces.append(b",")
+        pieces.say(b"," if number else b"[")
         if part.image is not None:
-            pieces += [b'{"type":"image_url","image_url":{"url":"', *picture(part.image), b'"', detail, b"}}"]
+            pieces.say(b'{"type":"image_url","image_url":{"url":"')
+            pieces.show(picture(part.image))
+            pieces.say(b'"', detail, b"}}")
         else:
-            pieces += [b'{"type":"text","text":', _json(part.text), b"}"]
-    pieces.append(b"]")
-    return pieces
+            pieces.say(b'{"type":"text","text":', _json(part.text), b"}")
+    pieces.say(b"]" if parts else b"[]")
 
 
 def _sampling(request: Request, shape: Shape) -> bytes:

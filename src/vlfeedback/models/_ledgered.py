@@ -6,17 +6,19 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from functools import partial
 
-from vlfeedback.errors import BudgetExceeded, ConfigError, ModelUnavailable
-from vlfeedback.flow import Committer
+from vlfeedback._flow_company import Company
+from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.flow import Committer, Failures
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
 from vlfeedback.models._kept import Kept
+from vlfeedback.models._purse import Purse
 from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
@@ -63,120 +65,44 @@ class Counters:
         self.usage = Usage(all_.input + one.input, all_.output + one.output, all_.cached + one.cached)
 
 
-class _Waiting(NamedTuple):
-    """Somebody who waits for money that is set aside for calls in flight."""
-
-    amount: float
-    granted: asyncio.Future[None]
-
-
-class Purse:
-    """A hard stop for money: what is spent plus what is set aside never passes the limit.
-
-    Where only the money set aside for calls in flight is in the way, a further call waits for one of them to end: most
-    cost less than was set aside for them. All calls belong on one event loop.
-
-    Args:
-        limit: Upper bound of all costs of the ledger, or None for no bound.
-        spent: What the ledger has cost so far.
-    """
-
-    def __init__(self, limit: float | None, spent: float) -> None:
-        self.limit, self.used = limit, spent
-        self._held, self._flying = 0.0, 0
-        self._waiting: deque[_Waiting] = deque()
-
-    @property
-    def settled(self) -> float:
-        """What is spent for sure, or may be and will never be known better."""
-        return self.used - self._held
-
-    @property
-    def held(self) -> float:
-        """What is set aside for calls in flight."""
-        return self._held
-
-    async def take(self, amount: float) -> None:
-        """Set an amount aside, waiting for calls in flight if they may leave enough.
-
-        Raises:
-            BudgetExceeded: it is not there, whatever they leave.
-        """
-        if not self._waiting and self.take_now(amount):
-            return
-        waiting = _Waiting(amount, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._serve()
-        await waiting.granted
-
-    def take_now(self, amount: float) -> bool:
-        """Set an amount aside if it is there."""
-        if self.limit is not None and self.used + amount > self.limit:
-            return False
-        self.used += amount
-        self._held += amount
-        self._flying += 1
-        return True
-
-    def adopt(self, amount: float) -> None:
-        """An amount that counts as spent already is in flight again."""
-        self._held += amount
-        self._flying += 1
-
-    def settle(self, reserved: float, cost: float) -> None:
-        """Replace what was set aside by what it cost."""
-        self.used += cost - reserved
-        self._flying -= 1
-        self._held = self._held - reserved if self._flying else 0.0
-        self._serve()
-
-    def exceeded(self, amount: float) -> BudgetExceeded:
-        """What to tell the user whose next call costs up to `amount`."""
-        limit = 0.0 if self.limit is None else self.limit
-        return BudgetExceeded(
-            f"the budget of {limit:.2f} is used up ({self.used:.2f} spent or reserved, the next call may cost "
-            f"up to {amount:.4f}). Everything so far is kept: raise `budget` under [annotate] and run again."
-        )
-
-    def _serve(self) -> None:
-        while self._waiting:
-            amount, granted = self._waiting[0]
-            if granted.done():  # given up
-                pass
-            elif self.take_now(amount):
-                granted.set_result(None)
-            elif self._flying and self.limit is not None and self.settled + amount <= self.limit:
-                return
-            else:
-                granted.set_exception(self.exceeded(amount))
-            self._waiting.popleft()
-
-
-LINGER = 0.01
-"""Most seconds that a call waits for others to be committed with it: for each commit the interpreter changes threads
-some thirty times."""
-
-SHARE = 0.02
-"""Of the time that a call takes, which it may wait so at most: calls of a quick local model do not wait."""
-
-
 class LedgerBook:
-    """A ledger with its two queues of commits, shared by all models of a command."""
+    """A ledger with its queue of commits, shared by all models of a command."""
 
     def __init__(self, ledger: Ledger, purse: Purse | None = None) -> None:
         self.ledger, self.purse, self.counters = ledger, purse or Purse(None, 0.0), Counters()
-        self._took = 0.0
-        self.intents: Committer[Intent] = Committer(ledger.intend, self.apart)
-        self.replies: Committer[Settled] = Committer(ledger.settle, self.apart)
+        self.company = Company()
+        self.commits: Committer[Intent | Settled] = Committer(self._begin, self.company.wait)
         self.flying: dict[str, asyncio.Future[Generation]] = {}
 
-    def took(self, seconds: float) -> None:
-        """A call took so long."""
-        self._took += (seconds - self._took) / 8
+    def _begin(self, rows: Sequence[Intent | Settled]) -> Callable[[], Failures]:
+        """Begin one transaction for all; where it fails, each kind gets one of its own."""
+        intents = [row for row in rows if isinstance(row, Intent)]
+        replies = [row for row in rows if isinstance(row, Settled)]
+        together = self.ledger.begin(intents, replies)
 
-    def apart(self) -> float:
-        """Seconds between two commits of one queue."""
-        return min(LINGER, SHARE * self._took)
+        def rest() -> Failures:
+            if together is not None and together():
+                return {}
+            return self._apiece(rows, intents, replies)
+
+        return rest
+
+    def _apiece(
+        self, rows: Sequence[Intent | Settled], intents: Sequence[Intent], replies: Sequence[Settled]
+    ) -> Failures:
+        """Replies first: on a full disk there is room for them, and none for what would buy more."""
+        failures: dict[int, Exception] = {}
+        for kind, write in (
+            (Settled, partial(self.ledger.settle, replies)),
+            (Intent, partial(self.ledger.intend, intents)),
+        ):
+            places = [place for place, row in enumerate(rows) if type(row) is kind]
+            try:
+                if places:
+                    write()
+            except Exception as error:
+                failures |= dict.fromkeys(places, error)
+        return failures
 
 
 class Ledgered:
@@ -228,8 +154,8 @@ class Ledgered:
         if twin is not None:  # the same question is under way: wait for its reply instead of buying it twice
             self._book.counters.reuse(1)
             return Kept(key, await asyncio.shield(twin))
-        known = self._book.ledger.find(key)
-        if known is not None and known.state == "done" and known.generation is not None:
+        known = self._book.ledger.find(key) if self._book.ledger.answered(key) else None
+        if known is not None and known.generation is not None:
             self._book.counters.reuse(1)
             return Kept(key, known.generation)
         future: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
@@ -275,7 +201,7 @@ class Ledgered:
             began = time.monotonic()
             with permitting(sale.again):
                 generation = await self.inner.answer(request)
-            book.took(time.monotonic() - began)
+            book.company.took(time.monotonic() - began)
         except NotBatched:
             await sale.withdraw()
             self._settled(key)
@@ -354,7 +280,7 @@ class _Sale:
 
     async def _intend(self) -> None:
         try:
-            await self._book.intents.put(self._intent)
+            await self._book.commits.put(self._intent)
         except BaseException:
             self._book.purse.settle(self._intent.reserved, 0.0)  # it was never sent
             raise
@@ -366,7 +292,7 @@ class _Sale:
 
     async def close(self, generation: Generation, cost: float) -> None:
         """Commit the reply."""
-        await self._book.replies.put(Settled(self._intent.key, generation, cost, self._counted).packed())
+        await self._book.commits.put(Settled(self._intent.key, generation, cost, self._counted).packed())
         self._settle(cost + (generation.unsure - self._counted) * self._intent.reserved)
         self._book.counters.add(generation, self._intent.model)
 
