@@ -50,8 +50,9 @@ docs: $(READY)
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
 
+# ONLY=WORD measures the items whose name has the word, and leaves the other lines of the page
 evidence-%: $(READY)
-	$(BIN)/python tests/evidence/$*.py
+	$(BIN)/python tests/evidence/$*.py $(if $(ONLY),--only '$(ONLY)')
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import page
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -107,53 +109,47 @@ def mutants_of(*rooms: str) -> str:
     return f".venv/bin/python tests/mutants.py --in {' '.join(rooms)}"
 
 
-def write(name: str, title: str, rows: list[tuple[Item, Found]], commit: str, place: Path) -> None:
-    """The table as a page, without the place of the clone; an item that was not run yet is a miss."""
-    lines = [
-        f"# Evidence: {title}",
-        "",
-        f"Measured by `make evidence-{name}` at commit {commit} on {machine()}.",
-        "",
-        "| item | command | number | target | result |",
-        "|---|---|---|---|---|",
-    ]
-    for item, found in rows:
-        result = "pass" if found.passed else "**miss**"
-        cells = (item.name, f"`{item.command}`", found.number.replace(str(place), "."), item.target, result)
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-    page = ROOT / "docs" / "evidence" / f"{name}.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def main(name: str, title: str, items: Sequence[Item], arguments: list[str]) -> int:
-    """Run the items in a fresh clone and write docs/evidence/NAME.md.
+    """Run items in a fresh clone and write what they gave into docs/evidence/NAME.md.
 
     Args:
         name: Of the page, as in `make evidence-NAME`.
         title: What the page is evidence of.
         items: What is to be shown.
-        arguments: `--only WORD` runs the items whose name has the word, and writes nothing.
+        arguments: `--only WORD` runs the items whose name has the word; the lines of the others stay as they are.
+    Returns:
+        0 where all that were run have passed.
     """
     parser = argparse.ArgumentParser(description=f"Show that {title}, and write docs/evidence/{name}.md.")
-    parser.add_argument("--only", metavar="WORD", default="", help="items whose name has the word; writes nothing")
-    word: str = parser.parse_args(arguments).only
-    chosen = [item for item in items if word in item.name]
-    rows = [(item, Found("not run", False)) for item in chosen]
+    parser.add_argument(
+        "--only", metavar="WORD", action="append", help="items whose name has the word; the other lines stay"
+    )
+    words: list[str] | None = parser.parse_args(arguments).only
+    chosen = [item for item in items if words is None or any(word in item.name for word in words)]
+    path = ROOT / "docs" / "evidence" / f"{name}.md"
+    said = f"Measured by `make evidence-{name}` on {machine()}, each line at the commit that it names."
+    passed = True
     with tempfile.TemporaryDirectory(prefix="evidence-") as folder:
         place = clone(Path(folder))
-        commit = revision(place)
-        if word or name != "house":  # making the environment is the house's first item
+        if words or name != "house":  # making the environment is the house's first item
             subprocess.run(shlex.split("make .venv/.ready"), cwd=place, check=True)
-        for number, item in enumerate(chosen):
-            try:
-                found = item.check(place, item.command)
-            except (subprocess.TimeoutExpired, json.JSONDecodeError, KeyError) as error:
-                found = Found(type(error).__name__, False)
-            rows[number] = (item, found)
-            if not word:
-                write(name, title, rows, commit, place)  # each time: a run that is cut off leaves what it has shown
-            mark = "pass" if found.passed else "MISS"
-            print(f"{mark}  {item.name:32} {found.number:40} target {item.target:22} {item.command}", flush=True)
+        for item in chosen:
+            line = measured(item, place)
+            passed &= line.passed
+            # Read and written each time: a run that is cut off leaves what it has shown, and two may share a page.
+            before = page.read(path) | {item.name: line}
+            page.write(path, title, said, [page.kept(before, one.name, one.command, one.target) for one in items])
+            mark = "pass" if line.passed else "MISS"
+            print(f"{mark}  {item.name:32} {line.number:40} target {item.target:22} {item.command}", flush=True)
         shutil.rmtree(place / ".venv", ignore_errors=True)
-    return 0 if all(found.passed for _, found in rows) else 1
+    return 0 if passed else 1
+
+
+def measured(item: Item, place: Path) -> page.Line:
+    """Run one item; its line names no place of this machine."""
+    try:
+        found = item.check(place, item.command)
+    except (subprocess.TimeoutExpired, json.JSONDecodeError, KeyError) as error:
+        found = Found(type(error).__name__, False)
+    number = found.number.replace(str(place), ".")
+    return page.Line(item.name, item.command, number, item.target, found.passed, revision(place))
