@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from vlfeedback._flow_company import Company
 from vlfeedback._flow_parking import PARKED, take_place
@@ -129,7 +129,7 @@ class Flight(Generic[T, R]):
         self._arrived: deque[tuple[T, int]] = deque()
         self._ended: list[tuple[int, Sequence[R], BaseException | None]] = []
         self._lump, self._company = max(1, window.most // LUMP), Company()
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+        self._tasks: set[asyncio.Task[Any] | None] = set()  # the loop itself holds tasks only weakly
 
     def add(self, record: T, weight: int) -> None:
         """Launch a record that has a place in the window; called from the feeding thread."""
@@ -139,9 +139,7 @@ class Flight(Generic[T, R]):
 
     def _launch(self) -> None:
         while self._arrived:
-            task = self._loop.create_task(self._fly(*self._arrived.popleft()))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(self._loop.create_task(self._fly(*self._arrived.popleft())))
 
     async def _fly(self, record: T, weight: int) -> None:
         take_place(self._window, weight)
@@ -157,6 +155,8 @@ class Flight(Generic[T, R]):
         else:
             self._company.took(time.monotonic() - began)
             self._leave(weight, (result,), None)
+        finally:
+            self._tasks.discard(asyncio.current_task(self._loop))
 
     def _leave(self, weight: int, result: Sequence[R], error: Exception | None) -> None:
         self._ended.append((weight, result, error))

@@ -123,7 +123,21 @@ def _shared_blocks(text: str) -> tuple[bytes, bytes]:
     return plain, packer.compress(plain) + packer.flush(zlib.Z_FINISH)
 
 
+def _isal() -> Any:
+    """ISA-L writes the same format in a third of the time and a tenth more space, where it is installed."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return None
+    return isal_zlib
+
+
+_fast = _isal()
+
+
 def _packer(window: int) -> Any:
+    if _fast is not None:
+        return _fast.compressobj(0, _fast.DEFLATED, window)  # 0 is its quickest, and not "stored" as in zlib
     return zlib.compressobj(1, zlib.DEFLATED, window, _LITTLE)
 
 

@@ -48,6 +48,9 @@ class _Trouble:
 class Crowd:
     """Places at one endpoint; belongs to one event loop.
 
+    Attributes:
+        places: Calls that may be under way now.
+
     Args:
         most: Upper bound, ≥ 1.
         start: Places at first.
@@ -56,7 +59,7 @@ class Crowd:
 
     def __init__(self, most: int, *, start: int | None = None, adaptive: bool = True) -> None:
         self.most = most
-        self.limit = float(max(1, min(most, start or most)) if adaptive else most)
+        self._allow(float(max(1, min(most, start or most)) if adaptive else most))
         self.active = 0
         self.round = 0
         self._adaptive = adaptive
@@ -67,11 +70,6 @@ class Crowd:
         self._trouble: _Trouble | None = None
         self._before_outage = 0.0
         self._begin()
-
-    @property
-    def places(self) -> int:
-        """Calls that may be under way now."""
-        return max(1, int(self.limit + 1e-9))
 
     @property
     def full(self) -> bool:
@@ -134,8 +132,12 @@ class Crowd:
         self._good = self._failed = self._peak = 0
         self._seconds = 0.0
 
+    def _allow(self, limit: float) -> None:
+        self.limit = limit
+        self.places = max(1, int(limit + 1e-9))
+
     def _set(self, limit: float) -> None:
-        self.limit = min(float(self.most), max(1.0, limit))
+        self._allow(min(float(self.most), max(1.0, limit)))
         self.round += 1
         self._begin()
 

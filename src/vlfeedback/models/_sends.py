@@ -6,8 +6,7 @@ before it happens: after a kill nothing else would know of it. The backend asks 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
 from vlfeedback.errors import Stopped
@@ -41,11 +40,16 @@ async def may_send_again() -> bool:
     return True if permit is None else await permit()
 
 
-@contextmanager
-def permitting(permit: Permit | None) -> Generator[None]:
-    """Within, `may_send_again` asks `permit`."""
-    token = _permit.set(permit)
-    try:
-        yield
-    finally:
-        _permit.reset(token)
+class permitting:
+    """Within, `may_send_again` asks `permit`. A class: a generator would take three times as long, for every call."""
+
+    __slots__ = ("_permit", "_token")
+
+    def __init__(self, permit: Permit | None) -> None:
+        self._permit = permit
+
+    def __enter__(self) -> None:
+        self._token = _permit.set(self._permit)
+
+    def __exit__(self, *_: object) -> None:
+        _permit.reset(self._token)

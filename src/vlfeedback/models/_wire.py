@@ -37,6 +37,9 @@ PIECE = 1024 * 1024
 SMALL = 32 * 1024
 """Pieces below that many bytes are joined: a further system call costs as much as copying them."""
 
+WHOLE = 512 * 1024
+"""Bytes of the longest body that goes to the socket at once: copying it costs less than two more system calls."""
+
 
 class Reply(NamedTuple):
     """A complete HTTP reply of any status; `began`, by `time.perf_counter`, is when the question began to go out."""
@@ -188,19 +191,8 @@ def _payload_class() -> Any:
 
         async def write(self, writer: Any) -> None:
             self.began = time.perf_counter()
-            small: list[bytes] = []
-            for piece in _bits(self._value):
-                if len(piece) < SMALL:
-                    small.append(piece)
-                    continue
-                if small:
-                    await writer.write(b"".join(small))
-                    small = []
-                view = memoryview(piece)
-                for start in range(0, len(piece), PIECE):
-                    await writer.write(view[start : start + PIECE])
-            if small:
-                await writer.write(b"".join(small))
+            for chunk in chunks(self._value):
+                await writer.write(chunk)
 
         async def write_with_length(self, writer: Any, content_length: int | None) -> None:
             await self.write(writer)
@@ -210,6 +202,26 @@ def _payload_class() -> Any:
 
 def _pieces(content: Sequence[Piece]) -> Any:
     return _payload_class()(content)
+
+
+def chunks(content: Sequence[Piece]) -> Iterator[bytes | memoryview]:
+    """A body as it is given to the socket: a short one at once, else what is small together and the rest in pieces."""
+    if sum(map(len, content)) <= WHOLE:
+        yield b"".join(_bits(content))
+        return
+    small: list[bytes] = []
+    for piece in _bits(content):
+        if len(piece) < SMALL:
+            small.append(piece)
+            continue
+        if small:
+            yield b"".join(small)
+            small = []
+        view = memoryview(piece)
+        for start in range(0, len(piece), PIECE):
+            yield view[start : start + PIECE]
+    if small:
+        yield b"".join(small)
 
 
 def _bits(content: Sequence[Piece]) -> Iterator[bytes]:
