@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
+LIMIT = 900
+"""Seconds for one test: the longest takes a tenth of it."""
 
 
 class Mutant(NamedTuple):
@@ -58,7 +60,12 @@ def run(mutant: Mutant) -> str:
         (copy / mutant.file).write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.test]
         environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            return f"MISS: {mutant.test} did not end within {LIMIT} s: break the code so that it ends"
     if done.returncode == 1:
         return "caught"
     last = (done.stdout.strip().splitlines() or ["no output"])[-1]

@@ -37,9 +37,6 @@ PIECE = 1024 * 1024
 SMALL = 32 * 1024
 """Pieces below that many bytes are joined: a further system call costs as much as copying them."""
 
-WHOLE = 512 * 1024
-"""Bytes of the longest body that goes to the socket at once: copying it costs less than two more system calls."""
-
 
 class Reply(NamedTuple):
     """A complete HTTP reply of any status; `began`, by `time.perf_counter`, is when the question began to go out."""
@@ -205,10 +202,7 @@ def _pieces(content: Sequence[Piece]) -> Any:
 
 
 def chunks(content: Sequence[Piece]) -> Iterator[bytes | memoryview]:
-    """A body as it is given to the socket: a short one at once, else what is small together and the rest in pieces."""
-    if sum(map(len, content)) <= WHOLE:
-        yield b"".join(_bits(content))
-        return
+    """A body as it is given to the socket: what is small together, a picture in pieces."""
     small: list[bytes] = []
     for piece in _bits(content):
         if len(piece) < SMALL:
