@@ -7,7 +7,7 @@ import gc
 import threading
 from collections.abc import Generator
 
-SELDOM = (20_000, 20, 50)
+SELDOM = (100_000, 20, 50)
 """Allocations before a look at the youngest objects, and looks before one at older ones. With Python's own numbers
 (700, 10, 10) an eighth of the processor time of a call went into looking: hundreds of calls in flight are thousands of
 young objects, all of them alive."""

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from vlfeedback._ledger_asked import Asked
 from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE
 from vlfeedback._ledger_rows import (
     Intent,
@@ -87,6 +88,7 @@ class Ledger:
         self._read_lock = threading.Lock()
         self._lock_file = claim(path.with_name(path.name + ".lock"), f"ledger {path}") if write else None
         self._writer: Writer | None = None
+        self._asked: Asked | None = None  # known only where all keys came through this very object
         try:
             self._reader = self._connect(write)
             if write:
@@ -94,6 +96,8 @@ class Ledger:
                 connection.executescript(_SCHEMA)
                 self._check_version(connection)
                 self._writer = Writer(path, connection)
+                if connection.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is None:
+                    self._asked = Asked()
             else:
                 self._check_version(self._reader)
         except sqlite3.Error as error:
@@ -154,6 +158,7 @@ class Ledger:
         """
         if self.on_ballast:
             raise LedgerError(f"ledger {self.path}: the disk is full. Free some space and run the same command again.")
+        self._note(intents)
         self._writing().commit(_asking(intents), paid=False)
 
     def settle(self, settled: Sequence[Settled]) -> None:
@@ -169,6 +174,7 @@ class Ledger:
         """
         if intents and self.on_ballast:
             return None
+        self._note(intents)
         return self._writing().begin((*_asking(intents), *_answering(settled)))
 
     def withdraw(self, keys: Sequence[str]) -> None:
@@ -190,6 +196,7 @@ class Ledger:
         return count
 
     def _record(self, calls: Sequence[Call]) -> None:
+        self._note(calls)
         rows: list[dict[str, Any]] = []
         bodies: list[dict[str, Any]] = []
         for call in calls:
@@ -204,12 +211,19 @@ class Ledger:
             bodies.append({"key": call.key, "request": squeeze(call.request), "reply": reply, "raw": raw})
         self._writing().commit(((_TAKE_IN, rows), (_TAKE_IN_BODIES, bodies)))
 
+    def _note(self, given: Sequence[Intent] | Sequence[Call]) -> None:
+        if self._asked is not None:
+            for one in given:
+                self._asked.add(one.key)
+
     def find(self, key: str) -> Call | None:
         """The call with that key, whatever its state; None if it was never intended."""
         return next(self._select("WHERE calls.key = ?", (key,)), None)
 
     def answered(self, key: str) -> bool:
         """Whether that question has a reply; quicker than to look for one that is not there."""
+        if self._asked is not None and key not in self._asked:
+            return False
         try:
             with self._read_lock:
                 row = self._reader.execute("SELECT 1 FROM calls WHERE key = ? AND state = 'done'", (key,)).fetchone()
