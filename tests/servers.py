@@ -119,7 +119,8 @@ class Server:
         """Lines of the log: number, body hash, model, fault (None for a good reply)."""
         if not self.log.exists():
             return []
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        whole, _, _ = self.log.read_text().rpartition("\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     def good(self) -> Counter[str]:
         """How often each body was served a good reply."""
