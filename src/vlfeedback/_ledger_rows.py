@@ -124,7 +124,7 @@ def _shared_blocks(text: str) -> tuple[bytes, bytes]:
 
 
 def _isal() -> Any:
-    """ISA-L writes the same format in a third of the time and a tenth more space, where it is installed."""
+    """ISA-L, where it is installed: the same format in half to a third of the time, short texts a fifth to a half longer."""
     try:
         from isal import isal_zlib
     except ImportError:
