@@ -124,7 +124,7 @@ def _shared_blocks(text: str) -> tuple[bytes, bytes]:
 
 
 def _isal() -> Any:
-    """ISA-L, where it is installed: the same format in half to a third of the time, short texts a fifth to a half longer."""
+    """ISA-L, where it is installed: the same format in half to a third of the time; short texts become longer."""
     try:
         from isal import isal_zlib
     except ImportError:

@@ -1,9 +1,9 @@
 """The writing side of a ledger: transactions, and room for the last words on a full disk.
 
 A transaction is one of two kinds. `commit` waits for its turn and for the disk; it belongs in a thread that may wait.
-`begin` waits for nobody: it puts the rows into memory, some 25 µs of processor time per call, and leaves to a thread only
-what has to wait for the disk. A thread that executes all the statements needs the interpreter back after each, from
-threads that do not want to let go of it (docs/LOG.md).
+`begin` waits for nobody: it puts the rows into memory, some 25 µs of processor time per call, and leaves to a thread
+only what has to wait for the disk. A thread that executes all the statements needs the interpreter back after each,
+from threads that do not want to let go of it (docs/LOG.md).
 """
 
 from __future__ import annotations
