@@ -99,10 +99,24 @@ def test_many_rows_are_not_put_by_the_caller(ledger: Ledger) -> None:
 
 
 def test_a_row_that_cannot_be_written_leaves_no_transaction(ledger: Ledger) -> None:
-    with pytest.raises(OverflowError):
-        ledger.begin([], [Settled("a", Generation("", "stop", sent=1 << 70), 0.0)])
+    assert ledger.begin([], [Settled("a", Generation("", "stop", sent=1 << 70), 0.0)]) is None
     ledger.intend([intent("a")])
     assert states(ledger) == {"a": "intent"}
+
+
+def test_an_intent_that_cannot_be_written_takes_no_reply_along(ledger: Ledger) -> None:
+    ledger.intend([intent("a")])
+    book = LedgerBook(ledger)
+
+    async def both() -> list[BaseException | None]:
+        bad = intent("b")._replace(model="\ud800")
+        puts = (book.commits.put(row) for row in (bad, Settled("a", REPLY, 0.5)))
+        return await asyncio.gather(*puts, return_exceptions=True)
+
+    refused, kept = asyncio.run(both())
+    assert isinstance(refused, UnicodeEncodeError)
+    assert kept is None
+    assert states(ledger) == {"a": "done"}
 
 
 def test_a_commit_without_room_leaves_nothing_and_gives_the_turn_back(

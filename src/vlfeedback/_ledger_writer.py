@@ -87,8 +87,8 @@ class Writer:
             self._put(work)
         except BaseException as error:
             self._turn.release()
-            if isinstance(error, sqlite3.Error):
-                return None
+            if isinstance(error, Exception):
+                return None  # one row that cannot be written is not to take the others of its round along
             raise
         return self._end
 

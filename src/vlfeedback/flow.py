@@ -26,8 +26,8 @@ from vlfeedback._flow_window import Flight, Known, Window
 from vlfeedback.records import Generation, Request
 
 __all__ = [
-    "Batcher", "Committer", "draining_on_interrupt", "each", "interrupted", "leaving_at_once", "parked", "run",
-    "stop_if_interrupted", "without_collection",
+    "Batcher", "Committer", "Failures", "draining_on_interrupt", "each", "interrupted", "leaving_at_once", "parked",
+    "run", "stop_if_interrupted", "without_collection",
 ]  # fmt: skip
 
 T = TypeVar("T")
