@@ -34,8 +34,8 @@ def states(ledger: Ledger) -> dict[str, str]:
     return {call.key: call.state for call in ledger.calls()}
 
 
-def no_disk(monkeypatch: pytest.MonkeyPatch, ledger: Ledger, times: int) -> None:
-    """As many commits find the disk full; what another connection sees is what is on disk."""
+def no_disk(monkeypatch: pytest.MonkeyPatch, ledger: Ledger, times: int, what: str = "COMMIT") -> None:
+    """As many commits (or the like) find the disk full; what another connection sees is what is on disk."""
     left = [times]
     writer = ledger._writer  # pyright: ignore[reportPrivateUsage]
     assert writer is not None
@@ -43,7 +43,7 @@ def no_disk(monkeypatch: pytest.MonkeyPatch, ledger: Ledger, times: int) -> None
 
     class Full:
         def execute(self, statement: str, *values: object) -> object:
-            if statement == "COMMIT" and left[0]:
+            if statement.startswith(what) and left[0]:
                 left[0] -= 1
                 raise sqlite3.OperationalError("database or disk is full")
             return real.execute(statement, *values)
@@ -147,6 +147,18 @@ def test_on_a_full_disk_replies_of_the_round_are_kept_and_its_intents_refused(
     assert states(ledger) == {"a": "done"}
     assert ledger.on_ballast
     assert ledger.begin([intent("b")], []) is None, "nothing new starts"
+
+
+def test_a_log_that_cannot_be_folded_into_the_file_is_read_at_the_next_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "full.sqlite"
+    with Ledger.open(path) as ledger:
+        ledger.intend([intent("a")])
+        ledger.settle([Settled("a", REPLY, 0.5)])
+        no_disk(monkeypatch, ledger, 1, "PRAGMA wal_checkpoint")
+    with Ledger.open(path) as again:
+        assert states(again) == {"a": "done"}
 
 
 def test_what_a_reader_opened_writes_nothing(ledger: Ledger) -> None:
