@@ -241,7 +241,9 @@ def page(result: dict[str, Any]) -> str:
         "",
         f"The arithmetic of a step at the best rate of matrix products measured here "
         f"({savings['peak_rate'] / 1e9:.0f} GFLOP/s) takes {savings['bound_seconds']:.2f} s: "
-        f"{savings['share_of_bound']:.0%} of the step (wanted ≥ 80 %; formula in docs/rooms/train.md).",
+        f"{savings['share_of_bound']:.0%} of the step (wanted ≥ 80 %; formula in docs/rooms/train.md). Its products "
+        f"and its attention alone take {savings['kernels_seconds']:.2f} s: with all else free the share would be "
+        f"{savings['share_of_bound_of_kernels_alone']:.0%}.",
         "",
     ]
     return "\n".join(lines)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from ours import Prepared
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._logps import unwrapped
@@ -85,6 +87,34 @@ def once(made: Prepared, batch: Batch, share: float) -> float:
     return now() - referred + share * (referred - began)
 
 
+class Kernels(TorchDispatchMode):
+    """Adds up the seconds of matrix products and attention: what is left of a step if all else took no time."""
+
+    NAMES = ("mm.default", "bmm.default", "attention", "convolution")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not any(name in str(func) for name in self.NAMES):
+            return func(*args, **(kwargs or {}))
+        began = now()
+        found = func(*args, **(kwargs or {}))
+        self.seconds += now() - began
+        return found
+
+
+def kernels(made: Prepared, batch: Batch, share: float) -> float:
+    """Seconds of the products and the attention alone in what `once` measures."""
+    made.model.zero_grad()
+    with Kernels() as forward:
+        reference = made.frozen(batch)
+    with Kernels() as both:
+        made.step(batch, reference).backward()
+    return both.seconds + share * forward.seconds
+
+
 def now() -> float:
     """Seconds of a clock, when all that was begun is done."""
     if torch.cuda.is_available():
@@ -151,9 +181,11 @@ def main() -> None:
     listed = ways()
     batches = {name: batch_of(made, group, way) for name, way in listed.items()}
     rounds: dict[str, list[float]] = {name: [] for name in listed}
+    alone: list[float] = []
     for _ in range(given.repeats + 1):  # in turn, so that a slow moment of the machine meets all of them
         for name, way in listed.items():
             rounds[name].append(once(made, batches[name], way[3]))
+        alone.append(kernels(made, batches["all savings"], 1 / EPOCHS))
     taken = {name: statistics.median(found[1:]) for name, found in rounds.items()}
     counted = operations(made, group)
     rate = peak_rate()
@@ -166,6 +198,8 @@ def main() -> None:
             "peak_rate": rate,
             "bound_seconds": bound,
             "share_of_bound": bound / taken["all savings"],
+            "kernels_seconds": statistics.median(alone[1:]),
+            "share_of_bound_of_kernels_alone": bound / statistics.median(alone[1:]),
         })
     )  # fmt: skip
 
