@@ -8,8 +8,9 @@ without torchvision's compiled operators, which have no build for processors, an
 - the engine asks for the metadata of a package `vllm` whose version names the processor; a copy is put there;
 - torchvision's Python code is kept, and the two operators whose shapes it registers on import are declared empty.
 
-Then `pytest -m peers tests/models/test_vllm.py` runs with that environment in front: answers of the offline engine
-(`use = "vllm"`) and of its server (`use = "openai"`) beside those of transformers. With `--prepare` the environment is
+Then `pytest -m peers tests/models/test_vllm*.py` runs with that environment in front: answers of the offline engine
+(`use = "vllm"`) and of its server (`use = "openai"`) beside those of transformers, and engines under the workers of a
+simulated cluster of Ray. With `--prepare` the environment is
 only made, and its folder of packages printed. Exit code 2 if it cannot be made.
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VLLM = "0.32.0"
+RAY = "ray>=2.40"
 WITHOUT = ("torch==", "torchvision", "torchaudio", "torchcodec")
 OPERATORS = """
 _ops = torch.library.Library("torchvision", "DEF")
@@ -60,7 +62,7 @@ def install(env: Path) -> Path:
         [env / "bin" / "python", "-c", "import torch; print(torch.__version__)"],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
-    subprocess.run([*pip, *needed, f"torch=={torch}"], check=True)
+    subprocess.run([*pip, *needed, RAY, f"torch=={torch}"], check=True)
     _make_startable(place)
     (env / ".ready").touch()
     return place
@@ -92,7 +94,8 @@ def main() -> None:
     if asked.prepare:
         print(place)
         return
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "peers", "tests/models/test_vllm.py"]
+    tests = ("tests/models/test_vllm.py", "tests/models/test_vllm_cluster.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "peers", *tests]
     path = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.exit(subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=False).returncode)
 

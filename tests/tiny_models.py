@@ -72,6 +72,16 @@ def write_llava(folder: Path, seed: int = 0, *, width: int = 32, layers: int = 2
     return _save(folder, model, processor)
 
 
+def write_llava_for_vllm(folder: Path, seed: int = 0) -> Path:
+    """The same with heads that vLLM's attention knows, and weights named as released checkpoints name them."""
+    from safetensors.torch import load_file, save_file
+
+    path = write_llava(folder, seed, width=64, text_width=128) / "model.safetensors"
+    named = {name.replace("vision_tower.", "vision_tower.vision_model."): one for name, one in load_file(path).items()}
+    save_file(named, path, metadata={"format": "pt"})
+    return folder
+
+
 def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """A Qwen2-VL with 28-pixel image tokens, which needs its grid and its three-axis positions."""
     import torch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.abc
 import importlib.util
 import json
 import os
@@ -26,8 +27,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from safetensors.torch import load_file, save_file  # noqa: E402
-from tiny_models import write_llava, write_qwen2_vl  # noqa: E402
+from tiny_models import write_llava, write_llava_for_vllm, write_qwen2_vl  # noqa: E402
 
 from vlfeedback import flow  # noqa: E402
 from vlfeedback.config import Settings  # noqa: E402
@@ -86,6 +86,27 @@ def test_an_engine_that_does_not_start_is_tried_once(roots: Roots, ask: Ask, mon
     model.close()  # from here on it is tried anew
     flow.run(all_of())
     assert len(starts) == 2
+
+
+def test_its_log_stays_out_of_what_a_command_prints(
+    roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--json` stdout is one document, and vLLM's own default is to log there."""
+    monkeypatch.delenv("VLLM_LOGGING_STREAM", raising=False)
+    seen: list[str | None] = []
+
+    class Fake(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == "vllm":
+                seen.append(os.environ.get("VLLM_LOGGING_STREAM"))
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(sys, "meta_path", [Fake(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    (tmp_path / "broken").mkdir()
+    with pytest.raises((ImportError, ModelUnavailable)):
+        vllm.load(model=str(tmp_path / "broken"), roots=roots)._start()  # pyright: ignore[reportPrivateUsage]
+    assert seen == ["ext://sys.stderr"]
 
 
 def test_it_is_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +168,8 @@ def test_how_an_output_ends(ask: Ask, reason: str | None, finish: str) -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LLaVA with heads that vLLM's attention knows, and weights named as released checkpoints name them."""
-    folder = write_llava(tmp_path_factory.mktemp("vllm") / "llava", width=64, text_width=128)
-    path = folder / "model.safetensors"
-    weights = load_file(path)
-    save_file({name.replace("vision_tower.", "vision_tower.vision_model."): one for name, one in weights.items()}, path,
-              metadata={"format": "pt"})  # fmt: skip
-    return folder
+    """A LLaVA that vLLM runs too."""
+    return write_llava_for_vllm(tmp_path_factory.mktemp("vllm") / "llava")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import asyncio
 import importlib.util
 import io
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -175,6 +176,7 @@ class VLLMModel:
         return self._open
 
     def _start(self) -> _Open:
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is the command's, which may be JSON
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
