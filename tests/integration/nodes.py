@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -59,10 +60,14 @@ def cluster(others: int, gpus: int = 0) -> Iterator[Nodes]:
 
 
 def on(nodes: Nodes, *arguments: str | Path) -> Any:
+    """`vlfeedback run … --engine ray --json` on a cluster, in a process of its own."""
     return world.start("run", *arguments, "--engine", "ray", "--json", RAY_ADDRESS=nodes.cluster.address)
 
 
 def ended(process: Any, code: int = 0) -> str:
+    """Wait for the end; what was said on stderr."""
     out, err = process.communicate(timeout=240)
     assert process.returncode == code, f"exit {process.returncode}, not {code}\n{out}\n{err}"
+    if code == 0:
+        json.loads(out)  # one document, whatever workers and engines have said
     return err
