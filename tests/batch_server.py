@@ -28,6 +28,7 @@ class BatchServer:
         looks: Looks at a batch before it has ended.
         expire: Whether a question is left unanswered, by its custom id.
         refuse: Words with which every batch fails its validation, if any.
+        mangle: What becomes of a line of the output file, by its number.
         lose_answer: How many batches are made without the client being told: the connection is cut instead.
     """
 
@@ -35,6 +36,7 @@ class BatchServer:
     looks: int = 2
     expire: Callable[[str], bool] = lambda _: False
     refuse: str = ""
+    mangle: Callable[[int, str], str] = lambda _, line: line
     lose_answer: int = 0
     port: int = 0
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -99,7 +101,8 @@ class BatchServer:
                 )
                 continue
             reply = {"status_code": 200, "request_id": "r", "body": self.answer(row["body"], "batch")}
-            done.append(json.dumps({"id": "x", "custom_id": row["custom_id"], "response": reply, "error": None}))
+            line = {"id": "x", "custom_id": row["custom_id"], "response": reply, "error": None}
+            done.append(self.mangle(len(done), json.dumps(line, ensure_ascii=False)))
         for kind, lines in (("output_file_id", done), ("error_file_id", left)):
             if lines:
                 self.files[f"{batch['id']}_{kind}"] = "\n".join(reversed(lines)).encode()

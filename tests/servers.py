@@ -106,6 +106,7 @@ class Server:
     bodies: list[Body] = field(default_factory=list)
     keep_bodies: bool = True
     usage: Callable[[Body], Body] | None = None
+    alter: Callable[[Body], Body | str] | None = None
     most_at_once: int = 0
     _count: int = 0
     _at_once: int = 0
@@ -187,7 +188,7 @@ class Server:
         if fault == "slow":
             await asyncio.sleep(self.slow)
         if fault in (None, "slow"):
-            _send(writer, 200, good)
+            _send(writer, 200, good if self.alter is None else self.alter(good))
         elif fault == "reset":
             writer.transport.abort()
         elif fault == "hang_up":
@@ -225,7 +226,9 @@ class Server:
         elif fault == "503_rest":
             status, extra["Retry-After"] = "503", self.retry_after or "1"
         elif fault == "307":
-            extra["Location"] = "http://elsewhere.example/v1/chat/completions"
+            extra["Location"] = (
+                f"http://elsewhere.example/v1/chat/completions?key={headers.get('authorization', '')[7:]}"
+            )
         elif fault == "quota":
             status, code = "429", "insufficient_quota"
         elif fault == "filter_400":

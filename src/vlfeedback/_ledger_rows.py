@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
-from vlfeedback.compact import compact
+from vlfeedback.compact import compact, storable
 from vlfeedback.records import Call, Generation, Purpose, TokenLogprobs, Usage
 
 MOST = 1 << 60
 """Largest number of tokens that is kept: an endpoint's nonsense must not stop the commit of what others replied."""
+
+LEAST_LOGPROB = -9999.0
+"""Stands for the logarithm of zero, as in OpenAI's replies: no number of JSON is infinite."""
 
 LEAST_SHARED = 1024
 """Letters of the end of a question from which on it is worth keeping it compressed."""
@@ -165,7 +168,13 @@ def _parsed(text: bytes | str) -> dict[str, Any]:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         whole = text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text
-        return cast("dict[str, Any]", json.loads(whole))
+        kept = cast("dict[str, Any]", json.loads(whole))
+        return {name: storable(one) if isinstance(one, str) else one for name, one in kept.items()}
+
+
+def _number(kept: float | None) -> float:
+    """A logarithm of a probability; JSON knows no infinity, and the one that there is stands for zero."""
+    return LEAST_LOGPROB if kept is None else kept
 
 
 def generation_of(reply: bytes | str | None, raw: bytes | str | None, usage: Usage) -> Generation | None:
@@ -175,7 +184,7 @@ def generation_of(reply: bytes | str | None, raw: bytes | str | None, usage: Usa
     found = _parsed(zlib.decompress(reply) if isinstance(reply, bytes) else reply)
     logprobs = found.pop("logprobs", None)
     if logprobs is not None:
-        logprobs = tuple(TokenLogprobs(t, p, tuple((a, b) for a, b in top)) for t, p, top in logprobs)
+        logprobs = tuple(TokenLogprobs(t, _number(p), tuple((a, _number(b)) for a, b in top)) for t, p, top in logprobs)
     return Generation(**found, raw=expand(raw), usage=usage, logprobs=logprobs)
 
 
@@ -191,7 +200,8 @@ def call_columns(done: Settled, now: float) -> dict[str, Any]:
         "sent": generation.sent - done.counted,
         "unsure": generation.unsure - done.counted,
         "now": now,
-        **{name: min(getattr(generation.usage, name), MOST) for name in _USAGE_FIELDS},  # `asdict` copies deeply
+        # No `asdict`: it copies deeply.
+        **{name: max(0, min(getattr(generation.usage, name), MOST)) for name in _USAGE_FIELDS},
     }
 
 

@@ -1,4 +1,4 @@
-"""JSON, fast: compact for what is written by the million, and forgiving for what strangers send."""
+"""JSON and text, fast: compact for what is written by the million, and forgiving for what strangers send."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def read_json(text: str) -> Any:
             return json.loads(text)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
+
+
+def storable(text: str) -> str:
+    """Half a surrogate pair (a text cut inside an emoji) cannot be written as UTF-8: it becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,38 @@ def test_what_a_batch_leaves_unanswered_is_asked_live_at_the_full_price(tmp_path
         assert len(server.lines("batch")) == COUNT - 2
         assert len(server.lines("live")) == 4 * COUNT + 2
         assert cost_of_judging(run) == pytest.approx((COUNT - 2) * LIVE / 2 + 2 * LIVE)
+
+
+def test_line_ends_of_other_kinds_within_replies_are_part_of_them(tmp_path: Path) -> None:
+    def mangle(_: int, line: str) -> str:
+        return line.replace("Rationale: ", "Rationale: \u2028\u2029\u0085")
+
+    with serve_batches(tmp_path / "log", mangle=mangle) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        world.collect(toml, "--out", run)
+        assert len(server.lines("batch")) == COUNT
+        assert len(server.lines("live")) == 4 * COUNT
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [lambda line: line[: len(line) // 2], lambda line: line.replace('"choices"', '"choice"')],
+    ids=["half a line", "no reply in it"],
+)
+def test_what_a_batch_answered_and_cannot_be_read_counts_as_spent(cut: Callable[[str], str], tmp_path: Path) -> None:
+    def mangle(number: int, line: str) -> str:
+        return cut(line) if number == 0 else line
+
+    with serve_batches(tmp_path / "log", mangle=mangle) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        world.collect(toml, "--out", run)
+        lost = len(server.lines("live")) - 4 * COUNT
+        assert lost == len(server.batches), "the first of each batch was asked again"
+        billed = COUNT * LIVE / 2 + lost * LIVE
+        assert cost_of_judging(run) > billed
+        with Ledger.open(run / "ledger.sqlite", write=False) as ledger:
+            assert sum(one.unsure for one in ledger.totals()) == lost
 
 
 def wait_for(condition: object, seconds: float = 60.0) -> None:

@@ -194,11 +194,52 @@ def test_law_2_a_call_waits_for_money_that_others_may_leave(tmp_path: Path) -> N
         assert ledger.spent() == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("usage", [Usage(), Usage(-3, 5), Usage(3, -5)])
+@pytest.mark.parametrize("usage", [Usage(), Usage(-3, 5), Usage(3, -5), Usage(3, 0), Usage(0, 5)])
 def test_law_2_what_the_endpoint_does_not_count_costs_its_upper_bound(tmp_path: Path, usage: Usage) -> None:
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         flow.run(ledgered(Probe(replace(GOOD, usage=usage)), ledger).answer(REQUEST))
         assert ledger.spent() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("generation", "cost"),
+    [
+        (Generation("", "refused"), 1.0),
+        (Generation("", "content_filter", provider_id="chatcmpl-1"), 1.0),  # filtered after it was written
+        (Generation("", "content_filter"), 0.0),  # refused with a status, before it was read
+        (Generation("", "error", error="bad_request"), 0.0),
+        (Generation("", "length", usage=Usage(3, 7)), 0.07),
+        (Generation("", "stop", usage=Usage(3, 0)), 0.0),
+        (Generation("more", "stop", usage=Usage(0, 5), sent=0), 0.05),  # a further sample of one call
+        (Generation("", "stop", reasoning="hm", usage=Usage(3, 0)), 1.0),
+        (Generation("fine", "stop", usage=Usage(3, 10**9)), 1.0),  # ten million times what is possible
+    ],
+)
+def test_law_2_what_a_reply_costs(tmp_path: Path, generation: Generation, cost: float) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        wrapped = ledgered(Probe(generation), ledger)
+        flow.run(wrapped.answer(REQUEST))
+        assert (ledger.spent(), wrapped._book.purse.used) == (pytest.approx(cost), pytest.approx(cost))
+        assert wrapped._factor == 1.0
+
+
+def test_law_2_a_row_that_cannot_be_written_does_not_take_the_others_along(tmp_path: Path) -> None:
+    requests = [Request("", (Part(text=str(number)),), Sampling()) for number in range(4)]
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        book = LedgerBook(ledger)
+        mad = replace(GOOD, sent=10**40)
+
+        async def all_at_once() -> list[object]:
+            models = [Ledgered(Probe(mad if number == 2 else GOOD), book, price=lambda _: 0.0, reserve=lambda _: 0.0)
+                      for number in range(4)]  # fmt: skip
+            asked = (model.answer(request) for model, request in zip(models, requests, strict=True))
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+        found = flow.run(all_at_once())
+        assert [one == GOOD for one in found] == [True, True, False, True]
+        assert isinstance(found[2], OverflowError)
+        kept = [ledger.find(call_key("probe", request)) for request in requests]
+        assert [one is not None and one.state for one in kept] == ["done", "done", "intent", "done"]
 
 
 def test_law_2_a_bill_above_the_upper_bound_raises_it(tmp_path: Path) -> None:
@@ -213,7 +254,7 @@ def test_law_2_a_bill_above_the_upper_bound_raises_it(tmp_path: Path) -> None:
 
 
 def test_law_2_nonsense_in_one_reply_does_not_stop_the_commit_of_the_others(tmp_path: Path) -> None:
-    mad = replace(GOOD, usage=Usage(10**40, 10**30))
+    mad = replace(GOOD, usage=Usage(10**40, 10**30, reasoning=-(10**30)))
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         assert flow.run(ledgered(Probe(mad), ledger).answer(REQUEST)) == mad
         assert ledger.find(KEY) is not None

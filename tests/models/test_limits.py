@@ -76,6 +76,24 @@ def test_pauses_in_a_row_double_and_a_reply_ends_the_row(monkeypatch: pytest.Mon
     assert gate.closed_for() == 40.0  # a shorter pause never opens the gate early
 
 
+def test_an_endpoint_that_asks_for_a_moment_again_and_again_is_left_alone_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    gate = Gate()
+    pauses: list[float] = []
+    for _ in range(6):
+        pauses.append(gate.pause(0.001))
+        clock[0] += pauses[-1]
+    assert pauses[:3] == [0.001] * 3
+    assert pauses[3:] == [8 * FIRST_PAUSE, 16 * FIRST_PAUSE, 32 * FIRST_PAUSE]
+    assert gate.pause(7200.0) == 7200.0
+    gate.answered()
+    clock[0] += 7200.0
+    assert gate.pause(0.001) == 0.001
+
+
 def test_ten_failures_in_a_row_are_an_outage_and_any_answer_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])

@@ -170,7 +170,7 @@ def test_endings_that_are_answers(fault: str, finish: str, tmp_path: Path, roots
         assert len(server.served()) == 1
     assert (reply.finish, reply.answered) == (finish, True)
     if fault == "refusal":
-        assert (reply.text, reply.detail) == ("", "I cannot help with that.")
+        assert reply.text == reply.detail == "I cannot help with that."  # a response that a judge shall see
 
 
 @pytest.mark.parametrize(

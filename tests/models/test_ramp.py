@@ -16,7 +16,7 @@ from vlfeedback.models._base64 import Piece
 from vlfeedback.models._endpoint import Endpoint, Policy, Traffic
 from vlfeedback.models._secrets import find_key
 from vlfeedback.models._wire import Reply, Wire, open_wire
-from vlfeedback.records import Generation, Request
+from vlfeedback.records import Generation, Request, Sampling
 
 Ask = Callable[..., Request]
 
@@ -51,7 +51,7 @@ def test_a_queue_of_ours_is_no_queue_at_the_endpoint(knows: bool) -> None:
     async def run() -> None:
         endpoint = Endpoint("http://127.0.0.1:9/v1", "m", find_key("", ["127.0.0.1"]), Policy(4, 9.0, 1), Traffic(), 1)
         endpoint.opens = opens
-        outcome = await endpoint.send([b"{}"], 0.0)
+        outcome = await endpoint.send(Request("", (), Sampling()), [b"{}"], 0.0)
         assert outcome.generation.latency >= 0.2, "the reply's own account is of all that it took"
         assert (outcome.took < 0.1) == knows
 

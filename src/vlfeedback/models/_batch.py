@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,6 +29,8 @@ from vlfeedback.records import Generation, Request
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+log = logging.getLogger(__name__)
 
 SHARD_BYTES = 190_000_000
 """Bytes of a shard: providers take 200 MB per file."""
@@ -100,6 +103,7 @@ class Batched:
         self._waiting: dict[str, asyncio.Future[Generation]] = {}
         self._found: dict[str, Generation | None] = {}
         self._adopted: set[str] = set()
+        self._unsure: set[str] = set()
         self._spool: _Spool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -136,7 +140,7 @@ class Batched:
         found = self._found.pop(key)
         self._adopted.discard(key)
         if found is None:
-            raise NotBatched
+            raise NotBatched(unsure=key in self._unsure)
         return found
 
     def settled(self, key: str) -> None:
@@ -264,11 +268,14 @@ class Batched:
     async def _fetch(self, shard: _Shard, batch: Any) -> None:
         wanted = set(shard.keys)
         found: dict[str, Generation | None] = dict.fromkeys(shard.keys)
+        unreadable = 0
         for name in (batch.output_file_id, batch.error_file_id):
             if name:
                 content = await self._open().files.content(name)
-                for line in content.text.splitlines():
-                    self._read(line, wanted, found)
+                # By line ends alone: `splitlines` would also cut at those that stand within replies.
+                lines = (line for line in content.text.split("\n") if line.strip())
+                unreadable += sum(not self._read(line, wanted, found) for line in lines)
+        self._doubt(shard, found, unreadable)
         if batch.status == "failed" and not any(found.values()):
             errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
             words = "; ".join(str(one.message) for one in errors) or "no reason was given"
@@ -283,19 +290,34 @@ class Batched:
             if future is not None and not future.done():
                 future.set_result(_NOTHING)
 
-    def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None]) -> None:
+    def _doubt(self, shard: _Shard, found: Mapping[str, Generation | None], unreadable: int) -> None:
+        """Lines that cannot be read are of calls that may have been served: any of those that have no answer."""
+        missing = {key for key, reply in found.items() if reply is None}
+        if unreadable:
+            self._unsure |= missing
+        if lost := missing & self._unsure:
+            log.warning(
+                "batch %s of %s: %d of %d calls came back with nothing that can be read. They are asked live, and what "
+                "they cost at most in the batch counts as spent.",
+                shard.batch, self.identity, len(lost), len(found),
+            )  # fmt: skip
+
+    def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None]) -> bool:
+        """Take in one line; whether it could be read."""
         try:
             row: Any = read_json(line)
             key, response = str(row["custom_id"]), cast("dict[str, Any]", row.get("response") or {})
             status, body = int(response.get("status_code") or 0), response.get("body")
-            raw = self.live.scrub(json.dumps(body, ensure_ascii=False))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return  # what is not readable is not answered: it is asked live
+            raw = self.live.scrub_body(json.dumps(body, ensure_ascii=False))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            return False  # what is not readable is not answered: it is asked live
         if key not in wanted or found.get(key) is not None:
-            return
+            return True
         if status == 200:
             reply = _chat.generation(raw)
             found[key] = reply if reply.answered else None
+            if not reply.answered:
+                self._unsure.add(key)
         elif status in (400, 413, 422):
             words, code = _chat.error_words(raw)
             filtered = code in _chat.FILTER_CODES
@@ -304,6 +326,7 @@ class Batched:
                 if filtered
                 else _chat.failure("bad_request", f"status {status}: {words}", raw)
             )
+        return True
 
     def _fail(self, keys: list[str], error: Callable[[], Exception]) -> None:
         for key in keys:

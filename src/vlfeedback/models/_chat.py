@@ -17,8 +17,10 @@ from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
-from vlfeedback.compact import read_json
-from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request, TokenLogprobs, Usage
+from vlfeedback.compact import read_json, storable
+from vlfeedback.errors import ConfigError
+from vlfeedback.models._counts import logprobs_of, usage_of
+from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request
 
 P = TypeVar("P")
 
@@ -64,8 +66,25 @@ def _json(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
+OURS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
+"""Fields of a body on which the reading of replies and the bound of their cost rest: they have options of their own."""
+
+
 def extra_members(extra: Mapping[str, object] | None) -> bytes:
-    """Further body fields as JSON members, each with a leading comma."""
+    """Further body fields as JSON members, each with a leading comma.
+
+    Raises:
+        ConfigError: one of them is not for `extra`, or has no form in JSON.
+    """
+    if taken := sorted(OURS & set(extra or {})):
+        raise ConfigError(
+            f"extra sets {', '.join(taken)}: model, max_tokens, samples and reasoning are options of their own, and "
+            "replies are not streamed"
+        )
+    try:
+        json.dumps(extra)  # `orjson` would write a date, which the model's identity could not name
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"extra cannot be sent as JSON: {problem}") from None
     return b"".join(b"," + _json(name) + b":" + _json(value) for name, value in (extra or {}).items())
 
 
@@ -151,11 +170,16 @@ def _sampling(request: Request, shape: Shape) -> bytes:
 
 def failure(error: ErrorClass, detail: str, raw: str = "", wait: float | None = None) -> Generation:
     """A generation that says why there is no reply; the detail is cut to 500 characters, the raw body is kept whole."""
-    return Generation(text="", finish="error", error=error, detail=detail[:500], raw=raw, retry_after=wait)
+    return Generation(text="", finish="error", error=error, detail=storable(detail[:500]), raw=raw, retry_after=wait)
 
 
 def error_words(raw: str) -> tuple[str, str]:
     """Message and code of an error body; the body itself where it is not the usual shape."""
+    words, code = _error_words(raw)
+    return storable(words), code
+
+
+def _error_words(raw: str) -> tuple[str, str]:
     try:
         value: Any = read_json(raw)
     except ValueError:
@@ -217,7 +241,7 @@ def generation(raw: str, latency: float = 0.0) -> Generation:
         return failure("server", "the reply's choice has no message", raw)
     try:
         return _answer(cast(dict[str, Any], message), choice, reply, raw, latency)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as problem:
+    except (TypeError, ValueError, KeyError, AttributeError) as problem:
         return failure("server", f"the reply has an unknown shape: {problem}", raw)
 
 
@@ -225,10 +249,20 @@ def further(raw: str) -> list[Generation]:
     """Samples of a body after the first one, without usage; the usable ones alone, in order."""
     try:
         reply = read_json(raw)
-        choices: Any = reply["choices"][1:]
-        return [_answer(choice["message"], choice, {"id": reply.get("id")}) for choice in choices]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError):
+        choices: list[Any] = list(reply["choices"][1:])
+    except (ValueError, KeyError, TypeError, IndexError):
         return []
+    found = (_sample(choice, {"id": reply.get("id")}) for choice in choices)
+    return [one for one in found if one is not None]
+
+
+def _sample(choice: Any, reply: dict[str, Any]) -> Generation | None:
+    try:
+        if choice.get("error") or str(choice.get("finish_reason")).lower() in _NO_ENDING:
+            return None
+        return _answer(choice["message"], choice, reply)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 _DISGUISES: dict[str, ErrorClass] = {
@@ -244,6 +278,14 @@ _DISGUISES: dict[str, ErrorClass] = {
 }
 
 
+_STATUSES = {"401": 401, "402": 402, "403": 403, "insufficient_quota": 429, "billing_hard_limit_reached": 429}
+
+
+def real_status(raw: str) -> int | None:
+    """The status that a body of status 200 should have come with, where it says that nobody will be served."""
+    return _STATUSES.get(error_words(raw)[1])
+
+
 def _disguised(raw: str, error: str = "") -> Generation:
     words, code = error_words(error or raw)
     if code in FILTER_CODES:
@@ -252,62 +294,34 @@ def _disguised(raw: str, error: str = "") -> Generation:
     return failure(kind, f"status 200 with an error in the body: {words}", raw)
 
 
+def _words(content: Any) -> str:
+    """The text of a message: a string, or parts of which some have text.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    parts = cast("list[Any]", content) if isinstance(content, list) else [content]
+    found = [part.get("text", "") if isinstance(part, dict) else part for part in parts]
+    if not all(one is None or isinstance(one, str | int | float) for one in found):
+        raise ValueError("its content is no text")
+    return storable("".join("" if one is None else str(one) for one in found))
+
+
 def _answer(
     message: dict[str, Any], choice: dict[str, Any], reply: dict[str, Any], raw: str = "", latency: float = 0.0
 ) -> Generation:
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    text = "" if content is None else _storable(str(content))
     refusal = message.get("refusal")
+    text = _words(message.get("content")) or storable(str(refusal or ""))  # it is said in one place or the other
     finish: Finish = "refused" if refusal else _FINISH.get(str(choice.get("finish_reason")).lower(), "stop")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     return Generation(
         text=text,
         finish=finish,
-        reasoning=_storable(str(reasoning)) if reasoning else None,
-        detail=_storable(str(refusal)) if refusal else "",
-        usage=_usage(reply.get("usage")),
-        logprobs=_logprobs(choice.get("logprobs")),
+        reasoning=storable(str(reasoning)) if reasoning else None,
+        detail=storable(str(refusal)) if refusal else "",
+        usage=usage_of(reply.get("usage")),
+        logprobs=logprobs_of(choice.get("logprobs")),
         provider_id=str(reply.get("id") or ""),
         latency=latency,
         raw=raw,
-    )
-
-
-def _storable(text: str) -> str:
-    """Half a surrogate pair (a reply cut inside an emoji) cannot be written as UTF-8: it becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _usage(value: Any) -> Usage:
-    if not isinstance(value, dict):
-        return Usage()
-    fields = cast(dict[str, Any], value)
-    entered: dict[str, Any] = fields.get("prompt_tokens_details") or {}
-    left: dict[str, Any] = fields.get("completion_tokens_details") or {}
-    cached = entered.get("cached_tokens") or fields.get("prompt_cache_hit_tokens") or 0
-    return Usage(
-        input=int(fields.get("prompt_tokens") or 0),
-        output=int(fields.get("completion_tokens") or 0),
-        cached=int(cached),
-        image=int(entered.get("image_tokens") or 0),
-        reasoning=int(left.get("reasoning_tokens") or 0),
-    )
-
-
-def _logprobs(value: Any) -> tuple[TokenLogprobs, ...] | None:
-    if not isinstance(value, dict) or not isinstance(value.get("content"), list):
-        return None
-    return tuple(
-        TokenLogprobs(
-            token=str(entry["token"]),
-            logprob=float(entry["logprob"]),
-            top=tuple((str(other["token"]), float(other["logprob"])) for other in entry.get("top_logprobs") or ()),
-        )
-        for entry in value["content"]
     )

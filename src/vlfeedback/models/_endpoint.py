@@ -6,7 +6,7 @@ What a status means here, and who deals with it:
     400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`
     429                          the endpoint rests for everybody, as long as it asks; not an attempt
     408, 5xx, time-out, reset    an attempt that may be made again; a Retry-After is kept to here too
-    200 without a usable reply   like 5xx, the body is kept in `raw`; with a 429 inside it is one
+    200 without a usable reply   like 5xx, the body is kept in `raw`; with a 401, 402, 403 or 429 inside it is one
     other 2xx                    like 200 without a usable reply
 """
 
@@ -24,12 +24,17 @@ from vlfeedback.models._crowd import Crowd
 from vlfeedback.models._limits import Gate, retry_after
 from vlfeedback.models._secrets import Secret, host_of
 from vlfeedback.models._wire import Lost, NotSent, Opening, Reply, Wire, open_wire, unusable
-from vlfeedback.records import Generation, Request
+from vlfeedback.records import Generation, Request, Usage
 
 log = logging.getLogger(__name__)
 
 AT_FIRST = 32
 """Places of a new endpoint, or half of what is allowed if that is more: the first round shows what it bears."""
+
+
+FAR = 20
+"""A call that is said to have taken more than so many times the tokens expected is taken to have taken that many:
+a count that is nonsense must not stop the pace for months."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +125,27 @@ class Endpoint:
         self.crowd = Crowd(policy.in_flight, start=start, adaptive=policy.adaptive)
         self._wire: Wire | None = None
 
-    async def send(self, content: Sequence[Piece], tokens: float) -> Outcome:
+    async def send(self, request: Request, content: Sequence[Piece], tokens: float) -> Outcome:
         """Make one attempt.
 
         Args:
-            content: The body, in pieces.
+            request: The question.
+            content: Its body, in pieces.
             tokens: What it was expected to take, for the pace.
         """
         began = time.perf_counter()
         outcome = await self._attempt(content, began)
-        usage = outcome.generation.usage
-        took = usage.input + usage.output
-        if took:
-            self.gate.took(tokens, took)
-            self._mean_tokens += (took - self._mean_tokens) * (0.1 if self._mean_tokens else 1.0)
+        if self._policy.token_pace:
+            self._pace(request, outcome.generation.usage, tokens)
         if outcome.generation.finish == "error" or outcome.generation.latency:
             return outcome
         return replace(outcome, generation=replace(outcome.generation, latency=time.perf_counter() - began))
+
+    def _pace(self, request: Request, usage: Usage, expected: float) -> None:
+        took = min(usage.input + usage.output, int(FAR * self.expected_tokens(request)))
+        if took:
+            self.gate.took(expected, took)
+            self._mean_tokens += (took - self._mean_tokens) * (0.1 if self._mean_tokens else 1.0)
 
     def expected_tokens(self, request: Request) -> float:
         """Tokens of a call: the running mean of those that were answered, before that a guess.
@@ -182,20 +191,23 @@ class Endpoint:
         return self._read(reply, now - began, now - (began if reply.began is None else reply.began))
 
     def _read(self, reply: Reply, latency: float, took: float) -> Outcome:
-        text = self._key.scrub(reply.text)
+        text = self._key.scrub_body(reply.text)
         if reply.status != 200:
             return self._status(reply.status, text, reply.headers)
         generation = _chat.generation(text, latency)
         if generation.error == "rate_limited":
             return self._rest(retry_after(reply.headers) or _chat.asked_wait(text), generation)
         if not generation.answered:
+            status = _chat.real_status(text)
+            if status is not None:
+                return self._status(status, text, reply.headers)
             return self._failure(Outcome(generation, unsure=True))
         self._answered()
         return Outcome(generation, took=took)
 
     def _status(self, status: int, raw: str, headers: Mapping[str, str]) -> Outcome:
         words, code = _chat.error_words(raw)
-        wait = retry_after(headers)
+        words, wait = self._key.scrub(words), retry_after(headers)
         if 200 < status < 300:
             return self._failure(Outcome(_chat.failure("server", f"status {status} and no reply", raw), unsure=True))
         if status == 429 and code not in _chat.NO_MONEY_CODES:

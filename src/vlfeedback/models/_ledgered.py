@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from typing import TypeVar
 
 from vlfeedback._flow_company import Company
-from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.errors import ConfigError, LedgerError, ModelUnavailable
 from vlfeedback.flow import Committer, Failures
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
@@ -23,6 +23,9 @@ from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
 log = logging.getLogger(__name__)
+
+ABSURD = 1000
+"""A bill of more than so many times the most that a call can cost is a number that means something else."""
 
 
 @dataclass
@@ -91,18 +94,27 @@ class LedgerBook:
         self, rows: Sequence[Intent | Settled], intents: Sequence[Intent], replies: Sequence[Settled]
     ) -> Failures:
         """Replies first: on a full disk there is room for them, and none for what would buy more."""
-        failures: dict[int, Exception] = {}
-        for kind, write in (
-            (Settled, partial(self.ledger.settle, replies)),
-            (Intent, partial(self.ledger.intend, intents)),
-        ):
-            places = [place for place, row in enumerate(rows) if type(row) is kind]
-            try:
-                if places:
-                    write()
-            except Exception as error:
-                failures |= dict.fromkeys(places, error)
-        return failures
+        places = {kind: [place for place, row in enumerate(rows) if type(row) is kind] for kind in (Settled, Intent)}
+        failures = _written(self.ledger.settle, replies, places[Settled])
+        return {**failures, **_written(self.ledger.intend, intents, places[Intent])}
+
+
+R = TypeVar("R", Intent, Settled)
+
+
+def _written(write: Callable[[Sequence[R]], None], rows: Sequence[R], places: Sequence[int]) -> Failures:
+    """Commit rows together, or singly where one of them cannot be written at all; errors by place."""
+    try:
+        if rows:
+            write(rows)
+    except LedgerError as error:  # the file's or the disk's, and so everybody's
+        return dict.fromkeys(places, error)
+    except Exception as error:
+        if len(rows) == 1:
+            return {places[0]: error}
+        singly = (_written(write, [row], [place]) for row, place in zip(rows, places, strict=True))
+        return {place: one for found in singly for place, one in found.items()}
+    return {}
 
 
 class Ledgered:
@@ -202,8 +214,11 @@ class Ledgered:
             with permitting(sale.again):
                 generation = await self.inner.answer(request)
             book.company.took(time.monotonic() - began)
-        except NotBatched:
-            await sale.withdraw()
+        except NotBatched as left:
+            if left.unsure:
+                sale.lose()
+            else:
+                await sale.withdraw()
             self._settled(key)
             if self._otherwise is None:
                 raise
@@ -229,11 +244,18 @@ class Ledgered:
         """Price of a reply; what the endpoint does not count is taken at its upper bound, never at zero."""
         if not generation.answered:
             return 0.0
-        usage = generation.usage
-        counts = (usage.input, usage.output, usage.cached)
-        if min(counts) < 0 or (not any(counts) and (generation.text or generation.finish in ("stop", "length"))):
-            return reserved
-        return self._price(usage)
+        cost = self._price(generation.usage) if counted(generation) else reserved
+        if cost <= ABSURD * reserved or not reserved:
+            return cost
+        log.warning(
+            "%s: a call is said to have taken %d and %d tokens, %.0f times the most that it can. It is charged that "
+            "most.",
+            self.identity,
+            generation.usage.input,
+            generation.usage.output,
+            cost / reserved,
+        )
+        return reserved
 
     def _learn(self, ratio: float) -> None:
         """A reply cost more than was set aside for it: set more aside from now on."""
@@ -245,6 +267,21 @@ class Ledgered:
                 self.identity,
                 ratio,
             )
+
+
+def counted(generation: Generation) -> bool:
+    """Whether an endpoint said what the reply took; half of it, or a number that is none, does not say it."""
+    usage = generation.usage
+    if min(usage.input, usage.output, usage.cached) < 0:
+        return False
+    if not (generation.text or generation.provider_id or generation.finish in _COMPLETED):
+        return True  # refused before anything was read or written
+    # A further sample of a call has its own output alone: what was read is the first one's.
+    read = usage.input > 0 or generation.sent == 0
+    return read and (usage.output > 0 or not (generation.text or generation.reasoning))
+
+
+_COMPLETED = frozenset({"stop", "length", "refused"})
 
 
 class _Sale:
@@ -289,6 +326,10 @@ class _Sale:
         """The last sending was certainly not served."""
         await asyncio.to_thread(self._book.ledger.withdraw, [self._intent.key])
         self._settle(0.0)
+
+    def lose(self) -> None:
+        """The last sending may have been served and billed: its intent stays open, and its reserve spent."""
+        self._settle(self._intent.reserved)
 
     async def close(self, generation: Generation, cost: float) -> None:
         """Commit the reply."""

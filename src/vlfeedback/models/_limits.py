@@ -14,6 +14,9 @@ LONGEST_WAIT = 20.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 
+TRUSTED = 3
+"""Pauses in a row that may be as short as the endpoint asks; if they were too short, it does not know better."""
+
 OUT_AFTER = 10
 """Failures in a row, of any calls, after which an endpoint counts as out: then one call at a time looks whether it is
 back. Of calls that fail at random three times in ten, ten in a row are one in 170,000."""
@@ -94,14 +97,16 @@ class Gate:
         """Close the gate for everybody who uses this endpoint.
 
         Args:
-            asked: What the endpoint asked for, in seconds; None lets the pause double with each one in a row.
+            asked: What the endpoint asked for, in seconds, if it did. Each further pause in a row lasts at least twice
+                as long as the one before: an endpoint that asks for a millisecond is not asked a thousand times.
         Returns:
             The pause in seconds.
         """
         now = time.monotonic()
         if now >= self._open_at:  # the calls in flight together are refused together: one step, not thirty-two
             self._streak += 1
-        seconds = asked or min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(30, self._streak - 1))  # an asked 0 would spin
+        own = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(30, self._streak - 1))
+        seconds = asked if asked and self._streak <= TRUSTED else max(asked or 0.0, own)  # an asked 0 would spin
         self._open_at = max(self._open_at, now + seconds)
         return seconds
 

@@ -86,7 +86,7 @@ class Together:
         if first.error == "bad_request":  # perhaps it only knows no `n`: never more than one from here on
             self._most = 1
             return list(await asyncio.gather(*map(self._one, group)))
-        found = shares(first)[: len(group)]
+        found = shares(first, len(group))
         if first.error is not None:  # nothing came; each may have been charged, and it was sent once
             return [first, *[replace(first, sent=0)] * (len(group) - 1)]
         return [*found, *await asyncio.gather(*map(self._one, group[len(found) :]))]
@@ -96,13 +96,14 @@ class Together:
             return await self._ask(asked.request, 1)
 
 
-def shares(first: Generation) -> list[Generation]:
-    """All samples of a body, each with its share of the usage; only the one given where the body holds no more.
+def shares(first: Generation, most: int) -> list[Generation]:
+    """The samples of a body, each with its share of the usage; only the one given where the body holds no more.
 
     Args:
         first: The first sample as read, with its body in `raw`.
+        most: Samples that were asked for: what an endpoint sends beyond is billed, and its tokens are theirs.
     """
-    others = _chat.further(first.raw)
+    others = _chat.further(first.raw)[: most - 1]
     if not others:
         return [first]
     texts = [first.text, *(other.text for other in others)]

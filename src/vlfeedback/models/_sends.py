@@ -13,7 +13,15 @@ from vlfeedback.errors import Stopped
 
 
 class NotBatched(Exception):
-    """A batch ended without an answer to this question, unbilled: it is to be asked live."""
+    """A batch ended without an answer to this question: it is to be asked live.
+
+    Args:
+        unsure: The provider may have served and billed it all the same.
+    """
+
+    def __init__(self, *, unsure: bool = False) -> None:
+        super().__init__()
+        self.unsure = unsure
 
 
 class Unsent(Stopped):

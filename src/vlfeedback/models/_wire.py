@@ -294,9 +294,9 @@ def unusable(host: str, model: str, key: Secret, status: int, words: str, header
         return f"{host} forbids this (403: {words}); check what the key may do and whether {model!r} is open to it"
     if status == 404:
         return f"{host} has no such model or address (404: {words}); check model = {model!r} and base_url (…/v1)"
-    if status == 429:
-        return f"{host}: the account has nothing left to spend (429: {words}); top it up, then run again"
+    if status in (402, 429):
+        return f"{host}: the account has nothing left to spend ({status}: {words}); top it up, then run again"
     if 300 <= status < 400:
-        place = headers.get("location", "elsewhere")
+        place = key.scrub(headers.get("location", "elsewhere"))
         return f"{host} redirects to {place}; pictures are not sent on: write that address as base_url if you trust it"
     return f"{host} answers {status}: {words}; check base_url and model = {model!r}"

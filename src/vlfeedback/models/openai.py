@@ -88,11 +88,11 @@ def load(
         detail: Resolution hint on each picture, where the endpoint knows one.
         reasoning: The model thinks before it answers: `max_completion_tokens`, no temperature.
         samples: Most samples of one question that are asked for in one call (`n`), where several are wanted.
-        extra: Further fields of the body, such as `{reasoning_effort = "low"}`.
+        extra: Further fields of the body, such as `{reasoning_effort = "low"}`; not those that have an option here.
         local: It runs on your own machines and costs nothing; default: it does if all addresses are this machine's.
             A price in the table still counts.
     Raises:
-        ConfigError: a base_url is no address, or an option is out of its range.
+        ConfigError: a base_url is no address, an option is out of its range, or `extra` sets what has an option.
         ModelUnavailable: the endpoint wants a key and the variable is not set.
     """
     urls = [base_url] if isinstance(base_url, str) else list(base_url)
@@ -103,8 +103,8 @@ def load(
             "requests_per_minute and tokens_per_minute > 0"
         )
     key = find_key(api_key_env, [host_of(url) for url in urls])
-    declared = identity or _default_identity(model, revision, detail=detail, reasoning=reasoning, extra=extra)
     shape = _chat.Shape(model=model, reasoning=reasoning, detail=detail, extra=_chat.extra_members(extra))
+    declared = identity or _default_identity(model, revision, detail=detail, reasoning=reasoning, extra=extra)
     policy = Policy(
         in_flight=in_flight,
         timeout=timeout,
@@ -274,6 +274,10 @@ class OpenAIModel:
         """A text of the endpoint without the key."""
         return self._key.scrub(text)
 
+    def scrub_body(self, raw: str) -> str:
+        """A JSON body of the endpoint without the key."""
+        return self._key.scrub_body(raw)
+
     async def aclose(self) -> None:
         """Close the connections; a later question opens them again."""
         self._given_up = ""
@@ -301,7 +305,7 @@ class OpenAIModel:
                     return None
                 try:
                     content = self._content(request, call.n, self._sent)
-                    outcome = await endpoint.send(content, tokens)
+                    outcome = await endpoint.send(request, content, tokens)
                 except DataError as problem:
                     # no answer of the endpoint, so nothing to keep: the call is made once the picture is back
                     return unsent(f"a picture cannot be read: {problem}")
