@@ -107,6 +107,7 @@ class Server:
     keep_bodies: bool = True
     usage: Callable[[Body], Body] | None = None
     alter: Callable[[Body], Body | str] | None = None
+    refusal: Body | None = None
     most_at_once: int = 0
     _count: int = 0
     _at_once: int = 0
@@ -235,7 +236,8 @@ class Server:
             status, code = "400", "content_filter"
         elif fault == "echo_key":
             status, words = "401", f"Incorrect API key provided: {headers.get('authorization', '')}"
-        _send(writer, int(status), {"error": {"message": words, "type": "test", "code": code}}, extra)
+        error = self.refusal or {"error": {"message": words, "type": "test", "code": code}}
+        _send(writer, int(status), error, extra)
 
     def _completion(self, body: Body) -> Body:
         text = self.reply(body)

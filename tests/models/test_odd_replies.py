@@ -181,17 +181,28 @@ def test_extra_that_is_no_json_is_said(roots: Roots) -> None:
         backend.load(model="m", roots=roots, base_url="http://127.0.0.1:1/v1", extra={"day": datetime.date(2026, 1, 2)})
 
 
-@pytest.mark.parametrize("code", [401, 402, "403", "insufficient_quota"])
+@pytest.mark.parametrize("code", [401, 402, "402", "insufficient_quota"])
 def test_an_error_in_a_good_status_that_no_retry_mends_stops_the_run(
     code: Any, tmp_path: Path, roots: Roots, ask: Ask
 ) -> None:
     error = {"error": {"message": "no", "code": code}}
     with (
         serve(tmp_path / "log", alter=lambda _: error) as server,
-        pytest.raises(ModelUnavailable, match=r"401|nothing left to spend|403"),
+        pytest.raises(ModelUnavailable, match=r"401|nothing left to spend"),
     ):
         answers(server, roots, ask())
     assert len(server.served()) == 1
+
+
+def test_a_question_that_a_gateways_moderation_refuses_does_not_stop_the_run(
+    tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    about = {"reasons": ["violence"], "flagged_input": "How do I …", "provider_name": "p", "model_slug": "m"}
+    error = {"error": {"code": 403, "message": "flagged", "metadata": about}}
+    with serve(tmp_path / "log", faults=["403"], refusal=error) as server:
+        found = answers(server, roots, ask("a"), ask("b"), in_flight=1)
+        assert len(server.served()) == 2
+    assert sorted(reply.finish for reply in found) == ["content_filter", "stop"]
 
 
 @pytest.mark.parametrize(

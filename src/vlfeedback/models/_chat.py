@@ -27,6 +27,9 @@ P = TypeVar("P")
 FILTER_CODES = frozenset(
     {"content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation"}
 )
+_FLAGGED = frozenset({"flagged_input", "reasons"})
+"""What OpenRouter says of a question that its moderation refused."""
+
 NO_MONEY_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 _FINISH: dict[str, Finish] = {
@@ -193,6 +196,8 @@ def _error_words(raw: str) -> tuple[str, str]:
     inner = fields.get("innererror")
     if code in (None, "") and isinstance(inner, dict):
         code = inner.get("code")
+    if isinstance(about := fields.get("metadata"), dict) and _FLAGGED & set(about):
+        code = "content_filter"  # with status 403: the gateway's own look at this one question, not at the key
     return str(fields.get("message") or fields.get("detail") or raw)[:500], str(
         code if code not in (None, "") else fields.get("type") or ""
     )
@@ -278,7 +283,7 @@ _DISGUISES: dict[str, ErrorClass] = {
 }
 
 
-_STATUSES = {"401": 401, "402": 402, "403": 403, "insufficient_quota": 429, "billing_hard_limit_reached": 429}
+_STATUSES = {"401": 401, "402": 402, **dict.fromkeys(NO_MONEY_CODES, 429)}
 
 
 def real_status(raw: str) -> int | None:

@@ -6,7 +6,7 @@ What a status means here, and who deals with it:
     400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`
     429                          the endpoint rests for everybody, as long as it asks; not an attempt
     408, 5xx, time-out, reset    an attempt that may be made again; a Retry-After is kept to here too
-    200 without a usable reply   like 5xx, the body is kept in `raw`; with a 401, 402, 403 or 429 inside it is one
+    200 without a usable reply   like 5xx, the body is kept in `raw`; with a 401, 402 or 429 inside it is one
     other 2xx                    like 200 without a usable reply
 """
 
