@@ -37,7 +37,8 @@ def answers(server: Server, roots: Roots, *requests: Request, **options: Any) ->
 
     async def run() -> list[Generation]:
         try:
-            return list(await asyncio.gather(*(model.answer(request) for request in requests)))
+            async with asyncio.timeout(60):
+                return list(await asyncio.gather(*(model.answer(request) for request in requests)))
         finally:
             await model.aclose()
 
