@@ -1,10 +1,14 @@
-"""A commit of many replies needs no file but the ledger's own: a full /tmp, or no file left to open, loses none."""
+"""The ledger's own file, whatever it is called; a commit needs no other: a full /tmp, or no file to open, loses none."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from vlfeedback.ledger import Ledger
 
 CODE = """
 import os, resource, sys
@@ -36,3 +40,12 @@ def test_a_commit_opens_no_other_file(tmp_path: Path) -> None:
         [sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.stdout.strip(), done.stderr) == ("500", "")
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b=c", "a%20b", "a b", "\u00e9"])
+def test_a_ledger_is_read_where_it_was_written_whatever_its_folder_is_called(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / f"{name}.sqlite"
+    Ledger.open(path).close()
+    with Ledger.open(path, write=False) as ledger:
+        assert ledger.totals() == ()
+    assert [one.name for one in tmp_path.iterdir()] == [name]  # no stray file of half the name beside it

@@ -18,6 +18,7 @@ from typing import Any
 
 from vlfeedback._ledger_asked import Asked
 from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE
+from vlfeedback._ledger_files import address
 from vlfeedback._ledger_rows import (
     Intent,
     Settled,
@@ -121,7 +122,7 @@ class Ledger:
         return cls(path, write=write)
 
     def _connect(self, write: bool) -> sqlite3.Connection:
-        target = str(self.path) if write else f"file:{self.path}?mode=ro"
+        target = str(self.path) if write else address(self.path)
         connection = sqlite3.connect(target, check_same_thread=False, isolation_level=None, uri=not write, timeout=30)
         if write:
             connection.execute("PRAGMA journal_mode=WAL")
