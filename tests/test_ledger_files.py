@@ -1,14 +1,23 @@
-"""The ledger's own file, whatever it is called; a commit needs no other: a full /tmp, or no file to open, loses none."""
+"""The file of a ledger: what it is called, what is lost from it, and that a commit needs no other to be opened."""
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from vlfeedback import tables
+from vlfeedback.commands.import_ import import_data
+from vlfeedback.config import Settings
+from vlfeedback.errors import LedgerError
 from vlfeedback.ledger import Ledger
+from vlfeedback.records import Instruction
+from vlfeedback.run_folder import RunFolder
+from vlfeedback.run_models import access
 
 CODE = """
 import os, resource, sys
@@ -49,3 +58,49 @@ def test_a_ledger_is_read_where_it_was_written_whatever_its_folder_is_called(tmp
     with Ledger.open(path, write=False) as ledger:
         assert ledger.totals() == ()
     assert [one.name for one in tmp_path.iterdir()] == [name]  # no stray file of half the name beside it
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def without_tables(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:  # as a copy is that was taken without its log
+        connection.execute("PRAGMA journal_mode=WAL")
+    assert path.stat().st_size
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder.create(tmp_path / "run", Settings())
+    with access(run):
+        pass
+    return run
+
+
+@pytest.mark.parametrize("harm", [emptied, without_tables])
+def test_a_ledger_that_lost_what_tables_were_made_with_is_not_taken_for_a_new_one(run: RunFolder, harm) -> None:
+    tables.write(run.table("instructions"), Instruction, [], room="exchange", inputs="")
+    harm(run.ledger_path)
+    before = run.ledger_path.read_bytes()
+    with (
+        pytest.raises(LedgerError, match=r"ledger\.sqlite is empty, but .* Restore it from a copy; or delete"),
+        access(run),
+    ):
+        pass
+    with pytest.raises(LedgerError, match="is empty, but"):
+        import_data("trl", run.path / "run.toml", out=run.path)
+    assert run.ledger_path.read_bytes() == before, "still as it was found, and refused the next time as well"
+    run.ledger_path.unlink()
+    with access(run) as reach:
+        assert reach.book.ledger.spent() == 0
+
+
+@pytest.mark.parametrize("harm", [emptied, without_tables])
+def test_a_run_that_was_killed_at_its_first_moment_begins_again(run: RunFolder, harm) -> None:
+    harm(run.ledger_path)
+    with pytest.raises(LedgerError, match="the next run fills it"):
+        Ledger.open(run.ledger_path, write=False)
+    with access(run) as reach:
+        assert reach.book.ledger.spent() == 0

@@ -18,7 +18,7 @@ from typing import Any
 
 from vlfeedback._ledger_asked import Asked
 from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE
-from vlfeedback._ledger_files import address
+from vlfeedback._ledger_files import address, blank
 from vlfeedback._ledger_rows import (
     Intent,
     Settled,
@@ -114,7 +114,7 @@ class Ledger:
 
         Raises:
             RunLocked: another process is writing it.
-            LedgerError: it is missing (when only reading), damaged, or cannot be written.
+            LedgerError: it is missing or empty (when only reading), damaged, or cannot be written.
         """
         if not write and not path.exists():
             raise LedgerError(f"ledger {path} is not there: nothing has been collected yet.")
@@ -135,6 +135,11 @@ class Ledger:
         found = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if found == 0 and self._writer_of(connection):
             connection.execute(f"PRAGMA user_version={VERSION}")
+        elif found == 0 and blank(self.path):
+            raise LedgerError(
+                f"ledger {self.path} is empty. If calls were made with it, restore it from a copy; if none were, the "
+                "next run fills it."
+            )
         elif found != VERSION:
             raise LedgerError(f"ledger {self.path} has format {found}, this version reads {VERSION}: use a new ledger.")
 

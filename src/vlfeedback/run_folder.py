@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from vlfeedback import config, flow, tables
+from vlfeedback._ledger_files import blank
 from vlfeedback.config import Settings
 from vlfeedback.decode import Plan
-from vlfeedback.errors import BooksError, ConfigError, DataError, StaleInput
+from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput
 from vlfeedback.ids import hash_id
 from vlfeedback.images import Roots
 from vlfeedback.locks import claim
@@ -95,6 +96,21 @@ class RunFolder:
     def ledger_path(self) -> Path:
         """Where the calls are kept: in the folder, or where [ledger] says."""
         return Path(self.settings.ledger.path) if self.settings.ledger.path else self.path / "ledger.sqlite"
+
+    def check_ledger(self) -> None:
+        """Refuse to take a ledger for a new one where tables show that calls were bought.
+
+        An empty file in a folder without tables is what a command leaves that was killed at its very first moment.
+
+        Raises:
+            LedgerError: nothing is in it, and there are tables.
+        """
+        if any(self.path.glob("*.parquet")) and blank(self.ledger_path):
+            raise LedgerError(
+                f"ledger {self.ledger_path} is empty, but {self.path} has tables that were made with it: every reply "
+                "that was paid for is missing from it. Restore it from a copy; or delete the empty file to buy all "
+                "that is still needed again, with a budget that knows nothing of what was spent."
+            )
 
     @property
     def roots(self) -> Roots:

@@ -138,8 +138,9 @@ def access(
     Raises:
         ConfigError: there is no such engine, or it is not installed.
         RunLocked: another command writes this ledger.
-        LedgerError: it is damaged or the disk is full.
+        LedgerError: it is damaged, emptied, or the disk is full.
     """
+    run.check_ledger()
     table = prices.read(run.settings.prices.path)
     with ExitStack() as stack:
         # One process of a launch writes the ledger; the others only train, and get one that nobody reads.

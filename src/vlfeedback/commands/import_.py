@@ -87,12 +87,14 @@ def import_data(
     Raises:
         ConfigError: unknown format or option, no such path, or `out` holds tables of another origin.
         DataError: the file cannot be used, or nothing in it can.
+        LedgerError: its ledger was emptied.
         RunLocked: another command is writing the run folder.
     """
     importer = _importer(format, options or {})
     _check(path, out)
     pictures = Pictures(out / "images", images, hashing=hash_images, allow_outside=allow_outside)
     run = RunFolder(out, _settings(out, images, eval_share))
+    run.check_ledger()
     intake = Intake(origin=format, judge=importer.judge, eval_share=eval_share)
     tally: Tally = Counter()
     reasons: Counter[str] = Counter()
