@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
+import pty
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -29,7 +33,7 @@ def test_the_first_interrupt_is_a_wish_and_the_next_run_does_not_inherit_it() ->
     assert not flow.interrupted()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_computing_that_buys_nothing_is_left_at_once(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with flow.draining_on_interrupt(lambda text: None):
@@ -42,6 +46,51 @@ def test_computing_that_buys_nothing_is_left_at_once(number: signal.Signals) -> 
         with pytest.raises(KeyboardInterrupt), flow.leaving_at_once():
             raise AssertionError("nothing more is begun")
     assert signal.getsignal(number) == before
+
+
+def test_a_closed_terminal_is_a_wish_however_often_it_says_so() -> None:
+    said: list[str] = []
+    with flow.draining_on_interrupt(said.append):
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)  # from the system and from the shell: neither of them cannot wait
+        assert flow.interrupted() and len(said) == 1
+
+
+def test_who_was_told_to_outlive_the_terminal_does() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by `nohup`
+    try:
+        with flow.draining_on_interrupt(lambda text: None):
+            signal.raise_signal(signal.SIGHUP)
+            assert not flow.interrupted()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+IN_A_TERMINAL = """
+import os, sys, time
+from pathlib import Path
+from vlfeedback import flow
+with flow.draining_on_interrupt():
+    Path(sys.argv[1], "begun").touch()
+    while not flow.interrupted():
+        time.sleep(0.01)
+    print("to nobody", flush=True)
+    print("to nobody", file=sys.stderr, flush=True)
+    Path(sys.argv[1], "drained").touch()
+"""
+
+
+def test_what_is_under_way_is_finished_after_the_terminal_is_gone(tmp_path: Path) -> None:
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-c", IN_A_TERMINAL, str(tmp_path)])
+    until = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert (tmp_path / "drained").exists() and os.waitstatus_to_exitcode(status) == 0
 
 
 def test_collection_rests_while_millions_are_made_and_goes_on_after_an_error() -> None:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from vlfeedback import _flow_signals as signals
 from vlfeedback._flow_garbage import collecting_seldom, without_collection
 from vlfeedback._flow_parking import parked
 from vlfeedback._flow_window import Flight, Known, Window
@@ -62,31 +62,25 @@ def leaving_at_once() -> Generator[None]:
         _interrupted.set()
         raise KeyboardInterrupt
 
-    with _handling(on_signal):
+    with signals.handling(on_signal):
         stop_if_interrupted()
         yield
 
 
 @contextlib.contextmanager
-def _handling(on_signal: Callable[[int, Any], None]) -> Generator[None]:
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
 def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Generator[None]:
-    """Let the first Ctrl-C (or SIGTERM) drain the calls in flight, and the second leave at once with 130."""
+    """Let the first Ctrl-C (or SIGTERM, or SIGHUP) drain the calls in flight, and the second leave at once with 130."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def on_signal(_number: int, _frame: Any) -> None:
+    def on_signal(number: int, _frame: Any) -> None:
+        if number == signals.HANGUP:
+            signals.leave_terminal()
         if _interrupted.is_set():
-            os._exit(130)
+            if signals.again(number):
+                os._exit(130)
+            return
         _interrupted.set()
         (announce or partial(print, file=sys.stderr, flush=True))(
             "Stopping: what is under way is finished and kept. Press Ctrl-C again to leave at once."
@@ -94,7 +88,7 @@ def draining_on_interrupt(announce: Callable[[str], None] | None = None) -> Gene
 
     _interrupted.clear()
     try:
-        with _handling(on_signal):
+        with signals.handling(on_signal):
             yield
     finally:
         _interrupted.clear()  # the next run of this process has not been asked to stop
