@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -210,6 +211,24 @@ def test_files_that_are_no_whole_picture(tmp_path: Path, data: bytes) -> None:
     assert caught.value.reason == "bad_image"
     with pytest.raises(ImageError):
         roots.add(data, ".jpg")
+
+
+def test_a_file_that_is_no_picture_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is not a picture in one of the formats JPEG, PNG"):
+        put(tmp_path, "a.jpg", b"<html>not found</html>").find("pics", "a.jpg")
+
+
+def test_a_picture_of_two_views_is_taken_as_its_first(tmp_path: Path) -> None:
+    first, second = Pillow.new("RGB", (48, 32), (200, 10, 10)), Pillow.new("RGB", (48, 32), (10, 200, 10))
+    target = io.BytesIO()
+    first.save(target, "MPO", save_all=True, append_images=[second])
+    assert Pillow.open(io.BytesIO(target.getvalue())).format == "MPO"
+    roots = put(tmp_path, "a.jpg", target.getvalue())
+    assert roots.find("pics", "a.jpg").width == 48
+    sent = Pillow.open(io.BytesIO(prepare(target.getvalue()).bytes))
+    assert (sent.format, sent.size) == ("JPEG", (48, 32))
+    red, green, _ = sent.getpixel((5, 5))
+    assert red > green
 
 
 def test_a_bomb_is_refused_by_its_header_before_anything_is_decoded(tmp_path: Path) -> None:

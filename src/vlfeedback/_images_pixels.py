@@ -31,6 +31,8 @@ PALE = 120
 """Below this difference of the brightest and the darkest value of a thumbnail a picture is pale."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO")
+_OPENED = tuple(name for name in FORMATS if name != "MPO")
+"""What Pillow is told to try: it has no opener of the name MPO, the one of JPEG gives such pictures."""
 _MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 _BEGINNINGS = {
     b"\xff\xd8\xff": ".jpg",
@@ -274,7 +276,7 @@ def suffix_of(data: bytes) -> str:
 def _decoding(stream: BinaryIO, name: str, max_pixels: int) -> Generator[Pillow.Image]:
     """Open a picture; whatever a decoder throws at a damaged file becomes one `ImageError`."""
     try:
-        with Pillow.open(stream, formats=FORMATS) as picture:
+        with Pillow.open(stream, formats=_OPENED) as picture:
             width, height = picture.size
             if width * height > max_pixels:
                 raise ImageError("image_too_large", f"{name} has {width} x {height} pixels, more than {max_pixels:,}")
