@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,6 +27,34 @@ DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
 
 _ROWS_AT_ONCE = 64
 """They may hold pictures."""
+
+
+_SHARD = re.compile(r"(?P<start>.*)-(?P<number>\d{1,9})-of-(?P<total>\d{1,9})(?=[-.])")
+_TOLD = 5
+"""Missing shards that are told one by one."""
+
+
+def check_shards(files: Iterable[Path]) -> None:
+    """Refuse a part of a dataset: a name such as `train-00000-of-00003.parquet` says how many shards there are.
+
+    Raises:
+        DataError: some of them are missing.
+    """
+    sets: dict[tuple[Path, str, str], set[int]] = defaultdict(set)
+    for file in files:
+        if named := _SHARD.match(file.name):
+            sets[file.parent, named["start"], named["total"]].add(int(named["number"]))
+    for (folder, start, total), found in sets.items():
+        first = 1 if int(total) in found else 0  # some count from one
+        absent = (number for number in range(first, int(total) + first) if number not in found)
+        missing = list(islice(absent, _TOLD + 1))
+        if missing:
+            named = ", ".join(f"{start}-{number:0{len(total)}d}-of-{total}" for number in missing[:_TOLD])
+            more = ", …" if len(missing) > _TOLD else ""
+            raise DataError(
+                f"{folder} has {len(found)} of the {int(total):,} shards of {start!r}; missing: {named}{more}. "
+                "Fetch them; or give one file as the path, for that part alone"
+            )
 
 
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fields]:

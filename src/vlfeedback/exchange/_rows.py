@@ -18,7 +18,7 @@ import orjson
 from vlfeedback.errors import DataError
 from vlfeedback.json_text import elements, not_utf8, open_text
 from vlfeedback.records import Dropped
-from vlfeedback.table_files import Fields, arrow_rows, parquet_rows
+from vlfeedback.table_files import Fields, arrow_rows, check_shards, parquet_rows
 
 Json = None | bool | int | float | str | bytes | list["Json"] | dict[str, "Json"]
 """A value of a data file; bytes come from Parquet only."""
@@ -44,12 +44,13 @@ def rows(path: Path) -> Iterator[Row | Dropped]:
     Returns:
         Rows in the order of the file; files of a folder by name.
     Raises:
-        DataError: nothing is there, it is empty, or it is not in one of these formats.
+        DataError: nothing is there, it is empty, shards are missing, or it is not in one of these formats.
     """
     if path.is_dir():
         files = _files(path)
         if not files:
             raise DataError(f"{path} holds no .parquet, .arrow, .jsonl or .json file. Name the file or its folder.")
+        check_shards(files)
         for file in files:
             yield from _file_rows(file, file.relative_to(path).as_posix())
     else:

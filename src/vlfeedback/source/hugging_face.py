@@ -27,7 +27,7 @@ from vlfeedback.source._fields import FieldMap, mapped, objects, pictures
 from vlfeedback.source._files import files_of
 from vlfeedback.source._rows import Fields, Row, row_reader
 from vlfeedback.source._table_rows import table_rows
-from vlfeedback.table_files import arrow_rows, parquet_rows
+from vlfeedback.table_files import arrow_rows, check_shards, parquet_rows
 
 TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by save_to_disk and to_parquet",)
 
@@ -64,7 +64,7 @@ def load(
         turns: `first` or `each`, for conversations.
     Raises:
         ConfigError: `turns` is neither, or there are several splits and none is named.
-        DataError: there is no dataset.
+        DataError: there is no dataset, or shards of it are missing.
     """
     which = checked_turns(turns)
     fields_of = FieldMap(prompt, image, record_id, category, reference, conduct)
@@ -81,6 +81,8 @@ def load(
 
     def read() -> Iterator[Found | Dropped]:
         shards = _shards(path, split)
+        if path.is_dir():
+            check_shards(shards)
         for number, shard in enumerate(shards, 1):
             rows = arrow_rows if shard.suffix == ".arrow" else parquet_rows
             for item in row_reader(lambda rows=rows, shard=shard: table_rows(rows(shard, fields_of)), found_in)():
