@@ -139,9 +139,9 @@ def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) ->
 
 def _through(run: RunFolder, first: str, last: str, engine: str = "local", *, base_only: bool = False) -> RunFolder:
     from vlfeedback import pipeline
-    from vlfeedback.commands.finished import left, waiting_in
+    from vlfeedback.commands.finished import left, pictures_in, waiting_in
 
     done = pipeline.run_rooms(run, first, last, engine=engine, base_only=base_only)
-    if words := left(done.unanswered, waiting_in(done)):
+    if words := left(done.unanswered, waiting_in(done), pictures_in(done)):
         print(words, file=sys.stderr, flush=True)
     return run

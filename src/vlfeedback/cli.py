@@ -76,7 +76,7 @@ def _go(
     if done.interrupted:
         _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
         raise typer.Exit(130)
-    _leave(finished.left(done.unanswered, finished.waiting_in(done)))
+    _leave(finished.left(done.unanswered, finished.waiting_in(done), finished.pictures_in(done)))
 
 
 @app.command(rich_help_panel="Start here")

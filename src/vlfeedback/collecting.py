@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from vlfeedback import _collecting_resumed as resumed, annotate, decode, flow, parts, progress, registry, tables
 from vlfeedback._collecting_figures import Figures
@@ -16,6 +16,7 @@ from vlfeedback.models import Model
 from vlfeedback.records import Annotation, Dropped, Instruction, Request, Response, Sampling
 from vlfeedback.run_folder import RunFolder, Sink, asked_again, inputs_digest
 from vlfeedback.run_models import Access, close, is_local
+from vlfeedback.tables import TableInfo
 
 ODD = 3
 """Oddities of the ratings that are told one by one."""
@@ -33,6 +34,8 @@ class Outcome(NamedTuple):
         reused: The table was there already and fits inputs and settings.
         complete: False where the room was interrupted, or calls have no answer.
         waiting: Instructions that were not judged because responses to them may still come.
+        unread: Calls, by model, that were not made because a picture cannot be read any more.
+        pictures: Which these are and what is wrong with them.
     """
 
     room: str
@@ -41,6 +44,8 @@ class Outcome(NamedTuple):
     reused: bool = False
     complete: bool = True
     waiting: int = 0
+    unread: Mapping[str, int] = {}
+    pictures: tuple[str, ...] = ()
 
 
 def collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
@@ -178,7 +183,12 @@ def _close_decode(run: RunFolder, sink: Sink[Response], inputs: str, instruction
     if complete or not flow.interrupted():
         sink.balance(slots)
     done = sink.close(inputs, complete=complete)
-    return Outcome("decode", sink.kept, sink.gone, complete=done.complete)
+    return _outcome(sink, done)
+
+
+def _outcome(sink: Sink[Any], done: TableInfo, waiting: int = 0) -> Outcome:
+    unread, pictures = dict(sink.unread.calls), tuple(sink.unread.pictures)
+    return Outcome(str(sink.room), sink.kept, sink.gone, False, done.complete, waiting, unread, pictures)
 
 
 def _answered_before(run: RunFolder, judging: Judging) -> Iterator[Answered | Waiting]:
@@ -256,7 +266,7 @@ def _annotating(
     if not flow.interrupted():
         _say_what_is_odd(run)
     waiting = sink.reasons["waiting"] // (len(judges) * asked.orders)
-    return [*outcomes, Outcome("annotate", sink.kept, sink.gone, complete=done.complete, waiting=waiting)]
+    return [*outcomes, _outcome(sink, done, waiting)]
 
 
 def _say_what_is_odd(run: RunFolder) -> None:

@@ -7,7 +7,8 @@ and annotate overlap, because judging starts when an instruction's responses are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,11 +26,19 @@ ROOMS = ("source", "decode", "annotate", "pair", "train", "evaluate", "report")
 
 
 class Unanswered(NamedTuple):
-    """Calls of one model that ended without an answer for one reason (an error class that is asked again)."""
+    """Calls of one model that ended without an answer for one reason.
+
+    Attributes:
+        error: An error class that is asked again, or `UNREAD`.
+    """
 
     model: str
     error: str
     calls: int
+
+
+UNREAD = "unreadable_picture"
+"""Instead of an error class: the call was not made, because a picture is missing or another one now."""
 
 
 class Finished(NamedTuple):
@@ -106,8 +115,20 @@ def run_rooms(
                     raise
         counted, spent = reach.counters, reach.book.ledger.spent()
         stopped = flow.interrupted()
-    left = sorted((Unanswered(*what, calls) for what, calls in counted.unanswered.items()), key=lambda one: -one.calls)
-    return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped, tuple(left))
+    left = _left(counted.unanswered, outcomes)
+    return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped, left)
+
+
+def _left(counted: Mapping[tuple[str, str], int], outcomes: Sequence[Outcome]) -> tuple[Unanswered, ...]:
+    """Calls without an answer, most first; rooms know which of them lacked a picture, models do not tell."""
+    calls = Counter(counted)
+    for room in outcomes:
+        for model, number in room.unread.items():
+            own = min(number, calls[model, "connection"])  # two records may have shared one call
+            calls[model, "connection"] -= own
+            calls[model, UNREAD] += own
+    left = (Unanswered(*what, number) for what, number in calls.items() if number)
+    return tuple(sorted(left, key=lambda one: -one.calls))
 
 
 def _unset(run: RunFolder) -> set[str]:

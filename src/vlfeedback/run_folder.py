@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from vlfeedback import config, flow, tables
+from vlfeedback._collecting_unread import Unread
 from vlfeedback._ledger_files import blank
 from vlfeedback.config import Settings
 from vlfeedback.decode import Plan
@@ -200,6 +201,7 @@ class Sink(Generic[T]):
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter[str])
     unanswered: int = 0
+    unread: Unread = field(default_factory=Unread)
     done: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -224,6 +226,7 @@ class Sink(Generic[T]):
         if isinstance(record, Dropped):
             self.reasons[record.reason] += 1
             self.unanswered += asked_again(record)
+            self.unread.add(record)
         else:
             self.kept += 1
 

@@ -32,6 +32,16 @@ def test_the_last_line_says_how_many_of_whom_and_why() -> None:
     assert left(()) == ""
 
 
+def test_pictures_that_are_gone_are_named_and_many_are_counted() -> None:
+    gone = tuple(f"own:{number}.png: No such file or directory" for number in range(9))
+    failed = (Unanswered("openai:a", pipeline.UNREAD, 9),)
+    assert left(failed, 0, gone[:2]) == (
+        "9 calls have no answer (openai:a: 9 unreadable_picture). 2 pictures cannot be read any more "
+        f"({gone[0]}; {gone[1]}). Put them back. The same command asks for them again, and for nothing else."
+    )
+    assert f"9 pictures cannot be read any more ({'; '.join(gone[:6])}; and 3 more)." in left(failed, 0, gone)
+
+
 def test_instructions_that_wait_are_told() -> None:
     words = left(FAILED, 3)
     assert (

@@ -197,6 +197,26 @@ def test_unusual_pictures_are_sent_upright_and_whole(
     assert texts == ["What is it? <image>"]
 
 
+def test_a_picture_that_is_gone_when_it_is_to_be_sent_is_no_fault_of_the_endpoint(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, toml, picture = tmp_path / "run", world.settings(tmp_path, server.url), tmp_path / "pictures" / "1.png"
+    assert command(monkeypatch, "run", toml, "--out", run, "--to", "source") == 0
+    kept = picture.read_bytes()
+    picture.unlink()
+    capsys.readouterr()
+    assert command(monkeypatch, "run", run, "--to", "annotate", "--json") == 1
+    said = capsys.readouterr()
+    left = json.loads(said.out)["unanswered"]
+    assert {one["error"] for one in left} == {"unreadable_picture"} and sum(one["calls"] for one in left) == 4
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("4 calls have no answer (openai:model-") and ": 1 unreadable_picture" in last
+    assert "1 picture cannot be read any more (own:1.png: No such file or directory). Put it back. The same" in last
+    picture.write_bytes(kept)
+    assert command(monkeypatch, "run", run, "--to", "annotate") == 0
+    assert len(server.served()) == 3 * 4 + 3
+
+
 def test_a_wrong_key_stops_the_run_and_stands_in_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

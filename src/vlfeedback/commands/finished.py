@@ -12,7 +12,7 @@ from vlfeedback.commands.status import next_step
 from vlfeedback.pipeline import Finished, Unanswered
 
 NAMED = 6
-"""Models that are named when their calls have no answer; more are counted."""
+"""Models that are named when their calls have no answer, and pictures that are why; more are counted."""
 
 
 def show(run: Path, done: Finished, console: Console) -> None:
@@ -29,11 +29,12 @@ def show(run: Path, done: Finished, console: Console) -> None:
     console.print(f"next: {next_step(run)}", soft_wrap=True, highlight=False)
 
 
-def left(unanswered: Sequence[Unanswered], waiting: int = 0) -> str:
+def left(unanswered: Sequence[Unanswered], waiting: int = 0, pictures: Sequence[str] = ()) -> str:
     """The last line of a command that leaves calls without an answer; empty where there are none.
 
     Args:
         waiting: Instructions that were not judged because responses to them may still come.
+        pictures: What is wrong with pictures that calls could not be made for.
     """
     wait = f"{waiting:,} {'instruction waits' if waiting == 1 else 'instructions wait'} for"
     if not unanswered:
@@ -43,12 +44,25 @@ def left(unanswered: Sequence[Unanswered], waiting: int = 0) -> str:
     has, them = ("call has", "it") if total == 1 else ("calls have", "them")
     held = f" and {wait} the missing responses" if waiting else ""
     again = f"The same command asks for {them} again, and for nothing else."
+    if pictures:
+        again = f"{_unreadable(pictures)} Put {'it' if len(pictures) == 1 else 'them'} back. {again}"
     return f"{total:,} {has} no answer ({_by_model(unanswered)}){held}. {again}"
+
+
+def _unreadable(pictures: Sequence[str]) -> str:
+    what = "1 picture cannot" if len(pictures) == 1 else f"{len(pictures):,} pictures cannot"
+    more = f"; and {len(pictures) - NAMED:,} more" if len(pictures) > NAMED else ""
+    return f"{what} be read any more ({'; '.join(pictures[:NAMED])}{more})."
 
 
 def waiting_in(done: Finished) -> int:
     """Instructions that were not judged because responses to them may still come."""
     return sum(room.waiting for room in done.rooms)
+
+
+def pictures_in(done: Finished) -> tuple[str, ...]:
+    """What is wrong with pictures that calls could not be made for, each once."""
+    return tuple(dict.fromkeys(picture for room in done.rooms for picture in room.pictures))
 
 
 def _by_model(unanswered: Sequence[Unanswered]) -> str:
