@@ -190,6 +190,21 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         list(csv.load(tmp_path / "a.csv")())
 
 
+def test_what_is_no_number_is_no_text_either(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"prompt": NaN, "id": "a"}\n{"prompt": 1e400}\n{"prompt": -Infinity}\n'
+        '{"prompt": 7.5, "category": NaN, "id": NaN, "image": NaN, "reference": NaN}\n'
+    )
+    *gone, kept = jsonl.load(path)()
+    assert [one.detail for one in gone if isinstance(one, Dropped)] == [
+        "line 1: it has no field 'prompt'; it has id",
+        "line 2: field 'prompt' is infinite, not text",
+        "line 3: field 'prompt' is infinite, not text",
+    ]
+    assert kept == Found("line 4", "7.5")
+
+
 def test_several_kinds_are_one_category(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"prompt": "x", "category": ["a", "b"]}\n{"prompt": "x", "category": [1]}\n')
     first, second = jsonl.load(tmp_path / "a.jsonl")()

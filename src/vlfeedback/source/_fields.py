@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast, get_args
 
@@ -29,19 +30,27 @@ class FieldMap(NamedTuple):
 def optional_text(fields: Fields, *keys: str) -> str | None:
     """The first of some fields that is there and not null, as text; numbers are written out.
 
+    What is no number (NaN) is missing: so tables write an empty cell.
+
     Raises:
-        BadRecord: it is a list, an object or a truth value.
+        BadRecord: it is a list, an object, a truth value or infinite.
     """
     for key in keys:
         value = fields.get(key)
-        if value is None:
+        if _missing(value):
             continue
+        if value in (math.inf, -math.inf):
+            raise BadRecord(f"field {key!r} is infinite, not text")
         if isinstance(value, str):
             return value
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         raise BadRecord(f"field {key!r} is {_kind(value)}, not text")
     return None
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def text(fields: Fields, *keys: str) -> str:
@@ -52,9 +61,8 @@ def text(fields: Fields, *keys: str) -> str:
     """
     value = optional_text(fields, *keys)
     if value is None:
-        raise BadRecord(
-            f"it has no field {' or '.join(map(repr, keys))}; it has {', '.join(map(str, fields)) or 'none'}"
-        )
+        known = ", ".join(str(key) for key, other in fields.items() if not _missing(other))
+        raise BadRecord(f"it has no field {' or '.join(map(repr, keys))}; it has {known or 'none'}")
     return value
 
 
@@ -172,7 +180,7 @@ def _category(fields: Fields, key: str) -> str:
 
 def pictures(value: object, key: str) -> tuple[Picture, ...]:
     """Pictures of a field: a path, bytes, an object with `bytes` and `path`, or a list of these."""
-    if value is None or value == "":
+    if _missing(value) or value == "":
         return ()
     if isinstance(value, str):
         return (Named(value),)
