@@ -12,7 +12,7 @@ from vlfeedback import json_text
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
 from vlfeedback.source import Found, csv, jsonl, parquet
-from vlfeedback.source._rows import Row, json_rows
+from vlfeedback.source._rows import Row, json_map_rows, json_rows
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -56,6 +56,15 @@ def test_a_list_read_in_pieces_is_what_the_standard_library_reads(
 def test_lists_and_lines_are_told_apart_by_content(tmp_path: Path, content: str) -> None:
     for name in ("a.json", "a.jsonl", "a.txt"):
         assert fields(write(tmp_path, content, name)) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_name_that_stands_twice_in_an_object_is_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"0": {"a": 1}, "1": {"a": 2}, "0": {"a": 3}, "0": {"a": 4, "a": 5}, "2": 7}')
+    first, one, second, last, other = json_map_rows(path)
+    assert (one, last) == (Row("1", {"a": 2}), Row("0", {"a": 5}))
+    for found in (first, second, other):
+        assert isinstance(found, Dropped) and found.reason == "bad_record"
+    assert isinstance(first, Dropped) and "'0' stands more than once" in first.detail
 
 
 def test_one_broken_line_does_not_stop_the_others(tmp_path: Path) -> None:

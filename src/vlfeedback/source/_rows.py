@@ -34,18 +34,24 @@ class BadRecord(Exception):
         super().__init__(detail)
         self.reason: Reason = reason
 
+    def dropped(self, name: str) -> Dropped:
+        """The record as dropped, or a part of it that has a name of its own."""
+        return Dropped("source", name, self.reason, f"{name}: {self}")
 
-def json_reader(path: Path, found_in: Callable[[Row], Iterable[Found]]) -> Reader:
+
+def json_reader(path: Path, found_in: Callable[[Row], Iterable[Found | Dropped]]) -> Reader:
     """A reader of a JSON file.
 
     Args:
         path: The file.
-        found_in: Instructions of one record; raises `BadRecord` for one it cannot use.
+        found_in: Instructions of one record, and what of it is dropped; raises `BadRecord` for one it cannot use.
     """
     return row_reader(lambda: json_rows(path), found_in)
 
 
-def row_reader(rows: Callable[[], Iterator[Row | Dropped]], found_in: Callable[[Row], Iterable[Found]]) -> Reader:
+def row_reader(
+    rows: Callable[[], Iterator[Row | Dropped]], found_in: Callable[[Row], Iterable[Found | Dropped]]
+) -> Reader:
     """A reader of any rows, in which a record that cannot be used is dropped and the others are read on."""
 
     def read() -> Iterator[Found | Dropped]:
@@ -56,7 +62,7 @@ def row_reader(rows: Callable[[], Iterator[Row | Dropped]], found_in: Callable[[
             try:
                 found = list(found_in(row))
             except BadRecord as error:
-                found = [Dropped("source", row.name, error.reason, f"{row.name}: {error}")]
+                found = [error.dropped(row.name)]
             yield from found
 
     return read
@@ -81,6 +87,8 @@ def json_rows(path: Path) -> Iterator[Row | Dropped]:
 def json_map_rows(path: Path) -> Iterator[Row | Dropped]:
     """Read a JSON object of objects, each named by its key; or a list, as `json_rows`. The whole file is in memory.
 
+    Of a name that stands more than once the last object counts, as for every reader of JSON; the others are dropped.
+
     Raises:
         DataError: there is no such file, it is empty, larger than `json_text.LONGEST`, in another encoding, or damaged.
     """
@@ -95,18 +103,29 @@ def json_map_rows(path: Path) -> Iterator[Row | Dropped]:
         yield from json_rows(path)
         return
     try:
-        value = json.loads(raw.decode("utf-8-sig"))
+        value = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_Object)
     except UnicodeDecodeError as error:
         raise not_utf8(path, raw[: error.start].count(b"\n") + 1, error.start, error) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged JSON: {error}. Check that the file was copied completely") from error
-    for name, entry in (as_fields(value) or {}).items():
+    pairs = value.pairs if isinstance(value, _Object) else []
+    last = {name: at for at, (name, _) in enumerate(pairs)}
+    for at, (name, entry) in enumerate(pairs):
         fields = as_fields(entry)
-        yield (
-            Dropped("source", name, "bad_record", f"{name!r} is not a JSON object")
-            if fields is None
-            else Row(name, fields)
-        )
+        if at != last[name]:
+            yield Dropped("source", name, "bad_record", f"{name!r} stands more than once; the last of them is read")
+        elif fields is None:
+            yield Dropped("source", name, "bad_record", f"{name!r} is not a JSON object")
+        else:
+            yield Row(name, fields)
+
+
+class _Object(dict[str, object]):
+    """A JSON object that also knows what stood under a name before the last of that name."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
 
 
 def as_fields(value: object) -> Fields | None:
