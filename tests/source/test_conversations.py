@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.source import Found, Named, llava, llava_med, llavar, svit
-from vlfeedback.source._conversations import Asked, asked, found_in_turns, without_markers
+from vlfeedback.source._conversations import Asked, alone, asked, found_in_turns, question, without_markers
 from vlfeedback.source._rows import BadRecord
 
 
@@ -47,6 +47,32 @@ def test_replies_belong_to_the_question_before_them() -> None:
         {"from": "gpt", "value": "more"},
     ]
     assert asked(turns) == [Asked("A?", None), Asked("B?", "b")]
+
+
+@pytest.mark.parametrize("reply", [{"value": None}, {}, {"value": []}, {"value": {"text": "b"}}])
+def test_a_question_needs_no_reply(reply: dict[str, object]) -> None:
+    turns = [{"from": "human", "value": "A?"}, {"from": "gpt", **reply}, {"from": "system", "value": None}]
+    assert asked(turns) == [Asked("A?", None)]
+
+
+@pytest.mark.parametrize("prompt", ["<image>\nWho?", "Who?\n <image> ", "<video>\nWho?", "Who?\nAnd where?<video>\n"])
+def test_a_question_on_a_picture_that_is_not_named_is_dropped(prompt: str) -> None:
+    kind = "video" if "video" in prompt else "image"
+    with pytest.raises(BadRecord, match=f"a {kind} in its text and names no picture") as caught:
+        alone(prompt, 0)
+    assert caught.value.reason == "missing_image"
+    with pytest.raises(BadRecord):
+        question("x", {"text": prompt}, ())
+    turns = [{"role": "user", "content": "A?"}, {"role": "user", "content": prompt}]
+    assert [one.prompt for one in found_in_turns("x", turns, (), "first")] == ["A?"]
+    with pytest.raises(BadRecord):
+        list(found_in_turns("x", turns, (), "each"))
+    assert len(list(found_in_turns("x", turns, (Named("a.png"),), "each"))) == 2
+
+
+@pytest.mark.parametrize("prompt", ["What does <image> mean in HTML?", "Is <video> a tag?", "<images> of what?"])
+def test_a_question_about_markers_is_text(prompt: str) -> None:
+    assert alone(prompt, 0) == prompt
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ Turns = Literal["first", "each"]
 MARKER = "<image>"
 _LEADING = re.compile(r"\s*<image>\s*")
 _TRAILING = re.compile(r"\s*<image>\s*\Z")
+_PLACE = re.compile(r"\s*<(image|video)>|.*<(image|video)>\s*\Z", re.DOTALL)
+"""A prompt that marks the place of what was shown, where the format does."""
 _PERSON = frozenset({"human", "user"})
 
 
@@ -51,21 +53,29 @@ def asked(turns: Sequence[Fields]) -> list[Asked]:
         turns: With `from` and `value`, or `role` and `content`; other roles than the person's and `system` reply. A
             content may be a list of parts of type `text`, `image` or `image_url`: a picture's place is then marked.
     Raises:
-        BadRecord: nobody asks, or a turn has no text.
+        BadRecord: nobody asks, or a turn of the person has no text; a reply without one is none.
     """
     found: list[Asked] = []
     waiting = False
     for turn in turns:
         role = text(turn, "from", "role").strip().lower()
-        said = _said(turn)
         if role in _PERSON:
+            said = _said(turn)
             found.append(Asked(said.text, None, said.pictures))
         elif role != "system" and waiting:
-            found[-1] = found[-1]._replace(reply=said.text)
+            found[-1] = found[-1]._replace(reply=_reply(turn))
         waiting = role in _PERSON
     if not found:
         raise BadRecord("no turn of its conversation is a person's")
     return found
+
+
+def _reply(turn: Fields) -> str | None:
+    """Text of a reply, which an instruction does not need."""
+    try:
+        return _said(turn).text
+    except BadRecord:
+        return None
 
 
 def _said(turn: Fields) -> _Said:
@@ -105,6 +115,17 @@ def without_markers(prompt: str, pictures: int) -> str:
     return prompt
 
 
+def alone(prompt: str, pictures: int) -> str:
+    """A prompt as it stands without the format: see `without_markers`.
+
+    Raises:
+        BadRecord: it marks the place of a picture or video, and the record names no picture.
+    """
+    if not pictures and (match := _PLACE.match(prompt)):
+        raise BadRecord(f"it has a {match[1] or match[2]} in its text and names no picture", "missing_image")
+    return without_markers(prompt, pictures)
+
+
 def found_in_turns(
     record_id: str, turns: Sequence[Fields], pictures: tuple[Picture, ...], which: Turns, category: str = ""
 ) -> Iterator[Found]:
@@ -115,7 +136,7 @@ def found_in_turns(
         pictures: Of the record. Where it has one marker for each, a turn sees the pictures marked up to it, else all.
         which: `first` or `each`; later turns stand alone then, although they may refer to earlier ones.
     Raises:
-        BadRecord: the conversation cannot be read.
+        BadRecord: the conversation cannot be read, or is about a picture that it does not name.
     """
     questions = asked(turns)
     pictures = (*pictures, *(picture for question in questions for picture in question.pictures))
@@ -125,7 +146,7 @@ def found_in_turns(
         name = record_id if which == "first" else f"{record_id}#{number}"
         so_far += prompt.count(MARKER)
         seen = pictures[:so_far] if marked else pictures
-        yield Found(name, without_markers(prompt, len(pictures)), seen, category, reference=reply)
+        yield Found(name, alone(prompt, len(pictures)), seen, category, reference=reply)
         if which == "first":
             break
 
@@ -139,9 +160,9 @@ def question(record_id: str, fields: Fields, pictures: tuple[Picture, ...], cate
     """The instruction of a record that is no conversation, as the question files of these datasets have it.
 
     Raises:
-        BadRecord: it has no question.
+        BadRecord: it has no question, or one about a picture that it does not name.
     """
     asked_for = text(fields, "text", "instruction", "question", "conversations")
     reference = optional_text(fields, "output", "answer", "gpt4_answer") or None
     kind = optional_text(fields, "category", "type") or ""
-    return Found(record_id, without_markers(asked_for, len(pictures)), pictures, kind or category, reference=reference)
+    return Found(record_id, alone(asked_for, len(pictures)), pictures, kind or category, reference=reference)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlfeedback.source import Example, Found, Named, Reader
-from vlfeedback.source._conversations import checked_turns, found_in_turns, name_of, without_markers
+from vlfeedback.source._conversations import alone, checked_turns, found_in_turns, name_of
 from vlfeedback.source._fields import from_patterns, named, objects, optional_text, text
 from vlfeedback.source._rows import Row, json_reader
 
@@ -41,7 +41,7 @@ def load(path: Path, *, turns: str = "first", category: str = "", image_files: S
         if "conversations" in row.fields:
             yield from found_in_turns(name, objects(row.fields, "conversations"), images, which, category)
             return
-        prompt = without_markers(text(row.fields, "question", "instruction"), len(images))
+        prompt = alone(text(row.fields, "question", "instruction"), len(images))
         reference = optional_text(row.fields, "answer", "output", "response") or None
         yield Found(name, prompt, images, category, reference=reference)
 
