@@ -62,7 +62,7 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[F
 
     Args:
         path: The file.
-        columns: Read only these, as far as they are there; None reads all.
+        columns: Read only these, as far as they are there; None reads all. Blanks around a file's names do not count.
     Raises:
         DataError: there is no such file, or it is not Parquet.
     """
@@ -125,10 +125,11 @@ def _chosen(schema: Any, columns: Sequence[str] | None) -> list[str]:
     Raises:
         ValueError: two columns have one name, so that a row would keep one of them.
     """
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    names = [name.strip() for name in schema.names]
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{', '.join(twice)} names more than one column")
-    return [name for name in schema.names if columns is None or name in columns]
+    return [name for name in schema.names if columns is None or name.strip() in columns]
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
@@ -146,8 +147,8 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def _worded(fields: Fields, names: dict[str, list[str]]) -> Fields:
-    """A row with its classes as words."""
-    if not names:
+    """A row with its classes as words, and blanks around its names left out."""
+    if not names and all(column == column.strip() for column in fields):
         return fields
 
     def word(column: str, value: object) -> object:
@@ -156,4 +157,4 @@ def _worded(fields: Fields, names: dict[str, list[str]]) -> Fields:
             return value
         return known[value]
 
-    return {column: word(column, value) for column, value in fields.items()}
+    return {column.strip(): word(column, value) for column, value in fields.items()}

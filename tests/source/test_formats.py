@@ -19,6 +19,7 @@ from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
 from vlfeedback.source import (
     Found,
+    Named,
     Reader,
     _files,
     _table_rows,
@@ -203,6 +204,26 @@ def test_what_is_no_number_is_no_text_either(tmp_path: Path) -> None:
         "line 3: field 'prompt' is infinite, not text",
     ]
     assert kept == Found("line 4", "7.5")
+
+
+@pytest.mark.parametrize("name", ["Question", "Question ", " Question"])
+def test_blanks_around_the_name_of_a_column_do_not_count(tmp_path: Path, name: str) -> None:
+    sheet, table = tmp_path / "a.csv", tmp_path / "a.parquet"
+    sheet.write_text("Figure_path, Question \nf.jpg,Why?\n", encoding="utf-8-sig")
+    pq.write_table(pa.table({"Figure_path": ["f.jpg"], "Question ": ["Why?"], "other": [1]}), table)
+    mapped = {"prompt": name, "image": "Figure_path "}
+    readers = [csv.load(sheet, **mapped), parquet.load(table, **mapped), hugging_face.load(table, **mapped)]
+    for reader in [*readers, pmc_vqa.load(sheet)]:
+        (found,) = reader()
+        assert isinstance(found, Found) and found.prompt == "Why?" and found.images == (Named("f.jpg"),)
+
+
+def test_names_that_differ_in_blanks_alone_are_one_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,prompt \na,b\n")
+    pq.write_table(pa.table({"prompt": ["a"], "prompt ": ["b"]}), tmp_path / "a.parquet")
+    for load, name in ((csv.load, "a.csv"), (parquet.load, "a.parquet")):
+        with pytest.raises(DataError, match="more than one column"):
+            list(load(tmp_path / name)())
 
 
 def test_several_kinds_are_one_category(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ class FieldMap(NamedTuple):
     reference: str
     conduct: str
 
+    def stripped(self) -> FieldMap:
+        """For files whose names are read without blanks around them."""
+        return FieldMap(*(name.strip() for name in self))
+
 
 def optional_text(fields: Fields, *keys: str) -> str | None:
     """The first of some fields that is there and not null, as text; numbers are written out.

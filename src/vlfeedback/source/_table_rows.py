@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 64
 
 
 def csv_rows(path: Path, delimiter: str) -> Iterator[Row | Dropped]:
-    """Read a CSV file with a header; cells keep their text, empty ones are missing.
+    """Read a CSV file with a header, whose names are stripped; cells keep their text, empty ones are missing.
 
     Args:
         path: UTF-8, quoted as spreadsheets do.
@@ -42,6 +42,7 @@ def csv_rows(path: Path, delimiter: str) -> Iterator[Row | Dropped]:
         header = _next(reader, path)
         if header is None:
             raise DataError(f"{path} is empty: its first line must name the columns")
+        header = [column.strip() for column in header]
         twice = sorted({column for column in header if column and header.count(column) > 1})
         if twice:
             raise DataError(f"{path}, line 1: {', '.join(map(repr, twice))} names more than one column: rename them")

@@ -46,7 +46,7 @@ def load(
     Raises:
         ConfigError: the delimiter is not one character.
     """
-    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct)
+    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct).stripped()
 
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)

@@ -67,15 +67,16 @@ def load(
         DataError: there is no dataset, or shards of it are missing.
     """
     which = checked_turns(turns)
-    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct)
+    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct).stripped()
 
     def found_in(row: Row) -> Iterator[Found]:
-        if not isinstance(row.fields.get(prompt), list):
+        asked, shown = fields_of.prompt, fields_of.image
+        if not isinstance(row.fields.get(asked), list):
             yield mapped(row, fields_of)
             return
-        plain = mapped(Row(row.name, {**row.fields, prompt: "", image: None}), fields_of)
-        talk = [turn for entry in objects(row.fields, prompt) for turn in _turns(entry)]
-        seen = pictures(row.fields.get(image), image)
+        plain = mapped(Row(row.name, {**row.fields, asked: "", shown: None}), fields_of)
+        talk = [turn for entry in objects(row.fields, asked) for turn in _turns(entry)]
+        seen = pictures(row.fields.get(shown), shown)
         for found in found_in_turns(plain.record_id, talk, seen, which, plain.category):
             yield replace(found, conduct=plain.conduct)
 

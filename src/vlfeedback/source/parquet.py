@@ -45,7 +45,7 @@ def load(
         reference: Column with a known good answer.
         conduct: Column with `answer`, `caution` or `refuse`.
     """
-    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct)
+    fields_of = FieldMap(prompt, image, record_id, category, reference, conduct).stripped()
 
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
