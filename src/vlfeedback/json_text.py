@@ -32,9 +32,13 @@ def open_text(path: Path) -> BinaryIO:
     """Open a dataset's file for reading bytes.
 
     Raises:
-        DataError: it is not there, a folder, unreadable, or begins with the mark of another encoding than UTF-8.
+        DataError: it is not there, no regular file, unreadable, or begins with the mark of another encoding than UTF-8.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError(
+                f"{path} is no regular file but a pipe, a device or a socket: write what it gives to a file"
+            )
         stream = path.open("rb")
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror}. Check the path") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,6 +225,19 @@ def test_names_that_differ_in_blanks_alone_are_one_name(tmp_path: Path) -> None:
     for load, name in ((csv.load, "a.csv"), (parquet.load, "a.parquet")):
         with pytest.raises(DataError, match="more than one column"):
             list(load(tmp_path / name)())
+
+
+def test_lines_of_prompts_end_where_lines_do(tmp_path: Path) -> None:
+    text = "one\x0cstill one\u2028and\x85so on\r\n\r two\rthree\n\x0b\nfour\n"
+    (tmp_path / "a.txt").write_bytes(text.encode("utf-8-sig"))
+    assert _files.lines_of(tmp_path / "a.txt") == ["one\x0cstill one\u2028and\x85so on", "two", "three", "four"]
+
+
+@pytest.mark.parametrize("load", [jsonl.load, csv.load, parquet.load, hugging_face.load, llava.load])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, load: Callable[[Path], Reader]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="no regular file but a pipe"):
+        list(load(tmp_path / "pipe")())
 
 
 def test_several_kinds_are_one_category(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlfeedback.errors import DataError
 from vlfeedback.json_text import not_utf8, open_text
 
+_ENDS = re.compile(r"\r\n?|\n")
 MOST = 64 * 2**20
 """Largest text file that is read at once, bytes."""
 
@@ -38,7 +40,7 @@ def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) ->
 
 
 def lines_of(path: Path) -> list[str]:
-    """Lines of a text file that are not blank, stripped.
+    """Lines of a text file that are not blank, stripped; they end at a line feed or carriage return, and nowhere else.
 
     Raises:
         DataError: it is not there, too large, or not UTF-8.
@@ -48,6 +50,6 @@ def lines_of(path: Path) -> list[str]:
     if len(raw) > MOST:
         raise DataError(f"{path} is larger than {MOST:,} bytes, too large for a list of one line each")
     try:
-        return [line.strip() for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+        return [line.strip() for line in _ENDS.split(raw.decode("utf-8-sig")) if line.strip()]
     except UnicodeDecodeError as error:
         raise not_utf8(path, raw[: error.start].count(b"\n") + 1, error.start, error) from error
