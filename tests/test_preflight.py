@@ -77,7 +77,9 @@ def test_what_to_do_next_names_the_training_that_is_missing(tmp_path: Path) -> N
         tables.write(run.table(name), record, [], room="pair")
     assert next_step(tmp_path) == f"vlfeedback train {tmp_path}"
     (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "train.json").write_text("{}")
+    (tmp_path / "checkpoint" / "train.json").write_text('{"key": "begun"}')
+    assert next_step(tmp_path) == f"vlfeedback train {tmp_path}"
+    (tmp_path / "checkpoint" / "train.json").write_text('{"result": {"steps": 1}}')
     assert next_step(tmp_path).startswith(f"the checkpoint is {tmp_path / 'checkpoint'}")
 
 

@@ -31,6 +31,7 @@ from vlfeedback.records import Answer, Dropped, ItemScore, Judgement, Score
 from vlfeedback.run_folder import RunFolder, inputs_digest
 from vlfeedback.run_models import LOCAL_IN_FLIGHT, Access, close, is_local
 from vlfeedback.train import Lora, Recipe, TrainResult
+from vlfeedback.train._note import is_finished, read_note
 from vlfeedback.training_data import TrainingData
 
 
@@ -41,11 +42,13 @@ class Trained(NamedTuple):
         name: Identity of the base + what was done to it, as in the tables.
         identity: The same with a hash of data and settings, so that no other training's answers are taken for its own.
         folder: Its checkpoint.
+        made_as: Hash of what its weights were made of; the checkpoint's note has that of the weights that are there.
     """
 
     name: str
     identity: str
     folder: Path
+    made_as: str
 
 
 class Asked(NamedTuple):
@@ -108,8 +111,12 @@ def _trained(run: RunFolder, base: Any, control: ControlTable | None) -> Trained
         if asked[option] == default:
             del asked[option]
     made_from = training_data.digest(replace(run, settings=settings))
-    key = hash_id("trained", base.identity, made_from, settings.pair.model_dump(mode="json"), asked)
-    return Trained(name, f"{name}@{key[:12]}", folder_of(run, control))
+    paired = settings.pair.model_dump(mode="json")
+    key = hash_id("trained", base.identity, made_from, paired, asked)
+    # How a model is called and asked, and where its base lies, changes none of its weights.
+    decisive = {option: value for option, value in asked.items() if option not in ("name", "use", "options", "model")}
+    made_as = hash_id("made as", base.identity.partition(";dtype=")[0], made_from, paired, decisive)
+    return Trained(name, f"{name}@{key[:12]}", folder_of(run, control), made_as)
 
 
 def train(run: RunFolder, reach: Access) -> list[Outcome]:
@@ -117,7 +124,7 @@ def train(run: RunFolder, reach: Access) -> list[Outcome]:
     training_data.folders(run)  # what is not there is said before any weights are loaded
     base = policy(run, reach)
     own = training_data.load(run)
-    result = _fit(run, reach, run.settings, own, folder_of(run, None), base.weights)
+    result = _fit(run, reach, run.settings, own, _trained(run, base, None), base.weights)
     dropped = [*result.dropped, *own.filtered]
     if not follower():
         tables.write(run.dropped("train"), Dropped, dropped, room="train", inputs=training_data.digest(run))
@@ -125,7 +132,7 @@ def train(run: RunFolder, reach: Access) -> list[Outcome]:
     for control in run.settings.control:
         settings = with_control(run.settings, control)
         data = own if _same_data(settings, run.settings) else _data_of(run, settings, reach)
-        done = _fit(run, reach, settings, data, folder_of(run, control), base.weights)
+        done = _fit(run, reach, settings, data, _trained(run, base, control), base.weights)
         outcomes.append(Outcome(f"train {control.name}", done.trained, len(done.dropped) + len(data.filtered)))
     return outcomes
 
@@ -141,7 +148,7 @@ def _data_of(run: RunFolder, settings: Settings, reach: Access) -> TrainingData:
 
 
 def _fit(
-    run: RunFolder, reach: Access, settings: Settings, data: TrainingData, folder: Path, weights: str
+    run: RunFolder, reach: Access, settings: Settings, data: TrainingData, made: Trained, weights: str
 ) -> TrainResult:
     loss = settings.train.loss
     plugin = registry.find("train", loss.use, allow_plugins=reach.allow_plugins)
@@ -150,9 +157,10 @@ def _fit(
         data.groups,
         recipe_of(settings, weights),
         roots=data.pictures,
-        out=folder,
+        out=made.folder,
         objective=objective,
         reference=run.path / "checkpoint" / "reference.jsonl",  # found by content: what sees the same is not run again
+        made_as=made.made_as,
     )
 
 
@@ -250,15 +258,28 @@ def _asked(run: RunFolder, reach: Access) -> Iterable[Asked]:
         yield Asked(base.identity, reach.ledgered(base))
         for control in () if reach.base_only else (None, *run.settings.control):
             one = _trained(run, base, control)
-            if not (one.folder / "train.json").exists():
-                raise ConfigError(
-                    f"{one.folder} has no finished checkpoint: run `vlfeedback train {run.path}` first, or "
-                    "`vlfeedback evaluate … --base-only` for the model before training alone."
-                )
+            _require_finished(run, one)
             yield Asked(one.name, reach.ledgered(_load_trained(run, base, one)))
     for number, table in enumerate(run.settings.upper, 1):
         model = reach.bare(table, f"[[upper]] {number}")
         yield Asked(model.identity, reach.ledgered(model))
+
+
+def _require_finished(run: RunFolder, one: Trained) -> None:
+    """Refuse weights that are not those of the present settings: their answers would be kept under a wrong name.
+
+    A note that does not say what its weights were made of is of an earlier version, and is believed.
+    """
+    if not is_finished(one.folder):
+        problem = "has no finished checkpoint"
+    elif read_note(one.folder).get("made_as", one.made_as) != one.made_as:
+        problem = "was made of other data or settings than the present ones"
+    else:
+        return
+    raise ConfigError(
+        f"{one.folder} {problem}: run `vlfeedback train {run.path}` first, or `vlfeedback evaluate … --base-only` for "
+        "the model before training alone."
+    )
 
 
 def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:

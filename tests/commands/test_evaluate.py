@@ -63,7 +63,7 @@ def test_base_only_needs_no_training_and_meets_the_base_of_a_trained_run(
     trained = tmp_path / "trained"
     trained.mkdir()
     (trained / "checkpoint").symlink_to(world / "tuned")
-    (world / "tuned" / "train.json").write_text("{}")
+    (world / "tuned" / "train.json").write_text('{"result": {"steps": 1}}')
     assert command(monkeypatch, "evaluate", toml, "--out", trained) == 0
     assert compare_runs(run, trained).same == (found[0].model,)
     (world / "tuned" / "train.json").unlink()

@@ -16,6 +16,7 @@ from vlfeedback.ledger import Ledger, Total
 from vlfeedback.records import Dropped
 from vlfeedback.run_folder import TABLES, RunFolder
 from vlfeedback.tables import TableInfo
+from vlfeedback.train._note import is_finished
 
 _CALLS = ("calls", "state", "number", "unsure", "tokens in", "out", "cost")
 
@@ -105,14 +106,14 @@ def _next(run: RunFolder, found: dict[str, TableInfo]) -> str:
         if imported and "pairs" in found:
             break
         return f"vlfeedback pair {path}" if imported and room == "pair" else f"vlfeedback run {path}"
-    trained = path / "checkpoint" / "train.json"
-    if run.settings.train.model and not trained.exists():
+    trained = is_finished(path / "checkpoint")
+    if run.settings.train.model and not trained:
         return f"vlfeedback train {path}"
     if run.settings.train.model and run.settings.evaluate and not _whole(found.get("scores")):
         return f"vlfeedback evaluate {path}"
     if (path / "report.html").exists():
         return f"open {path / 'report.html'}"
-    if trained.exists() and not run.settings.evaluate:
+    if trained and not run.settings.evaluate:
         return f"the checkpoint is {path / 'checkpoint'}; vlfeedback report {path}"
     return f"vlfeedback report {path}"
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from vlfeedback.errors import BooksError, DataError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train._disk import told_when_full
+from vlfeedback.train._note import is_finished, read_note, write_note
 from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def train(
     out: Path,
     objective: Objective,
     reference: Path | None = None,
+    made_as: str = "",
 ) -> TrainResult:
     """Train a vision-language model on groups and write a checkpoint; called again, it goes on where it stopped.
 
@@ -133,6 +134,7 @@ def train(
         objective: What is minimised, from `load` of a file of this room.
         reference: File of reference log-probabilities, found by content, so that several runs can share it (a control
             and what it controls); `out/reference.jsonl` by default.
+        made_as: What the caller knows these weights by; kept in the note, so that others are not taken for them.
     Returns:
         The checkpoint with its books: pairs = trained + dropped.
     Raises:
@@ -152,6 +154,8 @@ def train(
     done = _finished(out, key)
     here.wait()  # all have looked before the first one begins to write
     if done is not None:
+        if here.first:
+            _note_again(out, made_as)
         return done
     from vlfeedback.train._run import run
 
@@ -166,7 +170,7 @@ def train(
     )  # fmt: skip
     if here.first:
         with told_when_full(out):
-            _write_result(out, key, settings, objective, result)
+            _write_result(out, key, settings, objective, result, made_as)
     here.wait()  # a process that ends earlier takes the others with it
     return result
 
@@ -227,26 +231,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def read_note(out: Path) -> dict[str, Any]:
-    """What `train.json` of a folder says; nothing where it is not there or damaged."""
-    try:
-        found: dict[str, Any] = json.loads((out / "train.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def write_note(out: Path, note: Mapping[str, Any]) -> None:
-    """Write `train.json` so that a kill leaves the old one or the new one, and nothing in between."""
-    waiting = out / "train.json.part"
-    waiting.write_text(json.dumps(note, indent=1), encoding="utf-8")
-    waiting.replace(out / "train.json")
-
-
 def _finished(out: Path, key: str) -> TrainResult | None:
     """The result of an equal run that was finished in this folder."""
     read = read_note(out)
-    if read.get("key") != key or not read.get("result"):
+    if read.get("key") != key or not is_finished(out):
         return None
     fields: dict[str, Any] = read["result"]
     fields["dropped"] = tuple(Dropped(**row) for row in fields["dropped"])
@@ -254,7 +242,21 @@ def _finished(out: Path, key: str) -> TrainResult | None:
     return TrainResult(checkpoint=out, **fields)
 
 
-def _write_result(out: Path, key: str, settings: Recipe, objective: Objective, result: TrainResult) -> None:
+def _note_again(out: Path, made_as: str) -> None:
+    """An equal training under another name of the caller's; a note that knows no name stays as it is.
+
+    What starts from these weights is known by the bytes of the folder, note included.
+    """
+    note = read_note(out)
+    if made_as and note.get("made_as", made_as) != made_as:
+        write_note(out, {**note, "made_as": made_as})
+
+
+def _write_result(
+    out: Path, key: str, settings: Recipe, objective: Objective, result: TrainResult, made_as: str
+) -> None:
     fields = asdict(result)
     del fields["checkpoint"]
-    write_note(out, {"key": key, "settings": asdict(settings), "objective": repr(objective), "result": fields})
+    files = read_note(out).get("files", [])
+    note = {"key": key, "files": files, "settings": asdict(settings), "objective": repr(objective), "result": fields}
+    write_note(out, note | ({"made_as": made_as} if made_as else {}))

@@ -12,6 +12,7 @@ from typing import Any
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.models._checkpoints import open_processor
+from vlfeedback.train._note import is_begun
 from vlfeedback.train._weights import DAMAGED, is_adapter, save
 
 
@@ -24,13 +25,18 @@ def merge(checkpoint: Path, out: Path) -> None:
         checkpoint: A folder that training wrote.
         out: An empty folder.
     Raises:
-        ConfigError: the folder is no adapter.
+        ConfigError: the folder is no adapter, or its training has not come to its end.
         ModelUnavailable: its base is not there.
     """
     import torch
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    if is_begun(checkpoint):
+        raise ConfigError(
+            f"the training in {checkpoint} has not come to its end, and there are no weights of it yet: "
+            "`vlfeedback train DIR` goes on where it stopped."
+        )
     if not is_adapter(str(checkpoint)):
         raise ConfigError(f"{checkpoint} holds no adapter (adapter_config.json). Full weights can be used as they are.")
     named = json.loads((checkpoint / "adapter_config.json").read_text(encoding="utf-8"))

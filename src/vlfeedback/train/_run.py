@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +20,10 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
-from vlfeedback.train import explain_empty, read_note, write_note
+from vlfeedback.train import explain_empty
 from vlfeedback.train._arguments import arguments, quiet
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
+from vlfeedback.train._folder import begin, refuse_own_start, replace
 from vlfeedback.train._layout import Layout
 from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
 from vlfeedback.train._logps import unwrapped
@@ -100,7 +100,7 @@ def run(
         roots: Where pictures come from.
         out: The checkpoint's folder.
         objective: What is minimised.
-        key: Names the run; a state of another key is removed.
+        key: Names the run; what a run of another key has left is removed.
         stored: File of reference log-probabilities.
     """
     with quiet():
@@ -112,10 +112,14 @@ def run(
             flow.stop_if_interrupted()
     weights = trainer.gathered()
     if world().first:
-        save(trainer.model, ready.processor, out, weights)
         sources = Counter(group.instruction.source for group in groups if group.instruction.split == "train")
         counts = {"groups": ready.groups, "pairs": ready.trained, "steps": plan.steps}
-        write_card(out, recipe, objective, **counts, sources=sources)
+
+        def write(folder: Path) -> None:
+            save(trainer.model, ready.processor, folder, weights)
+            write_card(folder, recipe, objective, **counts, sources=sources)
+
+        replace(out, key, write)
     warnings = (*ready.checked.warnings, *trainer.warned)
     metrics = _last(trainer.state.log_history)
     resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
@@ -136,9 +140,7 @@ def prepare(
     if device_here().type == "cpu":
         keep_freed()
     here = world()
-    if here.first:
-        _clear(out, key)
-    here.wait()
+    refuse_own_start(out, (recipe.model, recipe.init))
     processor = open_processor(recipe.model, None)
     model = load_model(recipe)
     name_layers(unwrapped(model))
@@ -146,6 +148,8 @@ def prepare(
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
     if here.first:
         _tell(encoded, dropped)
+        begin(out, key)  # not before: a model or data that cannot be used leave what is there as it is
+    here.wait()
     model.to(device := device_here())
     logps = Scorer(model, recipe, device)
     layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
@@ -264,18 +268,6 @@ def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped]) -> None:
     told = [f"{pairs:,} pairs of {len(encoded):,} groups to train on"]
     told += [f"  {count:,} left out: {why}" for why, count in Counter(one.reason for one in dropped).most_common()]
     print("\n".join(told), file=sys.stderr, flush=True)
-
-
-def _clear(out: Path, key: str) -> None:
-    """Make the checkpoint's folder; what another run has left for resuming is removed."""
-    out.mkdir(parents=True, exist_ok=True)
-    note = read_note(out)
-    if note.get("key") != key:
-        if note:
-            print(f"{out}: other data or settings than last time: training begins anew", file=sys.stderr, flush=True)
-        shutil.rmtree(out / "state", ignore_errors=True)
-        (out / "train_log.jsonl").unlink(missing_ok=True)
-        write_note(out, {"key": key})
 
 
 def _check_start(
