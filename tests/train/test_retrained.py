@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from PIL import Image
 from vlfeedback.commands.status import next_step
 from vlfeedback.config import Settings, TrainSettings
 from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.records import Group
 from vlfeedback.run_folder import RunFolder
-from vlfeedback.train import Lora, Recipe, _trainer, train
+from vlfeedback.train import Lora, Recipe, _trainer, run_key, train
 from vlfeedback.train._note import is_finished, read_note
 from vlfeedback.train.sigmoid import load
 
@@ -108,6 +110,21 @@ def test_a_training_does_not_start_from_what_it_removes(
     with pytest.raises(ConfigError, match="would lose what it starts from"):
         trained(out, colours, recipe(lora=Lora(r=4), init=str(out)))
     assert is_finished(out)
+
+
+def test_other_margins_are_other_data_and_pairs_without_any_have_the_key_they_had(
+    recipe: Make, colours: toy_llava.Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = toy_llava.groups(colours, 2)
+
+    def with_margin(margin: float | None) -> list[Group]:
+        return [replace(one, pairs=tuple(replace(pair, margin=margin) for pair in one.pairs)) for one in groups]
+
+    assert len({run_key(with_margin(margin), recipe(), load()) for margin in (None, 0.5, 4.0)}) == 3
+    assert run_key(with_margin(4), recipe(), load()) == run_key(with_margin(4.0), recipe(), load())
+    monkeypatch.setattr("vlfeedback.train.hash_id", lambda *parts: str(parts[1][0][3]))
+    plain = [[pair.id, pair.weight] for pair in groups[0].pairs]
+    assert run_key(with_margin(None), recipe(), load()) == str(plain)
 
 
 def layer(folder: Path) -> torch.Tensor:

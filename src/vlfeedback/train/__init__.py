@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import BooksError, DataError
 from vlfeedback.ids import hash_id
-from vlfeedback.records import Dropped, Group
+from vlfeedback.records import Dropped, Group, PreferencePair
 from vlfeedback.train._disk import told_when_full
 from vlfeedback.train._note import is_finished, read_note, write_note
 from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
@@ -186,7 +186,7 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
             group.instruction.id,
             group.instruction.split,
             [response.id for response in group.responses],
-            [[pair.id, pair.weight] for pair in group.pairs],
+            [[pair.id, pair.weight, *_margin(pair)] for pair in group.pairs],
             [[rating.response_id, rating.aspect, rating.score] for rating in group.ratings],
         ]
         for group in groups
@@ -195,6 +195,11 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
     silent = {"report_to"} if settings.quantization != "none" else {"report_to", "quantization"}
     decisive = {name: value for name, value in asdict(settings).items() if name not in silent}
     return hash_id("train", read, decisive, repr(objective), stamps)
+
+
+def _margin(pair: PreferencePair) -> tuple[float, ...]:
+    """Nothing where a pair has none, so that runs of such pairs keep the key that they had before margins counted."""
+    return () if pair.margin is None else (float(pair.margin),)
 
 
 def explain_empty(dropped: Iterable[Dropped]) -> DataError:
