@@ -53,6 +53,21 @@ TABLES: dict[str, type[Any]] = {
 """Tables of a run folder with the record each holds, in the order in which they are made."""
 
 
+@contextmanager
+def told_when_unwritable(path: Path) -> Generator[None]:
+    """Put into words that a folder may not be looked at, made or written.
+
+    Args:
+        path: The folder that was asked for; nothing but it may be touched in the block.
+    Raises:
+        DataError: the system refuses: it is another user's, lies below a file, or on a disk that takes nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error}). Choose another --out.") from error
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """A folder that holds everything about one run.
@@ -71,8 +86,13 @@ class RunFolder:
 
         Raises:
             ConfigError: it is not there, or has no run.toml.
+            DataError: it may not be looked at.
         """
-        if not (path / "run.toml").is_file():
+        try:
+            there = (path / "run.toml").is_file()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error}). Is it another user's?") from error
+        if not there:
             hint = "Make one with `vlfeedback run run.toml --out DIR` or `vlfeedback import`."
             raise ConfigError(f"{path} is no run folder: it has no run.toml. {hint}")
         return cls(path, config.load(path / "run.toml"))
@@ -84,13 +104,11 @@ class RunFolder:
         Raises:
             DataError: the folder cannot be written.
         """
-        try:
+        with told_when_unwritable(path):
             path.mkdir(parents=True, exist_ok=True)
             part = path / f".run.toml.{os.getpid()}.part"
             part.write_text(config.to_toml(settings), encoding="utf-8")
             part.replace(path / "run.toml")
-        except OSError as error:
-            raise DataError(f"{path} cannot be written ({error}). Choose another --out.") from error
         return cls(path, settings)
 
     @property
@@ -157,9 +175,11 @@ class RunFolder:
 
         Raises:
             RunLocked: another one is at it.
+            DataError: the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = claim(self.path / ".lock", f"run folder {self.path}")
+        with told_when_unwritable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = claim(self.path / ".lock", f"run folder {self.path}")
         for folder in (self.path, self.path / "dropped"):
             for left in folder.glob(".*.parquet.*.part"):  # of a command that was killed: a table nobody can read
                 left.unlink(missing_ok=True)

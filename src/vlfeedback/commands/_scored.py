@@ -18,7 +18,7 @@ from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate import UNKNOWN, Conditions, digest
 from vlfeedback.exchange import Marked, ScoreImporter, Sheet, Tally
 from vlfeedback.records import Answer, ItemScore, Score
-from vlfeedback.run_folder import RunFolder
+from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 ENGINES = {
     "lmms_eval": ("*samples_*.jsonl",),
@@ -112,11 +112,14 @@ def import_scores(format: str, importer: ScoreImporter, path: Path, out: Path) -
 
     Raises:
         ConfigError: there is no such path, or `out` holds an evaluation of its own.
-        DataError: a file is damaged, or nothing in it can be used.
+        DataError: a file is damaged, or nothing in it can be used, or `out` cannot be written.
     """
     if not path.exists():
         raise ConfigError(f"{path} does not exist. Check the path of the files.")
-    if (out / "instructions.parquet").exists() or (out / "ledger.sqlite").exists():
+    with told_when_unwritable(out):
+        own = (out / "instructions.parquet").exists() or (out / "ledger.sqlite").exists()
+        again = (out / "run.toml").exists()
+    if own:
         raise ConfigError(
             f"{out} is a run folder of its own, whose scores importing would replace. Give another --out."
         )
@@ -124,7 +127,7 @@ def import_scores(format: str, importer: ScoreImporter, path: Path, out: Path) -
     sheets = list(importer.sheets(path, tally))
     found = read(iter(sheets))
     settings = Settings(title=f"{format}: {path.name}")
-    run = RunFolder.create(out, config.load(out / "run.toml") if (out / "run.toml").exists() else settings)
+    run = RunFolder.create(out, config.load(out / "run.toml") if again else settings)
     with run.writing():
         tables.write(run.table("answers"), Answer, found.answers, room="exchange")
         tables.write(run.table("item_scores"), ItemScore, found.item_scores, room="exchange")

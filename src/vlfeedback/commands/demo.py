@@ -20,7 +20,7 @@ from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError
 from vlfeedback.pipeline import Unanswered
 from vlfeedback.records import Score
-from vlfeedback.run_folder import RunFolder
+from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 HEADLINES = ("perception", "cognition", "hallucination", "recall", "length", "refusal", "over_refusal")
 """Metrics of the table, in its order; what a benchmark does not have is left out."""
@@ -110,12 +110,15 @@ def demo(out: Path, *, quick: bool = False, seed: int = 0, tell: Callable[[str],
         tell: Where to say what happens.
     Raises:
         ConfigError: `out` is a run folder of something else.
+        DataError: `out` cannot be written.
     """
     from vlfeedback import pipeline
     from vlfeedback.pocket import oracle
 
     wanted = settings(quick=quick, seed=seed)
-    if (out / "run.toml").exists() and RunFolder.open(out).settings.title != wanted.title:
+    with told_when_unwritable(out):
+        again = (out / "run.toml").exists()
+    if again and RunFolder.open(out).settings.title != wanted.title:
         raise ConfigError(f"{out} holds another run ({RunFolder.open(out).settings.title!r}): choose another --out.")
     began = time.monotonic()
     with oracle.serve() as url:

@@ -16,7 +16,7 @@ from rich.console import Console
 from vlfeedback import groups, progress, registry
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
 from vlfeedback.exchange import Exporter
-from vlfeedback.run_folder import RunFolder
+from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 MERGED = "merged"
 """What `export` calls weights: adapter and base as one checkpoint."""
@@ -53,7 +53,7 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
         How many rows were written, and what was left out.
     Raises:
         ConfigError: unknown format or option, no such run folder, or `out` is not empty.
-        DataError: there is nothing to export, or the disk is full.
+        DataError: there is nothing to export, the disk is full, or `out` cannot be written.
     """
     if format == MERGED:
         return _merged(run_dir, out, options or {})
@@ -71,11 +71,12 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
 @contextmanager
 def _appearing(out: Path) -> Generator[Path]:
     """A folder to fill, which gets its name when the block has ended well."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not empty. Give a new --out, or delete it first.")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with told_when_unwritable(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} exists and is not empty. Give a new --out, or delete it first.")
         part.mkdir(parents=True)
+    try:
         yield part
         if out.exists():
             out.rmdir()

@@ -20,7 +20,7 @@ from vlfeedback.errors import ConfigError, DataError, Stopped
 from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, ScoreImporter, Tally
 from vlfeedback.recorder import Recorder
 from vlfeedback.records import Annotation, Dropped, Instruction, PreferencePair, Response
-from vlfeedback.run_folder import RunFolder
+from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 EVAL_SHARE = 0.005
 """Share of pictures held back for evaluation; the paper held back 0.5 % of its pairs."""
@@ -86,7 +86,7 @@ def import_data(
         What was read, kept and dropped.
     Raises:
         ConfigError: unknown format or option, no such path, or `out` holds tables of another origin.
-        DataError: the file cannot be used, or nothing in it can.
+        DataError: the file cannot be used, or nothing in it can, or `out` cannot be written.
         LedgerError: its ledger was emptied.
         RunLocked: another command is writing the run folder.
     """
@@ -144,9 +144,11 @@ def _check(path: Path, out: Path) -> None:
     """Refuse what is surely a mistake before anything is read."""
     if not path.exists():
         raise ConfigError(f"{path} does not exist. Check the path of the data.")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file. Give the name of a folder.")
-    for found in sorted(out.glob("*.parquet")):
+    with told_when_unwritable(out):
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out} is a file. Give the name of a folder.")
+        there = sorted(out.glob("*.parquet"))
+    for found in there:
         room = tables.info(found).room
         if found.stem == "instructions" and room != "exchange":
             raise ConfigError(

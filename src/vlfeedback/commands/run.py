@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from vlfeedback import config
 from vlfeedback.errors import ConfigError
-from vlfeedback.run_folder import RunFolder
+from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 
 class Opened(NamedTuple):
@@ -28,6 +28,7 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
         limit: From `--limit`.
     Raises:
         ConfigError: neither exists, or a setting is wrong.
+        DataError: the run folder cannot be written.
     """
     if limit is not None:
         changes = {**changes, "limit": limit}
@@ -40,7 +41,9 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
     settings = config.changed(config.load(target), changes) if changes else config.load(target)
     folder = out or Path("runs") / target.stem
     differing: tuple[str, ...] = ()
-    if (folder / "run.toml").exists():
+    with told_when_unwritable(folder):
+        again = (folder / "run.toml").exists()
+    if again:
         differing = tuple(config.differences(RunFolder.open(folder).settings, settings))
     return Opened(RunFolder.create(folder, settings), differing)
 
