@@ -119,6 +119,8 @@ def trainer(
     )
     for reason, count in Counter(one.reason for one in data.dropped).most_common():
         print(f"{count:,} left out: {reason}", file=sys.stderr)
+    for what, count in data.noticed.items():
+        print(f"{count:,} {what}", file=sys.stderr)
     key = run_key(data.groups, recipe, objective)
     ready = prepare(
         data.groups, recipe, roots=data.pictures, out=folder, objective=objective, key=key,

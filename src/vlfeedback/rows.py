@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from vlfeedback import groups
 from vlfeedback.errors import DataError
-from vlfeedback.exchange import IMAGES_ROOT, Intake, Pictures
+from vlfeedback.exchange import IMAGES_ROOT, Intake, Pictures, Tally
 from vlfeedback.exchange._rows import Row
 from vlfeedback.exchange.trl import load as trl
 from vlfeedback.images import RUN_ROOT, Roots
@@ -23,11 +24,13 @@ class RowGroups(NamedTuple):
         groups: One per prompt and pictures, with all its pairs.
         pictures: Where their bytes lie.
         dropped: Rows that cannot be used, with the reason.
+        noticed: What of the others is read otherwise than it stands, in words, with counts.
     """
 
     groups: list[Group]
     pictures: Roots
     dropped: list[Dropped]
+    noticed: Tally
 
 
 def grouped(
@@ -45,8 +48,9 @@ def grouped(
         DataError: no row can be used; the message has the first reason.
     """
     store = Pictures(out, images)
+    noticed: Tally = Counter()
     intake, form = Intake(origin="trl", judge="", eval_share=eval_share), trl()
-    items = (form.item(Row(f"row {number}", _plain(row)), store) for number, row in enumerate(rows))
+    items = (form.item(Row(f"row {number}", _plain(row)), store, noticed) for number, row in enumerate(rows))
     kept: dict[type[Any], list[Any]] = {one: [] for one in (Instruction, Response, PreferencePair, Dropped)}
     for batch in intake.run(items):
         for record in batch.records:
@@ -57,7 +61,7 @@ def grouped(
         raise DataError(f"none of the rows gives a pair ({why})")
     joined = list(groups.join(kept[Instruction], kept[Response], pairs=kept[PreferencePair]))
     places = {RUN_ROOT: out} if images is None else {RUN_ROOT: out, IMAGES_ROOT: images}
-    return RowGroups(joined, Roots(places), dropped)
+    return RowGroups(joined, Roots(places), dropped, noticed)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

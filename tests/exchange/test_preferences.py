@@ -11,7 +11,7 @@ from exchange import released as r
 from vlfeedback import tables
 from vlfeedback.commands.import_ import import_data
 from vlfeedback.exchange import Item, Pictures, Tally, llama_factory, rlaif_v
-from vlfeedback.records import PreferencePair
+from vlfeedback.records import Dropped, PreferencePair
 
 CASES = [(module, *case) for module in (rlaif_v, llama_factory) for case in module.EXAMPLES]
 
@@ -52,6 +52,13 @@ def test_rlaif_v(tmp_path: Path) -> None:
     assert r.instructions(tmp_path / "run")[0].category == "own"
 
 
+def test_rlaif_v_counts_its_words_for_pictures_and_drops_what_is_no_picture(tmp_path: Path) -> None:
+    rows = [pair(question="<image>\nhow many?"), pair(), pair(question="r", videos=["a.mp4"])]
+    summary = import_data("rlaif_v", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
+    assert summary.notes == {"rows that say <image>, which is read as a word and as no place of a picture": 1}
+    assert summary.dropped == {"bad_record": 1} and summary.books.pairs == 2
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[1]", '"q"', '{"question": "\\ud83d", "chosen": "a", "rejected": "b"}', "[" * 9**5]
 )
@@ -88,3 +95,45 @@ def test_llama_factory(tmp_path: Path) -> None:
     prompts = [(one.prompt, len(one.images)) for one in r.instructions(tmp_path / "run")]
     assert prompts == [("q", 0), ("<image> is a tag", 0), ("<image> is a tag", 2), ("is a tag", 1)]
     assert len(list(tables.read(tmp_path / "run" / "pairs.parquet", PreferencePair))) == 4
+
+
+def asks(text: str, *pictures: str, **changes: Any) -> dict[str, Any]:
+    return talk(conversations=[{"from": "human", "value": text}], images=list(pictures), **changes)
+
+
+def test_llama_factory_counts_what_it_moves_and_shows_without_a_place(tmp_path: Path) -> None:
+    rows = [
+        asks("what <image> is there?", "a.jpg"),
+        asks("<image> is it, or <image>?", "a.jpg", "b.jpg"),
+        asks("no place", "a.jpg"),
+        asks("two columns <image>", "a.jpg", image="b.jpg"),
+        asks(" <image>\n<image> at the start", "a.jpg", "b.jpg"),
+        asks("no picture"),
+    ]
+    summary = import_data("llama_factory", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
+    assert summary.notes == {
+        "rows with pictures amid or after the text: they are shown before it": 3,
+        "rows with more pictures than places for them: all are shown": 1,
+        "rows with images and another image: the column image is not read": 1,
+        "instructions without a picture": 1,
+    }
+    assert not summary.dropped and not any("<image>" in one.prompt for one in r.instructions(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tools": '[{"name": "look"}]'}, "the row has tools"),
+        ({"videos": ["a.mp4"]}, "the row has videos"),
+        ({"chosen": {"from": "human", "value": "a"}}, "one of 'human'"),
+        ({"rejected": {"from": "function_call", "value": "{}"}}, "one of 'function_call'"),
+    ],
+)
+def test_llama_factory_drops_what_no_assistant_said_or_no_instruction_holds(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    path = r.write(tmp_path / "a.jsonl", [talk(), talk(**changes), asks("q2", tools="[]", system="")])
+    summary = import_data("llama_factory", path, out=tmp_path / "run")
+    assert summary.dropped == {"bad_record": 1} and summary.books.pairs == 2
+    (gone,) = tables.read(tmp_path / "run" / "dropped" / "exchange.parquet", Dropped)
+    assert words in gone.detail

@@ -129,6 +129,55 @@ def test_places_without_pictures_are_missing_images(tmp_path: Path) -> None:
     assert [one.prompt for one in r.instructions(tmp_path / "run")] == ["<image> q"]  # in plain text it is a text
 
 
+def seen(*parts: str) -> list[dict[str, Any]]:
+    """A user's message: a text for each part, and a picture's place for each `#`."""
+    content = [{"type": "image"} if part == "#" else {"type": "text", "text": part} for part in parts]
+    return [message("user", content)]
+
+
+SAID = {
+    "rows with pictures amid or after the text: they are shown before it": [
+        {"prompt": seen("first", "#", "second", "#", "differ?"), "images": ["a.jpg", "b.jpg"]},
+        {"prompt": seen("what is it?", "#"), "images": ["a.jpg"]},
+    ],
+    "rows with more pictures than places for them: all are shown": [
+        {"prompt": seen("#", "q"), "images": ["a.jpg", "b.jpg"]},
+        {"prompt": seen("q"), "images": ["a.jpg"]},
+    ],
+    "rows with a picture's place in an answer: the answer is read without it": [
+        {"prompt": "q", "chosen": [message("assistant", [{"type": "image"}, {"type": "text", "text": "a"}])],
+         "rejected": [message("assistant", "b")], "images": ["a.jpg"]},
+    ],
+    "rows with images and another image: the column image is not read": [
+        {"prompt": "q", "images": ["a.jpg"], "image": "b.jpg"},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SAID)
+def test_what_is_read_otherwise_than_it_stands_is_counted(tmp_path: Path, words: str) -> None:
+    rows: list[dict[str, Any]] = [{"chosen": "a", "rejected": "b"} | row for row in SAID[words]]
+    silent = [
+        {"prompt": seen("#", "p"), "chosen": "a", "rejected": "b", "images": ["a.jpg"]},
+        {"prompt": seen(" ", "#", "r"), "chosen": "a", "rejected": "b", "images": ["a.jpg"], "image": "a.jpg"},
+        {"prompt": "s", "chosen": "a", "rejected": "b", "images": ["a.jpg"], "videos": [], "tools": None},
+    ]
+    summary = bring_in(r.write(tmp_path / "a.jsonl", [*rows, *silent]), tmp_path / "run")
+    assert summary.notes == {words: len(rows)} and not summary.dropped
+    if "answer" in words:
+        assert {one.text for one in r.responses(tmp_path / "run")} == {"a", "b"}
+
+
+@pytest.mark.parametrize("column", ["videos", "video", "audios", "audio", "tools"])
+def test_a_row_about_more_than_text_and_pictures_is_dropped(tmp_path: Path, column: str) -> None:
+    plain = {"prompt": "<video> q", "chosen": "a", "rejected": "b"}
+    rows = [{**plain, column: ["a.mp4"]}, {**plain, column: "[]"}, {**plain, "prompt": "r", column: []}]
+    summary = bring_in(r.write(tmp_path / "a.jsonl", rows), tmp_path / "run")
+    assert summary.dropped == {"bad_record": 1} and summary.books.pairs == 2
+    (gone,) = tables.read(tmp_path / "run" / "dropped" / "exchange.parquet", Dropped)
+    assert gone.detail == f"the row has {column}, and an instruction is only text and pictures"
+
+
 def test_pictures_by_path_stay_inside_their_folder(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(r.picture())

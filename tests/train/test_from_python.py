@@ -94,6 +94,14 @@ def test_rows_that_cannot_be_used_are_said(
     assert "8 pairs of 4 groups" in told and "1 left out: bad_record" in told and "1 left out: identical" in told
 
 
+def test_what_is_read_otherwise_than_it_stands_is_said(
+    model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [{"role": "user", "content": [{"type": "text", "text": "what is"}, {"type": "image"}]}]
+    api.trainer([*pairs(), {**pairs()[0], "prompt": asked}], model_path, out=tmp_path, **SMALL)
+    assert "1 rows with pictures amid or after the text: they are shown before it" in capsys.readouterr().err
+
+
 def test_unknown_names_are_said(model_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="learning_rat"):
         api.trainer(pairs(), model_path, out=tmp_path, learning_rat=1)

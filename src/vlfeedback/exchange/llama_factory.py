@@ -2,23 +2,26 @@
 
 The place of a picture is the word `<image>` inside the text. Where a row has exactly as many of them as pictures, they
 are places and are taken out. Where it has pictures and more places than them, it is dropped: one of them is missing. In
-all other rows they are text, which is counted.
+all other rows they are text, which is counted; so are places amid the text, and pictures without any place.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from vlfeedback.errors import ImageError
 from vlfeedback.exchange._items import Completion, Importer, Item, Pictures, Preference, Tally
-from vlfeedback.exchange._pictures import images_of
+from vlfeedback.exchange._pictures import BOTH, LATE, MORE, images_of, is_second
 from vlfeedback.exchange._rows import Json, Row, rows
 from vlfeedback.records import Dropped
 
 _PLACE = "<image>"
+_LEADING = re.compile(rf"\A(?:\s*{_PLACE})+")
 _USERS = ("human", "user")
+_ASSISTANTS = ("gpt", "assistant")
 
 EXAMPLES = (
     (
@@ -67,18 +70,15 @@ class _LlamaFactory:
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
-            found = row if isinstance(row, Dropped) else self._item(row, pictures)
+            found = row if isinstance(row, Dropped) else self._item(row, pictures, tally)
             if isinstance(found, Item) and _PLACE in found.prompt:
                 tally[f"rows that say {_PLACE} where there is no picture for it: read as a word"] += 1
             yield found
 
-    def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
+    def _item(self, row: Row, pictures: Pictures, tally: Tally) -> Item | Dropped:
         try:
-            prompt, chosen, rejected = (
-                _prompt(row.fields),
-                _turn(row.fields.get("chosen")),
-                _turn(row.fields.get("rejected")),
-            )
+            prompt = _prompt(row.fields)
+            chosen, rejected = (_answer(row.fields.get(name)) for name in ("chosen", "rejected"))
             images = images_of(row.fields, pictures)
         except ImageError as error:
             return Dropped("exchange", row.where, error.reason, error.detail)
@@ -89,7 +89,10 @@ class _LlamaFactory:
             detail = f"the text has places for {places} pictures, the row has {len(images)}"
             return Dropped("exchange", row.where, "missing_image", detail)
         if images and places == len(images):
+            tally[LATE] += _PLACE in _LEADING.sub("", prompt)
             prompt = prompt.replace(_PLACE, "")
+        tally[MORE] += bool(images) and not places
+        tally[BOTH] += is_second(row.fields)
         completions = (
             Completion(self._chosen_model, chosen.text, chosen.text),
             Completion(self._rejected_model, rejected.text, rejected.text),
@@ -103,6 +106,13 @@ def _prompt(fields: dict[str, Json]) -> str:
     if fields.get("system") or [turn.role in _USERS for turn in turns] != [True]:
         raise ValueError("one turn of the user was expected; an instruction holds no system message and no more turns")
     return turns[0].text
+
+
+def _answer(given: Json) -> _Turn:
+    turn = _turn(given)
+    if turn.role not in _ASSISTANTS:
+        raise ValueError(f"an answer of the assistant was expected, found one of {turn.role!r}")
+    return turn
 
 
 def _turn(given: Json) -> _Turn:

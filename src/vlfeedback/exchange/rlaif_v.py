@@ -11,9 +11,11 @@ from pathlib import Path
 
 from vlfeedback.errors import ImageError
 from vlfeedback.exchange._items import Completion, Importer, Item, Pictures, Preference, Tally
-from vlfeedback.exchange._pictures import image_of
+from vlfeedback.exchange._pictures import image_of, refuse_unread
 from vlfeedback.exchange._rows import Json, Row, rows
 from vlfeedback.records import Dropped
+
+_PLACE = "<image>"
 
 EXAMPLES = (
     (
@@ -52,7 +54,10 @@ class _RlaifV:
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
-            yield row if isinstance(row, Dropped) else self._item(row, pictures)
+            found = row if isinstance(row, Dropped) else self._item(row, pictures)
+            if isinstance(found, Item) and _PLACE in found.prompt:
+                tally[f"rows that say {_PLACE}, which is read as a word and as no place of a picture"] += 1
+            yield found
 
     def _item(self, row: Row, pictures: Pictures) -> Item | Dropped:
         try:
@@ -66,6 +71,7 @@ class _RlaifV:
         if given is None:
             return Dropped("exchange", row.where, "missing_image", "the row has no picture")
         try:
+            refuse_unread(row.fields)
             image = image_of(given, pictures)
         except ImageError as error:
             return Dropped("exchange", row.where, error.reason, error.detail)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.exchange._items import Completion, Item, Pictures, Preference, Shape, Tally
-from vlfeedback.exchange._pictures import images_of
+from vlfeedback.exchange._pictures import BOTH, LATE, MORE, images_of, is_second
 from vlfeedback.exchange._rows import Json, Row, rows
 from vlfeedback.exchange._shards import Message, Pair, Part, Picture, Shards, card, file_name
 from vlfeedback.records import Dropped, Group, Image
@@ -44,12 +44,20 @@ _SPLITS = {"train": "train", "eval": "test"}
 
 
 class Texts(NamedTuple):
-    """What a row says, and how many pictures its messages have places for; None where it does not say."""
+    """What a row says.
+
+    Attributes:
+        places: How many pictures the prompt's messages have places for; None where they do not say.
+        late: One of them comes after text.
+        answered: How many places there are in the answers.
+    """
 
     prompt: str
     chosen: str
     rejected: str
     places: int | None = None
+    late: bool = False
+    answered: int = 0
 
 
 def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Trl:
@@ -74,13 +82,10 @@ class Trl:
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
-            found = row if isinstance(row, Dropped) else self.item(row, pictures)
-            if isinstance(found, Item) and _PLACE in found.prompt:
-                tally[f"rows that say {_PLACE}, which is read as a word and as no place of a picture"] += 1
-            yield found
+            yield row if isinstance(row, Dropped) else self.item(row, pictures, tally)
 
-    def item(self, row: Row, pictures: Pictures) -> Item | Dropped:
-        """What one row says, or why it cannot be used."""
+    def item(self, row: Row, pictures: Pictures, tally: Tally) -> Item | Dropped:
+        """What one row says, or why it cannot be used; what of it is read otherwise than it stands is counted."""
         try:
             texts = read_texts(row.fields)
             images = images_of(row.fields, pictures)
@@ -92,6 +97,7 @@ class Trl:
         if texts.places is not None and texts.places > len(images):
             detail = f"the messages have places for {texts.places} pictures, the row has {len(images)}"
             return Dropped("exchange", row.where, "missing_image", detail)
+        tally.update(_noticed(row.fields, texts, len(images)))
         names = [
             name if isinstance(name := row.fields.get(column), str) and name else default
             for column, default in zip(("chosen_model", "rejected_model"), self._models, strict=True)
@@ -133,6 +139,20 @@ class Trl:
         return Shape(rows, dict(left_out))
 
 
+def _noticed(fields: dict[str, Json], texts: Texts, images: int) -> Iterator[str]:
+    """What a usable row says that is not read as it stands."""
+    if _PLACE in texts.prompt:
+        yield f"rows that say {_PLACE}, which is read as a word and as no place of a picture"
+    if texts.late:
+        yield LATE
+    if texts.places is not None and texts.places < images:
+        yield MORE
+    if texts.answered:
+        yield "rows with a picture's place in an answer: the answer is read without it"
+    if is_second(fields):
+        yield BOTH
+
+
 def _pairs(group: Group) -> Iterator[Pair]:
     responses = {response.id: response for response in group.responses}
     instruction = group.instruction
@@ -171,7 +191,7 @@ def read_texts(fields: dict[str, Json]) -> Texts:
         if isinstance(prompt, str):
             return Texts(prompt, chosen, rejected)
         said = _user(prompt)
-        return Texts(said.text, chosen, rejected, said.places)
+        return Texts(said.text, chosen, rejected, said.places, said.late)
     if not isinstance(chosen, list) or not isinstance(rejected, list):
         raise ValueError("chosen and rejected must both be text or both be messages")
     if prompt is None:
@@ -180,15 +200,16 @@ def read_texts(fields: dict[str, Json]) -> Texts:
                 "without a prompt, chosen and rejected must be the same conversation up to the last message"
             )
         prompt, chosen, rejected = chosen[:-1], chosen[-1:], rejected[-1:]
-    if isinstance(prompt, str):
-        return Texts(prompt, _only(chosen, "assistant").text, _only(rejected, "assistant").text)
-    said = _user(prompt)
-    return Texts(said.text, _only(chosen, "assistant").text, _only(rejected, "assistant").text, said.places)
+    sides = [_only(side, "assistant") for side in (chosen, rejected)]
+    answered = sum(side.places or 0 for side in sides)
+    asked = _Said(prompt, None) if isinstance(prompt, str) else _user(prompt)
+    return Texts(asked.text, sides[0].text, sides[1].text, asked.places, asked.late, answered)
 
 
 class _Said(NamedTuple):
     text: str
     places: int | None
+    late: bool = False
 
 
 def _user(messages: Json) -> _Said:
@@ -209,17 +230,18 @@ def _only(messages: Sequence[Json], role: str) -> _Said:
     if not isinstance(content, list):
         raise ValueError(f"the {role} message has no content")
     texts: list[str] = []
-    places = 0
+    places, late = 0, False
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         text = part.get("text") if isinstance(part, dict) else None
         if kind == "image":
             places += 1
+            late = late or any(map(str.strip, texts))
         elif kind == "text" and isinstance(text, str):
             texts.append(text)
         else:
             raise ValueError(f"a part of the {role} message is neither text nor image: {kind!r}")
-    return _Said("\n".join(texts), places)
+    return _Said("\n".join(texts), places, late)
 
 
 def _margin(given: Json) -> float | None:
