@@ -138,7 +138,7 @@ def train(
     Returns:
         The checkpoint with its books: pairs = trained + dropped.
     Raises:
-        ConfigError: model, adapter and processor do not fit together.
+        ConfigError: model, adapter and processor do not fit together, or `out` is what training would start from.
         ModelUnavailable: the weights are not there.
         DataError: nothing is left to train on, the loss is not a number, or the disk is full.
         StaleInput: the stored reference is not of this model.
