@@ -42,6 +42,8 @@ class SharedRows:
             own; empty where all layers are alike.
         window: Of all layers where they are alike, in tokens, or None.
         blocks: Whose tokens see later ones too: those of one picture among each other, all of the prompt, or nobody's.
+        track: The per-token field that says which tokens stand for pictures.
+        one_way: Kinds of layers in which nobody sees later tokens all the same.
         said: Value of per-token fields at the tokens of responses.
         side: Side of the padding.
         direct: See `Rows`.
@@ -53,6 +55,8 @@ class SharedRows:
     kinds: tuple[tuple[str, int | None], ...] = ()
     window: int | None = None
     blocks: Blocks = "none"
+    track: str = "token_type_ids"
+    one_way: tuple[str, ...] = ()
     said: int = 0
     side: Literal["right", "left"] = "right"
     direct: bool = False
@@ -131,19 +135,22 @@ class SharedRows:
         blocks = None
         if self.blocks == "prompt":
             blocks = np.where(segments == 0, 0, -1)
-        elif self.blocks == "pictures" and "token_type_ids" in extra:
-            blocks = picture_blocks(extra["token_type_ids"])
+        elif self.blocks == "pictures" and self.track in extra:
+            blocks = picture_blocks(extra[self.track])
         seen = visible(segments, places, blocks)
+        back = visible(segments, places) if self.one_way else seen
         width, farthest = places.shape[1], int(places.max())
         tiles = tiles_of([self._sizes(group, width) for group in groups], width) if width >= LEAST else None
 
-        def within(window: int | None) -> Tensor:
+        def within(window: int | None, kind: str = "") -> Tensor:
+            allowed = back if kind in self.one_way else seen
             if window is not None and window <= farthest:
-                return torch.from_numpy((seen & (places[:, :, None] - places[:, None, :] < window))[:, None])
-            whole = torch.from_numpy(seen[:, None])
-            return whole if blocks is not None or tiles is None else with_tiles(whole, tiles)
+                return torch.from_numpy((allowed & (places[:, :, None] - places[:, None, :] < window))[:, None])
+            whole = torch.from_numpy(allowed[:, None])
+            causal = blocks is None or kind in self.one_way
+            return with_tiles(whole, tiles) if causal and tiles is not None else whole
 
-        return {kind: within(window) for kind, window in self.kinds} or within(self.window)
+        return {kind: within(window, kind) for kind, window in self.kinds} or within(self.window)
 
     def _sizes(self, group: Encoded, width: int) -> tuple[int, list[int]]:
         """Where a group begins in its row, and the tokens of its prompt and of each response there."""
@@ -209,11 +216,11 @@ def picture_blocks(kinds: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.i
     """Number the pictures of each row.
 
     Args:
-        kinds: 1 where a token stands for a picture, shape (G, T); neighbours belong to one picture.
+        kinds: 1 where a token stands for a picture, 2 for a video's, shape (G, T); neighbours belong to one of them.
     Returns:
         0, 1, … by picture, -1 elsewhere, shape (G, T).
     """
-    shown = kinds == 1
+    shown = (kinds == 1) | (kinds == 2)
     begins = shown & ~np.pad(shown, ((0, 0), (1, 0)))[:, :-1]
     return np.where(shown, begins.cumsum(1) - 1, -1)
 
@@ -221,7 +228,7 @@ def picture_blocks(kinds: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.i
 def why_not(model: Any) -> str:
     """Why a model cannot share prompts, from what it declares; empty where nothing speaks against it.
 
-    That nothing speaks against it is no proof: the first group of a run is computed both ways (`_run.checked_layout`).
+    That nothing speaks against it is no proof: groups of every run are computed both ways (`_layouts.checked_layout`).
     """
     text = model.config.get_text_config()
     other = sorted({*(getattr(text, "layer_types", None) or ())} - _MASKED)
@@ -277,12 +284,22 @@ def shared_rows(model: Any, pad: int) -> SharedRows | None:
         return None
     exact = hasattr(sys.modules[type(model).__module__], "slice_logits_to_keep")
     kinds, window = windows_of(model.config.get_text_config())
-    blocks: Blocks = "none"
+    blocks, track, one_way = blocks_of(model)
+    return SharedRows(pad, exact, axes_of(model), kinds, window, blocks, track, one_way, said_of(model))
+
+
+def blocks_of(model: Any) -> tuple[Blocks, str, tuple[str, ...]]:
+    """Whose tokens see later ones, which per-token field says so, and the kinds of layers in which they do not."""
+    taken = signature(model.forward).parameters
     if reads_prompts_both_ways(model):
-        blocks = "prompt"
-    elif "token_type_ids" in signature(model.forward).parameters:
-        blocks = "pictures"
-    return SharedRows(pad, exact, axes_of(model), kinds, window, blocks, said_of(model))
+        return "prompt", "token_type_ids", ()
+    if "token_type_ids" in taken:
+        return "pictures", "token_type_ids", ()
+    wanted = getattr(model.config.get_text_config(), "use_bidirectional_attention", None)
+    if wanted == "vision" and "mm_token_type_ids" in taken:
+        # Gemma 4 reads pictures both ways within the window, and one way in the layers that see everything.
+        return "pictures", "mm_token_type_ids", ("full_attention",) if model.config.model_type == "gemma4" else ()
+    return "none", "token_type_ids", ()
 
 
 def reads_prompts_both_ways(model: Any) -> bool:
