@@ -37,8 +37,16 @@ def test_a_model_is_trained_on_for_a_moment_before_anybody_has_data(
 ) -> None:
     found = doctor(str(write(tmp_path / "model")), answers=lambda name: (["a"], ["a"])).findings[-1]
     assert (found.name, found.state) == ("training", "ok")
-    assert re.fullmatch(r"layout shared; nats per token beside plain rows: shared \de-0[6-9]", found.value)
+    said = r"layout shared; largest difference of a token in fp32 \(nats, 1e-04 allowed\): shared \de-0[6-9]"
+    assert re.fullmatch(said, found.value)
     assert found.means == "a prompt is read once for all its responses"
+
+
+def test_a_model_is_looked_at_in_the_precision_that_training_takes_by_itself() -> None:
+    from vlfeedback.train import Recipe
+    from vlfeedback.train._probe import fitting
+
+    assert fitting("m") == Recipe("m")
 
 
 def test_a_model_that_cannot_be_trained_on_says_why(tmp_path: Path) -> None:

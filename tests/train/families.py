@@ -201,6 +201,36 @@ FAMILIES = (
         patches(8), ("mm_token_type_ids",), marked=True,
     ),
 )  # fmt: skip
+MORE = (
+    Family(
+        "HunYuanVL", "HunYuanVLForConditionalGeneration", "HunYuanVLConfig",
+        {"text_config": {**TEXT, "head_dim": 8, "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0, "xdrope_section": [1] * 4, "mrope_section": [1] * 4}},
+         "vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+                           "patch_size": 8, "out_hidden_size": 32},
+         "image_token_id": PICTURE, "image_start_token_id": START, "image_end_token_id": END},
+        lambda random: {"pixel_values": torch.randn(16, 3 * 64, generator=random),
+                        "image_grid_thw": torch.tensor([[1, 4, 4]])},
+        ("mm_token_type_ids",), marked=True,
+    ),
+    Family(
+        "Gemma 4", "Gemma4ForConditionalGeneration", "Gemma4Config",
+        {"text_config": {**TEXT, "head_dim": 8, "global_head_dim": 8, "sliding_window": 12, "num_kv_shared_layers": 0,
+                         "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+                         "vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8,
+                         "use_bidirectional_attention": "vision"},
+         "vision_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+                           "num_key_value_heads": 2, "head_dim": 8, "patch_size": 8, "pooling_kernel_size": 2,
+                           "position_embedding_size": 64},
+         "audio_config": None, "image_token_id": PICTURE, "boi_token_id": START, "eoi_token_id": END,
+         "video_token_id": 5, "audio_token_id": 8},
+        lambda random: {"pixel_values": torch.rand(1, 16, 192, generator=random),
+                        "image_position_ids": torch.stack(
+                            torch.meshgrid(torch.arange(4), torch.arange(4), indexing="xy"), -1).reshape(1, 16, 2)},
+        ("mm_token_type_ids",), marked=True,
+    ),
+)  # fmt: skip
+"""Families that show one thing each, in the test of that thing."""
 
 
 def build(family: Family, seed: int = 0) -> Any:

@@ -180,7 +180,8 @@ def _training(model: str) -> Finding:
     except ConfigError as error:
         return Finding("training", "not possible", "bad", str(error))
     measured = ", ".join(f"{name} {value:.0e}" for name, value in found.differences.items())
-    value = f"layout {found.name}" + (f"; nats per token beside plain rows: {measured}" if measured else "")
+    allowed = f"largest difference of a token in {found.precision} (nats, {found.limit:.0e} allowed): {measured}"
+    value = f"layout {found.name}; {allowed}"
     reasons = [*([found.refused] if found.refused else []), *found.warnings]
     means = "a prompt is read once for all its responses" if found.name == "shared" else "; ".join(reasons)
     return Finding("training", value, means=means)

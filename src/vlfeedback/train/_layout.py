@@ -87,7 +87,7 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UnsharedRows:
-    """One row per response, its prompt before it: right for every model, three times the tokens of shared prompts.
+    """One row per response, its prompt before it: what every model takes, three times the tokens of shared prompts.
 
     Attributes:
         pad: Token id of the padding; masked everywhere.
@@ -97,6 +97,7 @@ class UnsharedRows:
         features_once: See `Rows`.
         said: Value of per-token fields at the tokens of responses.
         direct: See `Rows`.
+        spare: Columns of padding that no row needs.
     """
 
     pad: int
@@ -106,6 +107,7 @@ class UnsharedRows:
     features_once: bool = False
     said: int = 0
     direct: bool = False
+    spare: int = 0
 
     def rows(self, group: Encoded) -> int:
         """See `Layout`."""
@@ -120,7 +122,7 @@ class UnsharedRows:
         import torch
 
         rows = [(group, response) for group in groups for response in group.responses]
-        width = max(self.cost(group) for group in groups)
+        width = max(self.cost(group) for group in groups) + self.spare
         ids = np.full((len(rows), width), self.pad, np.int64)
         mask = np.zeros((len(rows), width), np.int64)
         kept = np.zeros((len(rows), width), np.bool_)

@@ -1,4 +1,4 @@
-"""Which layout a run uses: the fastest whose log-probabilities are those of the plainest."""
+"""Which layout a run uses: the fastest whose log-probabilities are those of one response at a time."""
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 
@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vlfeedback.errors import ConfigError
+from vlfeedback.train._alone import Tokens, alone, off, rounding, shown_groups, together
 from vlfeedback.train._collate import collate
 from vlfeedback.train._layout import Layout, UnsharedRows
 from vlfeedback.train._logps import takes_features, unwrapped
 from vlfeedback.train._shared import said_of, shared_rows, why_not
 
 if TYPE_CHECKING:
-    from vlfeedback.train._collate import Batch, Encoded, Encoder
+    from vlfeedback.train._collate import Encoded, Encoder
 
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError, ConfigError)
@@ -38,25 +39,39 @@ class CheckedLayout:
 
     Attributes:
         name: `shared`, `features once` or `plain`.
-        differences: Largest difference to the plain layout by name, nats per token; empty where there was nothing to
-            compare.
+        differences: Largest difference of a token's log p to one response in a forward of its own, by layout, nats;
+            of every layout up to the one that is used.
+        limit: What was allowed, nats.
+        precision: In which arithmetic: `fp32`, or the run's own where memory did not suffice.
         refused: Why prompts are not shared where the model says that they cannot be, else empty.
         warnings: What a faster layout got wrong.
+        rounded: Mean difference of a token of the first group in the run's own precision, nats; None where that is
+            fp32 or where nothing but it was compared.
     """
 
     name: str
     layout: Layout
     differences: dict[str, float]
+    limit: float
+    precision: str
     refused: str
     warnings: tuple[str, ...]
+    rounded: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For `selfcheck.json`."""
-        return {"layout": self.name, "layout_differences": self.differences, "not_shared_because": self.refused}
+        return {
+            "layout": self.name,
+            "layout_differences": self.differences,
+            "layout_tolerance": self.limit,
+            "layout_precision": self.precision,
+            "layout_difference_as_run": self.rounded,
+            "not_shared_because": self.refused,
+        }
 
 
 def layouts(model: Any, processor: Any) -> tuple[Candidate, ...]:
-    """Layouts that a model may take, the fastest first; the last is right for every model."""
+    """Layouts that a model may take, the fastest first; the last asks least of it."""
     from vlfeedback.train._attention import register
 
     inner = unwrapped(model)
@@ -86,48 +101,84 @@ def _direct(model: Any, token: int | None) -> bool:
         return False
 
 
+LIMITS = {"fp32": 1e-4, "bf16": 1e-2}
+"""Nats by which a token may differ from one response at a time where rounding does next to nothing to it."""
+
+# The largest of some hundred roundings is not the largest of all; beyond the second factor a check would say nothing.
+_ROUNDINGS, _MOST = 4.0, 10.0
+
+
 def checked_layout(
     candidates: Sequence[Candidate],
     groups: Sequence[Encoded],
     encoder: Encoder,
-    score: Callable[[Batch], list[float]],
-    limit: float,
+    tokens: Tokens,
+    precision: str,
     *,
+    budget: int = 8192,
     refused: str = "",
 ) -> CheckedLayout:
-    """Compute one group in every layout, and take the first that agrees with the last.
+    """Compute some groups in every layout, and take the first that agrees with one response at a time.
 
-    A model can take a mask, positions or features and quietly do something else with them: what is not measured is not
-    used.
+    A model can take a mask, positions, features or several rows and quietly do something else with them: what is not
+    measured is not used. Each token is compared for itself, since differences of several can cancel each other, with
+    what other shapes of products do to it.
 
     Args:
         candidates: As `layouts` gives them.
-        groups: Some of the run's; one with pictures and several responses is taken where there is one.
+        groups: The run's; a few of them are taken.
         encoder: Has the pictures.
-        score: Log p of a batch under the frozen model.
-        limit: Largest difference, nats per token.
+        tokens: Log p of every token of a batch under the frozen model.
+        precision: In which arithmetic `tokens` computes, a name of `LIMITS`.
+        budget: Padded tokens per batch.
         refused: Why the model cannot share prompts, for the record.
+    Raises:
+        ConfigError: no layout gives the numbers of one response at a time, and rounding cannot be why.
     """
-    *faster, plain = candidates
-    shown = max(groups, key=lambda group: (bool(group.images), len(group.responses) > 1))
-    truth = score(collate([shown], layout=plain.layout, pictures=encoder.pictures))
+    plain: Any = candidates[-1].layout
+    shown = shown_groups(groups, budget)
+    truth = alone(shown, plain, encoder, tokens)
+    limit = _allowed(rounding(shown, truth, plain, encoder, tokens), LIMITS[precision])
     differences: dict[str, float] = {}
     warnings: list[str] = []
-    for one in faster:
+    for one in candidates:
         try:
-            found = score(collate([shown], layout=one.layout, pictures=encoder.pictures))
+            found = together(shown, one.layout, encoder, tokens, budget)
         except _REFUSALS as error:
-            warnings.append(f"layout {one.name!r} cannot be computed ({error}): a slower one is used")
-            print(warnings[-1], file=sys.stderr, flush=True)
+            if precision == "fp32" and _lacks_memory(error):
+                raise
+            warnings.append(_told(f"layout {one.name!r} cannot be computed ({error})", one is candidates[-1]))
             continue
-        tokens = [len(response) for response in shown.responses]
-        largest = _largest([abs(a - b) / n for a, b, n in zip(found, truth, tokens, strict=True)])
-        differences[one.name] = largest
+        differences[one.name] = largest = _largest(off(found, truth))
         if largest <= limit:
-            return CheckedLayout(one.name, one.layout, differences, refused, tuple(warnings))
-        warnings.append(f"layout {one.name!r} changes log p by {largest:.3g} nats per token: a slower one is used")
-        print(warnings[-1], file=sys.stderr, flush=True)
-    return CheckedLayout(plain.name, plain.layout, differences, refused, tuple(warnings))
+            return CheckedLayout(one.name, one.layout, differences, limit, precision, refused, tuple(warnings))
+        wrong = f"layout {one.name!r} changes log p of a token by {largest:.3g} nats, {limit:.0e} are allowed"
+        warnings.append(_told(wrong, one is candidates[-1]))
+    if precision == "fp32":
+        raise ConfigError(
+            f"this model gives other numbers for several responses than for one alone: {'; '.join(warnings)}. It "
+            "cannot be trained with this version; please report its name"
+        )
+    return CheckedLayout("plain", plain, differences, limit, precision, refused, tuple(warnings))
+
+
+def _allowed(roundings: Sequence[float], least: float) -> float:
+    """The limit for a token, from what rounding was seen to do."""
+    seen = max((one for one in roundings if not math.isnan(one)), default=0.0)
+    return min(max(least, _ROUNDINGS * seen), _MOST * least)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def _told(wrong: str, last: bool) -> str:
+    """A warning, said on stderr as well."""
+    warning = f"{wrong}: {'there is no slower one' if last else 'a slower one is used'}"
+    print(warning, file=sys.stderr, flush=True)
+    return warning
 
 
 def _largest(differences: Sequence[float]) -> float:
@@ -139,7 +190,7 @@ def refuse_foresight(
     layout: Layout,
     groups: Sequence[Encoded],
     encoder: Encoder,
-    tokens: Callable[[Batch], Sequence[float]],
+    tokens: Tokens,
     limit: float,
 ) -> None:
     """Change a late token of a response and see that nothing before it moves.

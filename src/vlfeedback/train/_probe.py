@@ -6,15 +6,14 @@ import hashlib
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import torch
-
 from vlfeedback.errors import ConfigError
 from vlfeedback.ids import instruction_id, response_id
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Dropped, Group, Image, Instruction, PreferencePair, Response
 from vlfeedback.train._arguments import quiet
+from vlfeedback.train._chosen import chosen_layout
 from vlfeedback.train._layouts import CheckedLayout
-from vlfeedback.train._run import chosen_layout, encoder_of
+from vlfeedback.train._run import encoder_of
 from vlfeedback.train._scoring import Scorer
 from vlfeedback.train._weights import device_here, load_model
 
@@ -66,10 +65,10 @@ def probe(recipe: Recipe) -> CheckedLayout:
 
 
 def fitting(model: str) -> Recipe:
-    """The recipe a model is probed with: bf16 where there is a GPU."""
+    """The recipe that training takes where nothing else is said: what is found out is what a run will do."""
     from vlfeedback.train import Recipe
 
-    return Recipe(model=model, dtype="bf16" if torch.cuda.is_available() else "fp32")
+    return Recipe(model=model)
 
 
 def _group(image: Image) -> Group:

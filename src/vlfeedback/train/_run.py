@@ -22,10 +22,11 @@ from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
 from vlfeedback.train._arguments import arguments, quiet
+from vlfeedback.train._chosen import chosen_layout
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._folder import begin, refuse_own_start, replace
 from vlfeedback.train._layout import Layout
-from vlfeedback.train._layouts import CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
+from vlfeedback.train._layouts import CheckedLayout
 from vlfeedback.train._logps import unwrapped
 from vlfeedback.train._memory import keep_freed
 from vlfeedback.train._model_card import write_card
@@ -183,20 +184,6 @@ def prepare(
     )
     trained = sum(len(group.pairs) for group in encoded)
     return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan)
-
-
-def chosen_layout(
-    model: Any, processor: Any, groups: Sequence[Encoded], encoder: Encoder, score: Scorer, recipe: Recipe
-) -> CheckedLayout:
-    """The fastest layout that agrees with the plainest, on some groups of a run.
-
-    Raises:
-        ConfigError: the model's responses see their own future.
-    """
-    limit, refused = TOLERANCE[recipe.dtype], why_not(unwrapped(model))
-    checked = checked_layout(layouts(model, processor), groups, encoder, score, limit, refused=refused)
-    refuse_foresight(checked.layout, groups, encoder, score.tokens, 10 * limit)
-    return checked
 
 
 def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) -> dict[str, Encoded]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,6 +81,10 @@ class Scorer:
         self._model.eval()
         with torch.no_grad(), precision(self._recipe, self._device):
             return grouped_logps(self._model, batch.rows.to(self._device)).total.tolist()
+
+    def in_fp32(self) -> Scorer:
+        """The same without autocast."""
+        return Scorer(self._model, replace(self._recipe, dtype="fp32"), self._device)
 
     def tokens(self, batch: Batch) -> list[float]:
         """The same of every token."""
