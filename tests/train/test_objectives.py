@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -185,3 +186,26 @@ def test_a_pair_without_a_gap_is_no_pair_for_weights_by_gap() -> None:
     case = LossInput((), (), (), (1, 1), ((0, 1),), (1.0,), 0, gaps=(math.nan,))
     with pytest.raises(DataError, match="some have none"):
         plug_in("gap_weighted").load()(wide(-1.0, -2.0), wide(-1.0, -2.0), torch.ones(2), preferences(case))
+
+
+@pytest.mark.parametrize("mode", ["beta", "up", "down"])
+@pytest.mark.parametrize("gap", [-0.5, -4.0, -1e3, -math.inf])
+def test_a_pair_against_its_ratings_is_trained_as_the_pair_says(mode: str, gap: float) -> None:
+    """`longest_as_best` and shuffled labels make such pairs: they count as DPO does, and never backwards."""
+    policy = wide(-4.0, -9.0).requires_grad_()
+    case = LossInput((), (), (), (3, 7), ((0, 1),), (1.0,), 0, gaps=(gap,))
+    out = plug_in("gap_weighted").load(mode=mode)(policy, wide(-5.0, -7.0), torch.ones(2), preferences(case))
+    plain = plug_in("sigmoid").load()(policy, wide(-5.0, -7.0), torch.ones(2), preferences(case))
+    out.losses.sum().backward()
+    assert out.losses.item() == pytest.approx(plain.losses.item(), abs=1e-12)
+    assert policy.grad is not None and policy.grad[0] < 0 < policy.grad[1]
+
+
+def test_a_gap_beyond_what_its_type_holds_is_a_clear_pair() -> None:
+    """A stated margin of 1e308 is infinite in fp32: f is 1, and nothing says that the pair has no gap."""
+    case = LossInput((), (), (), (3, 3), ((0, 1),), (1.0,), 0, gaps=(1e308,))
+    given = preferences(case)
+    narrow = replace(given, gaps=torch.tensor(case.gaps))
+    for one in (given, narrow):
+        out = plug_in("gap_weighted").load()(wide(-10.0, -9.0), wide(-12.0, -8.0), torch.ones(2), one)
+        assert out.losses.item() == pytest.approx(math.log1p(math.exp(-0.6)), abs=1e-12)

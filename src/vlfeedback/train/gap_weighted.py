@@ -34,7 +34,12 @@ EXAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class GapWeighted:
-    """Sigmoid DPO with f = 1 - exp(-rate · gap): beta · (1 + strength · f), or that factor times or under the loss."""
+    """Sigmoid DPO with f = 1 - exp(-rate · gap): beta · (1 + strength · f), or that factor times or under the loss.
+
+    A pair against its ratings (the longest response as the best, labels shuffled as a control) has a gap below 0 and
+    counts as one of gap 0, which is DPO: what is preferred is the pair's to say, how clearly is the gap's, and a factor
+    below 0 would train towards the rejected response.
+    """
 
     beta: float
     mode: str
@@ -52,13 +57,14 @@ class GapWeighted:
         from torch.nn.functional import logsigmoid
 
         gaps = preferences.gaps
-        if gaps is None or not bool(torch.isfinite(gaps).all()):
+        if gaps is None or bool(torch.isnan(gaps).any()):
             raise DataError(
                 "[train.loss] gap_weighted needs the distance of the ratings of every pair, and some have none: take a "
                 "[pair] strategy that states margins, or another objective"
             )
         ratios = pair_ratios(policy, reference, preferences.pairs)
-        factor = 1 + self.strength * (1 - torch.exp(-self.rate * gaps.to(policy.dtype)))
+        # A gap too large for its type is infinite here, and f is 1 as it should be.
+        factor = 1 + self.strength * (1 - torch.exp(-self.rate * gaps.to(policy.dtype).clamp(min=0)))
         inside = factor if self.mode == "beta" else torch.ones_like(factor)
         losses = -logsigmoid(self.beta * inside * ratios.margin)
         outside = {"up": factor, "down": 1 / factor}.get(self.mode, torch.ones_like(factor))
@@ -66,7 +72,7 @@ class GapWeighted:
 
 
 def load(*, beta: float = 0.1, mode: str = "beta", strength: float = 1.0, rate: float = 0.5) -> GapWeighted:
-    """Direct preference optimisation by rating gap.
+    """Direct preference optimisation by rating gap; a gap below 0 counts as 0.
 
     Args:
         beta: Strength of the pull to the reference, > 0.
