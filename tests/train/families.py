@@ -229,6 +229,15 @@ MORE = (
                             torch.meshgrid(torch.arange(4), torch.arange(4), indexing="xy"), -1).reshape(1, 16, 2)},
         ("mm_token_type_ids",), marked=True,
     ),
+    Family(
+        "Llama 4", "Llama4ForConditionalGeneration", "Llama4Config",
+        {"text_config": {**TEXT, "head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 64,
+                         "attention_chunk_size": 64},
+         "vision_config": {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                           "image_size": 32, "patch_size": 8, "vision_output_dim": 32, "projector_input_dim": 32,
+                           "projector_output_dim": 32}, "image_token_index": PICTURE},
+        pixels(3, 32, 32),
+    ),
 )  # fmt: skip
 """Families that show one thing each, in the test of that thing."""
 

@@ -108,13 +108,21 @@ def lora_targets(model: Any, lora: Lora) -> str:
 
     language = model.get_decoder()
     prefix = next(name for name, module in model.named_modules() if module is language)
-    named = [name for name, module in language.named_modules() if isinstance(module, torch.nn.Linear)]
-    leaves = sorted({name.rpartition(".")[2] for name in named} - {"lm_head"})
+    linears = [(n.rpartition(".")[2], m) for n, m in language.named_modules() if isinstance(m, torch.nn.Linear)]
+    leaves = sorted({leaf for leaf, _ in linears} - {leaf for leaf, m in linears if not _adaptable(m)} - {"lm_head"})
     chosen = leaves if lora.targets is None else [leaf for leaf in leaves if leaf in lora.targets]
     unknown = sorted(set(lora.targets or ()) - set(leaves))
     if unknown or not chosen:
         raise ConfigError(f"[train.lora] targets {unknown} are not in the language model, which has {leaves}")
     return rf"{re.escape(prefix)}\.(?:.*\.)?(?:{'|'.join(map(re.escape, chosen))})"
+
+
+def _adaptable(linear: Any) -> bool:
+    """Whether a linear layer gives what `torch.nn.Linear` gives: Llama 4's router is one by name, and gives two."""
+    import torch
+
+    own = type(linear).forward is torch.nn.Linear.forward
+    return own or type(linear).__module__.partition(".")[0] == "bitsandbytes"
 
 
 def in_four_bits(name: str, dtype: Any) -> dict[str, Any]:
