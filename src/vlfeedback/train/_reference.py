@@ -143,7 +143,7 @@ def check_start(
     Args:
         groups: Those to compare, a sample of the run's.
         stored: Reference log p by (group id, response id).
-        compute: Log p of a batch under the policy, dropout off.
+        compute: Log p of a batch under the policy as it is trained, adapters' dropout off.
         arrange: Lays groups out as a batch.
         tolerance: Largest allowed difference, nats per token.
         path: The reference file, for the message.
@@ -158,6 +158,7 @@ def check_start(
     if not largest <= tolerance:
         raise StaleInput(
             f"the policy differs from the stored reference by {largest:.3g} nats per token before the first step, "
-            f"{tolerance:.0e} are allowed: {path} was made by another model; delete it and train again"
+            f"{tolerance:.0e} are allowed: {path} was made by another model; delete it and train again. If it stays, "
+            "this model computes something else in training: please report its name"
         )
     return SelfCheck(largest, tolerance, len(found))

@@ -166,7 +166,7 @@ def prepare(
         return plainly([*members, *extra], total=total)
 
     policy = _policy(model, recipe)
-    start = _check_start(Scorer(policy, recipe, device), encoded, known, plainly, recipe, stored)
+    start = _check_start(Scorer(policy, recipe, device, training=True), encoded, known, plainly, recipe, stored)
     if here.first:
         _write_check(out, start, checked)
     plan = _plan(encoded, layout, recipe, here, twins)

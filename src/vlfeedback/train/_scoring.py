@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from vlfeedback.train._layout import Layout
 from vlfeedback.train._logps import forward_logps, grouped_logps
 from vlfeedback.train._plan import pack
 from vlfeedback.train._reference import ReferenceFile
+from vlfeedback.train._still import hold_still
 from vlfeedback.train._world import World
 
 if TYPE_CHECKING:
@@ -72,14 +74,20 @@ def reference(
 
 
 class Scorer:
-    """Log p of a batch, dropout off, no gradient."""
+    """Log p of a batch without gradient, nothing drawn.
 
-    def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
-        self._model, self._recipe, self._device = model, recipe, device
+    Args:
+        model: Frozen model or policy.
+        recipe: For precision.
+        device: Where the model is.
+        training: Compute as a training step does, adapters' dropout aside; else in evaluation mode.
+    """
+
+    def __init__(self, model: Any, recipe: Recipe, device: torch.device, *, training: bool = False) -> None:
+        self._model, self._recipe, self._device, self._training = model, recipe, device, training
 
     def __call__(self, batch: Batch) -> list[float]:
-        self._model.eval()
-        with torch.no_grad(), precision(self._recipe, self._device):
+        with self._frame():
             return grouped_logps(self._model, batch.rows.to(self._device)).total.tolist()
 
     def in_fp32(self) -> Scorer:
@@ -88,6 +96,13 @@ class Scorer:
 
     def tokens(self, batch: Batch) -> list[float]:
         """The same of every token."""
-        self._model.eval()
-        with torch.no_grad(), precision(self._recipe, self._device):
+        with self._frame():
             return forward_logps(self._model, batch.rows.to(self._device)).tolist()
+
+    @contextmanager
+    def _frame(self) -> Generator[None]:
+        self._model.train(self._training)
+        if self._training:
+            hold_still(self._model, adapters=False)
+        with torch.no_grad(), precision(self._recipe, self._device):
+            yield

@@ -28,6 +28,7 @@ from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._metrics import RunningMean, means_of, pair_sums
 from vlfeedback.train._plan import Plan
 from vlfeedback.train._preferences import Objective
+from vlfeedback.train._still import hold_still
 from vlfeedback.train._weights import save_processor
 from vlfeedback.train._world import World
 
@@ -237,6 +238,7 @@ class GroupedDPOTrainer(Trainer):
         Raises:
             DataError: the loss is not a finite number; the message names instructions and pairs.
         """
+        hold_still(model)  # the base class has just called `train()`
         loss, sums = self._losses(model, inputs)
         if not bool(torch.isfinite(loss)):
             where = f"instructions {', '.join(inputs.rows.group_ids)}; pairs {', '.join(inputs.pair_ids)}"
