@@ -33,6 +33,7 @@ from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, check_start
+from vlfeedback.train._rope import longest_row
 from vlfeedback.train._scoring import Scorer, reference
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, HeldOut, PlannedBatches, items_of, newest
@@ -148,7 +149,7 @@ def prepare(
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
     if here.first:
-        _tell(encoded, dropped)
+        _tell(encoded, dropped, longest_row(unwrapped(model)), recipe)
         begin(out, key)  # not before: a model or data that cannot be used leave what is there as it is
     here.wait()
     model.to(device := device_here())
@@ -246,11 +247,18 @@ def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> E
         frozenset(int(token) for token in listed if token is not None),
         getattr(model.config, "image_token_id", None),
     )
-    return Encoder(wording, recipe.max_length)
+    return Encoder(wording, min(recipe.max_length, longest_row(unwrapped(model)) or recipe.max_length))
 
 
-def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped]) -> None:
+def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped], longest: int | None, recipe: Recipe) -> None:
     """Say before the first step what is trained on, and what is not and why."""
+    if longest is not None and longest < recipe.max_length:
+        print(
+            f"[train] max_length = {longest} is taken instead of {recipe.max_length}: one longer row would change this "
+            "model's positions in all rows beside it",
+            file=sys.stderr,
+            flush=True,
+        )
     pairs = sum(len(group.pairs) for group in encoded)
     told = [f"{pairs:,} pairs of {len(encoded):,} groups to train on"]
     told += [f"  {count:,} left out: {why}" for why, count in Counter(one.reason for one in dropped).most_common()]
