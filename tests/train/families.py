@@ -191,6 +191,13 @@ FAMILIES = (
         pixels(3, 24, 24), ("token_type_ids",), both_ways=True,
     ),
     Family(
+        "PaliGemma 2", "PaliGemmaForConditionalGeneration", "PaliGemmaConfig",
+        {"text_config": {"model_type": "gemma2", **TEXT, "head_dim": 8, "sliding_window": 40,
+                         "query_pre_attn_scalar": 8},
+         "vision_config": {**SIGLIP, "projection_dim": 32}, "image_token_id": PICTURE, "projection_dim": 32},
+        pixels(3, 24, 24), ("token_type_ids",), both_ways=True,
+    ),
+    Family(
         "Qwen3.5", "Qwen3_5ForConditionalGeneration", "Qwen3_5Config",
         {"text_config": {**TEXT, "head_dim": 8, "rope_parameters": {**AXES, "partial_rotary_factor": 1.0},
                          "layer_types": ["linear_attention", "full_attention", "linear_attention"],

@@ -29,7 +29,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
 TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token_id=3)
 PER_TOKEN, PER_RESPONSE, GRADIENT = 5e-6, 1e-6, 1e-4
 """What is allowed: nats per token, nats per response over its tokens, relative error of the adapters' gradient."""
-NOT_SHARING = ("Qwen3.5",)
+NOT_SHARING = ("PaliGemma 2", "Qwen3.5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,12 +307,13 @@ and passes of its one picture through the vision tower.
 {table}
 
 Families that share read the prompt once. The others read it once per response, with the features of its pictures
-computed once: {", ".join(f"{family.name} ({why})" for family, why in reasons(found))}.
+computed once:
 
-Other families work too if their class is one of transformers': every run compares its first group in the fast layout
-with the plainest one, and falls back with a warning where they differ (`selfcheck.json` of the checkpoint). `vlfeedback
-doctor --model NAME_OR_PATH` does the same for any model before a run. A model whose responses see their own future is
-refused.
+{"".join(f"- {family.name}: {why}.{chr(10)}" for family, why in reasons(found))}
+Other families work too if their class is one of transformers': every run computes some of its groups in the fast layout
+and with each response in a forward of its own, and falls back with a warning where they differ (`selfcheck.json` of the
+checkpoint). `vlfeedback doctor --model NAME_OR_PATH` does the same for any model before a run. A model whose responses
+see their own future is refused, and so is one that no layout gives the numbers of single forwards.
 """
 
 

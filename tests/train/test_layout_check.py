@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,10 +13,11 @@ import families
 import numpy as np
 import pytest
 import torch
+import toy_llava
 from families import FAMILIES, Album
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.train import Recipe, _chosen, _exact, _shared
+from vlfeedback.train import Recipe, _chosen, _exact, _shared, train
 from vlfeedback.train._alone import shown_groups
 from vlfeedback.train._chosen import chosen_layout
 from vlfeedback.train._collate import Batch, Encoded
@@ -23,6 +26,7 @@ from vlfeedback.train._layouts import Candidate, CheckedLayout, checked_layout, 
 from vlfeedback.train._logps import forward_logps
 from vlfeedback.train._scoring import Scorer
 from vlfeedback.train._shared import SharedRows
+from vlfeedback.train.sigmoid import load as sigmoid
 
 TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token_id=3)
 CPU = torch.device("cpu")
@@ -201,6 +205,8 @@ def test_a_model_that_mixes_rows_up_is_judged_by_one_response_at_a_time(capsys: 
 
 def test_gemma_4_reads_pictures_both_ways_in_its_sliding_layers_only() -> None:
     setting = Setting("Gemma 4")
+    album = setting.album
+    setting.groups += [album.group(4, pictures=2, responses=8), album.group(5, pictures=1, responses=2, words=30)]
     found = setting.chosen()
     assert found.name == "shared" and found.differences["shared"] < 1e-5
     shared: Any = found.layout
@@ -210,3 +216,19 @@ def test_gemma_4_reads_pictures_both_ways_in_its_sliding_layers_only() -> None:
             score = Scorer(setting.model, Recipe(model="", dtype="fp32"), CPU).tokens
             other = checked_layout(ways, setting.groups, cast("Any", setting.album), score, "fp32")
         assert other.name != "shared" and other.differences["shared"] > 1e-3
+
+
+def test_a_run_that_declares_that_it_cannot_share_says_so_once(
+    recipe: Callable[..., Recipe],
+    colours: toy_llava.Colours,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for module in (_shared, _chosen):
+        monkeypatch.setattr(module, "why_not", lambda model: "its attention is 'eager'")
+    train(toy_llava.groups(colours, 2), recipe(), roots=colours, out=tmp_path / "out", objective=sigmoid())
+    told = [line for line in capsys.readouterr().err.splitlines() if "'eager'" in line]
+    assert told == ["prompts are not shared, every response is computed with one of its own: its attention is 'eager'"]
+    check = json.loads((tmp_path / "out" / "selfcheck.json").read_text())
+    assert (check["layout"], check["not_shared_because"]) == ("features once", "its attention is 'eager'")

@@ -155,6 +155,9 @@ def prepare(
     model.to(device := device_here())
     logps = Scorer(model, recipe, device)
     layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
+    if here.first and checked.refused:
+        told = f"prompts are not shared, every response is computed with one of its own: {checked.refused}"
+        print(told, file=sys.stderr, flush=True)
     twins = _twins([*encoded, *evaluated], encoder, objective)
     known = reference(
         [*encoded, *evaluated, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
