@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def main(folder: Path) -> dict[str, Any]:
     error = max(float((here[n] - there[n]).norm() / there[n].norm()) for n in there if "lora_A" in n or "lora_B" in n)
     colours = toy_llava.Colours()
     result = train(toy_llava.groups(colours, 5), recipe, roots=colours, out=folder / "out", objective=sigmoid())
+    narrow = replace(recipe, dtype="bf16", epochs=1)
+    train(toy_llava.groups(colours, 5), narrow, roots=colours, out=folder / "narrow", objective=sigmoid())
     (folder / "merged").mkdir()
     merge(folder / "out", folder / "merged")
     return {
@@ -72,6 +75,7 @@ def main(folder: Path) -> dict[str, Any]:
         "steps": result.steps,
         "margins": result.metrics["rewards/margins"],
         "check": json.loads((folder / "out" / "selfcheck.json").read_text()),
+        "narrow": json.loads((folder / "narrow" / "selfcheck.json").read_text()),
         "merged": sorted(file.name for file in (folder / "merged").glob("*.safetensors")),
     }
 

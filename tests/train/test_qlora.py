@@ -59,4 +59,7 @@ def test_training_in_four_bits_has_the_gradient_of_the_unpacked_weights(tmp_path
     assert found["relative_gradient_error"] < 1e-4
     assert (found["steps"], found["check"]["layout"]) == (4, "shared")
     assert found["margins"] > 0.1
+    narrow = found["narrow"]  # packed weights stay packed while layouts are compared in fp32
+    assert (narrow["layout"], narrow["layout_precision"]) == ("shared", "fp32")
+    assert narrow["layout_differences"]["shared"] < 1e-5
     assert found["merged"] == ["model.safetensors"]
