@@ -102,6 +102,15 @@ def test_what_is_read_otherwise_than_it_stands_is_said(
     assert "1 rows with pictures amid or after the text: they are shown before it" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_is_said(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "own").mkdir()
+    picture(1).save(tmp_path / "own" / "1.png")
+    row = {"prompt": "what ?", "chosen": "yes", "rejected": "no", "images": ["1.png"]}
+    with pytest.raises(DataError, match=r"out cannot be written \(.*Choose another folder"):
+        api.trainer([row], model_path, out=tmp_path / "file" / "out", images=tmp_path / "own", **SMALL)
+
+
 def test_unknown_names_are_said(model_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="learning_rat"):
         api.trainer(pairs(), model_path, out=tmp_path, learning_rat=1)

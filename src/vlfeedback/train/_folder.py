@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.train._note import NAME, read_note, write_note
 
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
@@ -42,8 +42,14 @@ def begin(out: Path, key: str) -> None:
     """Make the checkpoint's folder; what a training of another key has left there is removed, its weights too.
 
     They would otherwise be taken for those of the training that begins, should it not come to its end.
+
+    Raises:
+        DataError: the folder cannot be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error}). Choose another folder.") from error
     note = read_note(out)
     if note.get("key") == key:
         return
