@@ -109,12 +109,14 @@ def test_llama_factory_counts_what_it_moves_and_shows_without_a_place(tmp_path: 
         asks("two columns <image>", "a.jpg", image="b.jpg"),
         asks(" <image>\n<image> at the start", "a.jpg", "b.jpg"),
         asks("no picture"),
+        asks("<image>what?", "a.jpg", chosen={"from": "gpt", "value": "<image> yes"}),
     ]
     summary = import_data("llama_factory", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
     assert summary.notes == {
         "rows with pictures amid or after the text: they are shown before it": 3,
         "rows with more pictures than places for them: all are shown": 1,
         "rows with images and another image: the column image is not read": 1,
+        "rows that say <image> where there is no picture for it: read as a word": 1,
         "instructions without a picture": 1,
     }
     assert not summary.dropped and not any("<image>" in one.prompt for one in r.instructions(tmp_path / "run"))

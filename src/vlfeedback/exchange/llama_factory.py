@@ -71,7 +71,7 @@ class _LlamaFactory:
         """Items of a file or folder, one per row; see `Importer.read`."""
         for row in rows(path):
             found = row if isinstance(row, Dropped) else self._item(row, pictures, tally)
-            if isinstance(found, Item) and _PLACE in found.prompt:
+            if isinstance(found, Item) and any(_PLACE in text for text in _texts(found)):
                 tally[f"rows that say {_PLACE} where there is no picture for it: read as a word"] += 1
             yield found
 
@@ -98,6 +98,11 @@ class _LlamaFactory:
             Completion(self._rejected_model, rejected.text, rejected.text),
         )
         return Item(row.where, prompt, images, "", completions, (Preference(0, 1),))
+
+
+def _texts(item: Item) -> Iterator[str]:
+    yield item.prompt
+    yield from (one.text for one in item.completions if isinstance(one, Completion))
 
 
 def _prompt(fields: dict[str, Json]) -> str:
