@@ -99,6 +99,14 @@ def test_toml_is_named_as_what_is_wrong(tmp_path: Path, text: str) -> None:
         red_team.load(tmp_path / "pics", templates="../a.toml")
 
 
+def test_the_mark_of_utf8_before_toml_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('title = "mine"\n', encoding="utf-8-sig")
+    assert config.load(path).title == "mine"
+    path.write_text('[models."m"]\ninput = 1\noutput = 1\n', encoding="utf-8-sig")
+    prices.read(path)
+
+
 def parquet(table: Any) -> bytes:
     target = io.BytesIO()
     pq.write_table(table, target)
