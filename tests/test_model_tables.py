@@ -40,6 +40,34 @@ def test_anything_else_is_refused(batch: object) -> None:
         config.parse({"pool": [{"use": "transformers", "model": "org/vlm", "batch": batch}]}, "test")
 
 
+@pytest.mark.parametrize("section", ["pool", "judge", "upper"])
+def test_a_model_without_a_name_is_refused(section: str) -> None:
+    with pytest.raises(ConfigError, match=rf"test: \[\[{section}\]\] 2: model = ' ' names no model"):
+        config.parse({section: [{"use": "openai", "model": "m"}, {"use": "openai", "model": " "}]}, "test")
+    named = config.parse({"pool": [{"use": "openai", "model": "m"}]}, "test")
+    with pytest.raises(ConfigError, match="names no model"):
+        config.changed(named, {"pool.0.model": ""})
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        ("annotate.budget", {"annotate": {"budget": True}}),
+        ("decode.k", {"decode": {"k": True}}),
+        ("pool.0.share", {"pool": [{"use": "pocket", "share": True}]}),
+        ("source.0.sample", {"source": [{"use": "jsonl", "sample": True}]}),
+    ],
+)
+def test_a_truth_is_no_number(key: str, table: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}: .*must not be true or false \(it is True\)"):
+        config.parse(table, "test")
+
+
+def test_where_a_truth_is_wanted_it_is_taken() -> None:
+    found = config.parse({"annotate": {"partial": True}, "control": [{"name": "x", "set": {"train.full": True}}]}, "")
+    assert found.annotate.partial and found.control[0].set == {"train.full": True}
+
+
 @pytest.mark.parametrize(
     ("keys", "at_once"),
     [

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 
-class PluginTable(BaseModel):
+class Table(BaseModel):
+    """A table whose numbers are numbers: `budget = true` is a slip and no budget of 1."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool):
+            wanted = cls.model_fields[info.field_name or ""].annotation
+            if not {bool, Any} & {wanted, *get_args(wanted)}:
+                raise ValueError("must not be true or false")
+        return value
+
+
+class PluginTable(Table):
     """A table with `use = "NAME"`; its other keys are options of that plug-in."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())

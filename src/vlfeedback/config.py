@@ -14,14 +14,19 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vlfeedback import toml_text
-from vlfeedback._config_models import JudgeTable as JudgeTable, PluginTable as PluginTable, PoolTable as PoolTable
+from vlfeedback._config_models import (
+    JudgeTable as JudgeTable,
+    PluginTable as PluginTable,
+    PoolTable as PoolTable,
+    Table,
+)
 from vlfeedback._config_text import anchor, assignment, explain, flat, for_all, spread, without_none
 from vlfeedback.errors import ConfigError
 
 __all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
 
 
-class _Strict(BaseModel):
+class _Strict(Table, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
@@ -262,6 +267,15 @@ class Settings(_Strict):
     def _said_for_all_benchmarks(cls, data: Any) -> Any:
         return spread(cast("dict[str, Any]", data), "evaluate", SAMPLED) if isinstance(data, dict) else data
 
+    @model_validator(mode="after")
+    def _models_have_names(self) -> Settings:
+        for section, tables in (("pool", self.pool), ("judge", self.judge), ("upper", self.upper)):
+            for number, table in enumerate(tables, 1):
+                name = table.options.get("model")
+                if isinstance(name, str) and not name.strip():
+                    raise ValueError(f"[[{section}]] {number}: model = {name!r} names no model")
+        return self
+
 
 def parse(data: Mapping[str, Any], where: str) -> Settings:
     """Check a parsed TOML document.
@@ -279,12 +293,14 @@ def load(path: Path) -> Settings:
     """Read a run.toml; relative paths in it are relative to the file.
 
     Raises:
-        ConfigError: the file is missing, no TOML, or holds a mistake.
+        ConfigError: the file is missing or unreadable, no TOML, or holds a mistake.
     """
     try:
         data = toml_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is not there. `vlfeedback demo` writes an example, configs/ holds more.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Give a run.toml or a run folder.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
     except toml_text.TOMLError as error:
