@@ -12,7 +12,8 @@ from in_process import command
 from rich.console import Console
 
 from vlfeedback import config
-from vlfeedback.commands.plan import Assumptions, Plan, plan, show
+from vlfeedback.commands._plan_models import Past
+from vlfeedback.commands.plan import Assumptions, Plan, PlanRow, _disk, plan, show
 from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.records import Generation, Usage
@@ -133,6 +134,12 @@ def test_lengths_measured_in_a_ledger_replace_the_assumed_ones(tmp_path: Path) -
     gpt = found.rows[0]
     assert (gpt.measured, gpt.input_tokens, gpt.output_tokens) == (True, 800_000, 80_000)
     assert not found.rows[1].measured
+
+
+def test_an_endpoint_that_counts_pictures_for_less_makes_no_room_on_the_disk() -> None:
+    row = PlanRow("decode", "m", "h", 1000, 100_000, 765_000, 20_000, cost=0.0, hours=0.0, measured=True)
+    assume = Assumptions(bytes_per_token=2.0, bytes_per_call=10.0)
+    assert _disk((row,), assume, Past(None)) == 1000 * 10 + 20_000 * 2
 
 
 def test_a_budget_that_is_too_small_is_said() -> None:

@@ -105,7 +105,8 @@ def _viewers(rows: Iterable[PlanRow]) -> dict[str, tuple[str, ...]]:
 def _disk(rows: tuple[PlanRow, ...], assume: Assumptions, past: Past) -> int:
     """Ledger and tables; the ledger as large per call as it has become so far, once it says something."""
     calls = sum(row.calls for row in rows)
-    tokens = sum(row.input_tokens - (row.image_tokens or 0) + row.output_tokens for row in rows)
+    # an endpoint may report fewer tokens for all of a call than the price table's rule has for its pictures
+    tokens = sum(max(0, row.input_tokens - (row.image_tokens or 0)) + row.output_tokens for row in rows)
     if past.bytes_per_call is not None:
         written = sum(row.output_tokens for row in rows)
         return round(calls * past.bytes_per_call + written * assume.bytes_per_token / 3)
