@@ -9,6 +9,7 @@ import pytest
 
 from vlfeedback import config, pipeline, preflight
 from vlfeedback.commands.plan import plan
+from vlfeedback.commands.run import open_run
 from vlfeedback.commands.status import next_step, status
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.preflight import check, missing_models
@@ -52,6 +53,23 @@ def test_folders_of_models_are_looked_for_and_names_of_the_hub_are_not(tmp_path:
         "checkpoint of [train] init",
     ]  # fmt: skip
     assert [one.what for one in missing_models(found, training=False)] == ["checkpoint of [[pool]] 1"]
+
+
+def test_a_folder_that_is_no_run_folder_is_not_called_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is no run folder: it has no run\.toml"):
+        open_run(tmp_path, tmp_path / "out", {})
+    RunFolder.create(tmp_path / "run", settings())
+    with pytest.raises(ConfigError, match=r"is a run folder already: leave --out away"):
+        open_run(tmp_path / "run", tmp_path / "out", {})
+
+
+@pytest.mark.parametrize("place", ["target", "out"])
+def test_a_name_that_no_file_can_have_is_said(place: str, tmp_path: Path) -> None:
+    long = tmp_path / ("n" * 300)
+    (tmp_path / "run.toml").write_text("")
+    given = {"target": (long / "run.toml", None), "out": (tmp_path / "run.toml", long / "x")}[place]
+    with pytest.raises(ConfigError, match="a part of this name is too long"):
+        open_run(*given, {})
 
 
 def test_a_folder_with_nothing_but_settings_is_no_run_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,15 +28,17 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
         changes: From `--set`.
         limit: From `--limit`.
     Raises:
-        ConfigError: neither exists, or a setting is wrong.
+        ConfigError: neither exists, a name is too long, or a setting is wrong.
         DataError: the run folder cannot be written.
     """
     if limit is not None:
         changes = {**changes, "limit": limit}
+    for path in (target, out):
+        _short_enough(path)
     if target.is_dir():
+        old = RunFolder.open(target)
         if out is not None and out.resolve() != target.resolve():
             raise ConfigError(f"{target} is a run folder already: leave --out away, or give a run.toml.")
-        old = RunFolder.open(target)
         new = config.changed(old.settings, changes) if changes else old.settings
         return Opened(RunFolder.create(target, new), tuple(config.differences(old.settings, new)))
     settings = config.changed(config.load(target), changes) if changes else config.load(target)
@@ -46,6 +49,17 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
     if again:
         differing = tuple(config.differences(RunFolder.open(folder).settings, settings))
     return Opened(RunFolder.create(folder, settings), differing)
+
+
+def _short_enough(path: Path | None) -> None:
+    try:
+        if path is not None:
+            path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(
+                f"{str(path)[:60]}…: a part of this name is too long for a file; choose another."
+            ) from error
 
 
 def announce(opened: Opened, tell: Callable[[str], None]) -> None:
