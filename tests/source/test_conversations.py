@@ -58,7 +58,7 @@ def test_a_question_needs_no_reply(reply: dict[str, object]) -> None:
 @pytest.mark.parametrize("prompt", ["<image>\nWho?", "Who?\n <image> ", "<video>\nWho?", "Who?\nAnd where?<video>\n"])
 def test_a_question_on_a_picture_that_is_not_named_is_dropped(prompt: str) -> None:
     kind = "video" if "video" in prompt else "image"
-    with pytest.raises(BadRecord, match=f"a {kind} in its text and names no picture") as caught:
+    with pytest.raises(BadRecord, match=f"it has <{kind}> in its text and names no picture") as caught:
         alone(prompt, 0)
     assert caught.value.reason == "missing_image"
     with pytest.raises(BadRecord):

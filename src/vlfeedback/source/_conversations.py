@@ -122,7 +122,7 @@ def alone(prompt: str, pictures: int) -> str:
         BadRecord: it marks the place of a picture or video, and the record names no picture.
     """
     if not pictures and (match := _PLACE.match(prompt)):
-        raise BadRecord(f"it has a {match[1] or match[2]} in its text and names no picture", "missing_image")
+        raise BadRecord(f"it has <{match[1] or match[2]}> in its text and names no picture", "missing_image")
     return without_markers(prompt, pictures)
 
 
