@@ -23,7 +23,7 @@ from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._shared import PADDING, visible
 
 Rows = Sequence[tuple[int, Sequence[int]]]
-OPAQUE = ("Gemma 3", "PaliGemma", "Qwen3.5")
+OPAQUE = ("Gemma 3", "PaliGemma", "PaliGemma 2", "Qwen3.5")
 """Families whose masks are shaped by more than prompt and responses, or that share none."""
 
 
