@@ -13,7 +13,8 @@ import torch
 import toy_llava
 from families import Album
 
-from vlfeedback.train import Lora, Recipe, train
+from vlfeedback.errors import StaleInput
+from vlfeedback.train import Lora, Recipe, _scoring, train
 from vlfeedback.train._collate import collate
 from vlfeedback.train._layouts import layouts
 from vlfeedback.train._log import read_log
@@ -47,6 +48,15 @@ def test_the_first_step_is_the_references_computation(
     first = read_log(tmp_path / "out" / "train_log.jsonl")[0]
     assert abs(first["logratios/chosen"]) < 1e-4 and abs(first["logratios/rejected"]) < 1e-4
     assert json.loads((tmp_path / "out" / "selfcheck.json").read_text())["largest"] < 1e-5
+
+
+def test_a_policy_that_draws_all_the_same_is_refused_before_its_first_step(
+    recipe: Make, colours: toy_llava.Colours, tmp_path: Path, drawing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison is made in the mode that trains: evaluation would hide what is drawn there."""
+    monkeypatch.setattr(_scoring, "hold_still", lambda model, **_: None)
+    with pytest.raises(StaleInput, match="computes something else in training"):
+        train(toy_llava.groups(colours, 4), recipe(model=drawing), roots=colours, out=tmp_path, objective=sigmoid())
 
 
 def test_adapters_draw_and_nothing_else_does(recipe: Make, drawing: str) -> None:
