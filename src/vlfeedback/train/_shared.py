@@ -132,23 +132,21 @@ class SharedRows:
 
         from vlfeedback.train._attention import LEAST, tiles_of, with_tiles
 
-        blocks = None
+        both = None
         if self.blocks == "prompt":
-            blocks = np.where(segments == 0, 0, -1)
+            both = np.where(segments == 0, 0, -1)
         elif self.blocks == "pictures" and self.track in extra:
-            blocks = picture_blocks(extra[self.track])
-        seen = visible(segments, places, blocks)
-        back = visible(segments, places) if self.one_way else seen
+            both = picture_blocks(extra[self.track])
         width, farthest = places.shape[1], int(places.max())
         tiles = tiles_of([self._sizes(group, width) for group in groups], width) if width >= LEAST else None
 
         def within(window: int | None, kind: str = "") -> Tensor:
-            allowed = back if kind in self.one_way else seen
+            blocks = None if kind in self.one_way else both
+            seen = visible(segments, places, blocks)
             if window is not None and window <= farthest:
-                return torch.from_numpy((allowed & (places[:, :, None] - places[:, None, :] < window))[:, None])
-            whole = torch.from_numpy(allowed[:, None])
-            causal = blocks is None or kind in self.one_way
-            return with_tiles(whole, tiles) if causal and tiles is not None else whole
+                return torch.from_numpy((seen & (places[:, :, None] - places[:, None, :] < window))[:, None])
+            whole = torch.from_numpy(seen[:, None])
+            return whole if blocks is not None or tiles is None else with_tiles(whole, tiles)
 
         return {kind: within(window, kind) for kind, window in self.kinds} or within(self.window)
 
