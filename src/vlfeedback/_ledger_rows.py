@@ -169,7 +169,7 @@ def _parsed(text: bytes | str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         whole = text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text
         kept = cast("dict[str, Any]", json.loads(whole))
-        return {name: storable(one) if isinstance(one, str) else one for name, one in kept.items()}
+        return {**kept, "detail": storable(kept.get("detail", ""))}  # texts stay as they are: ids are made of them
 
 
 def _number(kept: float | None) -> float:
