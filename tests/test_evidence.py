@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "evidence"))
 import page  # noqa: E402
-from measuring import Found, Item, measured  # noqa: E402
+from measuring import Found, Item, bring_back, measured  # noqa: E402
 
 LINE = page.Line("full disk", "pytest -m 'a or b' | tail || x", "2 passed | 1", "≤ 2 %", True, "abc1234")
 MISSED = page.Line("mutants", "make mutants", "3 live", "all caught", False, "def5678")
@@ -51,3 +52,19 @@ def test_an_item_that_breaks_off_is_a_miss(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (good.number, good.passed, good.commit) == ("seen in .", True, "abc1234")
     bad = measured(Item("one", "bad", "any", check), tmp_path)
     assert (bad.number, bad.passed) == ("KeyError", False)
+
+
+def test_raw_numbers_come_back_from_the_clone_and_nothing_else(tmp_path: Path) -> None:
+    place, root = tmp_path / "clone", tmp_path / "root"
+    for folder in (place, root):
+        (folder / "benchmarks" / "results").mkdir(parents=True)
+    kept, changed = place / "benchmarks" / "results" / "kept.json", place / "benchmarks" / "results" / "changed.json"
+    for path in (kept, changed):
+        path.write_text("1")
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -q -m a"):
+        subprocess.run(["git", *command.split()], cwd=place, check=True)
+    changed.write_text("2")
+    (place / "benchmarks" / "results" / "new.md").write_text("3")
+    (place / "other.txt").write_text("4")
+    bring_back(place, root)
+    assert {path.name: path.read_text() for path in root.rglob("*.*")} == {"changed.json": "2", "new.md": "3"}
