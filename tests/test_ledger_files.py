@@ -15,7 +15,7 @@ from vlfeedback.commands.import_ import import_data
 from vlfeedback.config import Settings
 from vlfeedback.errors import LedgerError
 from vlfeedback.ledger import Ledger
-from vlfeedback.records import Instruction
+from vlfeedback.records import Instruction, Response
 from vlfeedback.run_folder import RunFolder
 from vlfeedback.run_models import access
 
@@ -81,7 +81,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.mark.parametrize("harm", [emptied, without_tables])
 def test_a_ledger_that_lost_what_tables_were_made_with_is_not_taken_for_a_new_one(run: RunFolder, harm) -> None:
-    tables.write(run.table("instructions"), Instruction, [], room="exchange", inputs="")
+    tables.write(run.table("responses"), Response, [], room="exchange", inputs="")
     harm(run.ledger_path)
     before = run.ledger_path.read_bytes()
     with (
@@ -97,8 +97,21 @@ def test_a_ledger_that_lost_what_tables_were_made_with_is_not_taken_for_a_new_on
         assert reach.book.ledger.spent() == 0
 
 
+def test_the_followers_of_a_launch_do_not_look_at_a_ledger_that_is_being_made(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables.write(run.table("responses"), Response, [], room="exchange", inputs="")
+    emptied(run.ledger_path)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with access(run) as reach:
+        assert reach.book.ledger.spent() == 0
+    assert run.ledger_path.read_bytes() == b""
+
+
 @pytest.mark.parametrize("harm", [emptied, without_tables])
 def test_a_run_that_was_killed_at_its_first_moment_begins_again(run: RunFolder, harm) -> None:
+    tables.write(run.table("instructions"), Instruction, [], room="exchange", inputs="")  # nobody was paid for these
     harm(run.ledger_path)
     with pytest.raises(LedgerError, match="the next run fills it"):
         Ledger.open(run.ledger_path, write=False)

@@ -53,6 +53,10 @@ TABLES: dict[str, type[Any]] = {
 """Tables of a run folder with the record each holds, in the order in which they are made."""
 
 
+_BOUGHT = ("responses", "annotations", "answers", "judgements")
+"""Those whose rows were paid for, each call in the ledger."""
+
+
 @contextmanager
 def told_when_unwritable(path: Path) -> Generator[None]:
     """Put into words that a folder may not be looked at, made or written.
@@ -119,12 +123,13 @@ class RunFolder:
     def check_ledger(self) -> None:
         """Refuse to take a ledger for a new one where tables show that calls were bought.
 
-        An empty file in a folder without tables is what a command leaves that was killed at its very first moment.
+        An empty file in a folder without them is what a command leaves that was killed at its very first moment.
 
         Raises:
             LedgerError: nothing is in it, and there are tables.
         """
-        if any(self.path.glob("*.parquet")) and blank(self.ledger_path):
+        bought = any(self.table(name).exists() for name in _BOUGHT)
+        if bought and blank(self.ledger_path):
             raise LedgerError(
                 f"ledger {self.ledger_path} is empty, but {self.path} has tables that were made with it: every reply "
                 "that was paid for is missing from it. Restore it from a copy; or delete the empty file to buy all "

@@ -140,7 +140,8 @@ def access(
         RunLocked: another command writes this ledger.
         LedgerError: it is damaged, emptied, or the disk is full.
     """
-    run.check_ledger()
+    if not follower():  # the others never look at it: the first one may be making it at this moment
+        run.check_ledger()
     table = prices.read(run.settings.prices.path)
     with ExitStack() as stack:
         # One process of a launch writes the ledger; the others only train, and get one that nobody reads.

@@ -167,6 +167,9 @@ def test_a_variable_that_holds_no_key_is_said(roots: Roots, monkeypatch: pytest.
 def test_an_address_that_is_none_is_said(url: str, roots: Roots) -> None:
     with pytest.raises(ConfigError, match="is no address"):
         backend.load(model="m", roots=roots, base_url=url)
+    with pytest.raises(ConfigError, match=r"is no address|carries credentials") as raised:
+        backend.load(model="m", roots=roots, base_url=url.replace("http://", "http://me:secret@"))
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("extra", [{"max_tokens": 5000}, {"stream": True}, {"n": 3}, {"model": "other"}])

@@ -17,9 +17,9 @@ import toy_llava
 from families import FAMILIES, Album
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.train import Recipe, _chosen, _exact, _shared, train
+from vlfeedback.train import Recipe, _chosen, _exact, _layouts, _shared, train
 from vlfeedback.train._alone import shown_groups
-from vlfeedback.train._chosen import chosen_layout
+from vlfeedback.train._chosen import agreed, chosen_layout
 from vlfeedback.train._collate import Batch, Encoded
 from vlfeedback.train._exact import in_fp32
 from vlfeedback.train._layouts import Candidate, CheckedLayout, checked_layout, layouts
@@ -50,6 +50,42 @@ class Setting:
         recipe = Recipe(model="", dtype=cast("Any", dtype))
         score = Scorer(self.model, recipe, CPU)
         return chosen_layout(self.model, TOKENIZER, self.groups, cast("Any", self.album), score, recipe)
+
+
+class Fellow:
+    """Two processes, of which the other has chosen a layout by its place."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    def added(self, values: Sequence[float], _: object = None) -> list[float]:
+        return [value + (place == self.place) for place, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(("other", "name"), [(0, "shared"), (2, "plain")])
+def test_all_processes_take_the_slowest_layout_that_one_of_them_needs(other: int, name: str) -> None:
+    setting = Setting()
+    candidates = layouts(setting.model, TOKENIZER)
+    chosen = agreed(setting.chosen("fp32"), candidates, cast("Any", Fellow(other)))
+    assert (chosen.name, chosen.layout) == (name, next(one.layout for one in candidates if one.name == name))
+    assert bool(chosen.warnings) == (name == "plain")
+
+
+def test_in_16_bits_rounding_alone_refuses_no_layout() -> None:
+    assert _layouts._allowed([0.2, 0.01], "bf16") > 0.2  # pyright: ignore[reportPrivateUsage]
+    assert _layouts._allowed([0.2], "fp32") == pytest.approx(1e-3)  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(("most", "used", "left"), [("1000", "400", 600.0), ("max", "400", float("inf"))])
+def test_a_containers_bound_is_kept(
+    most: str, used: str, left: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{most}\n")
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    monkeypatch.setattr(_exact, "_CONTAINER", tmp_path)
+    assert _exact._left_to_us() == left  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(_exact, "_CONTAINER", tmp_path / "none")
+    assert _exact._left_to_us() == float("inf")  # pyright: ignore[reportPrivateUsage]
 
 
 class RunningOn(SharedRows):

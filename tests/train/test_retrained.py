@@ -21,7 +21,7 @@ from vlfeedback.config import Settings, TrainSettings
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.records import Group
 from vlfeedback.run_folder import RunFolder
-from vlfeedback.train import Lora, Recipe, _trainer, run_key, train
+from vlfeedback.train import Lora, Recipe, _trainer, gap_weighted, run_key, sigmoid, train
 from vlfeedback.train._note import is_finished, read_note
 from vlfeedback.train.sigmoid import load
 
@@ -112,19 +112,29 @@ def test_a_training_does_not_start_from_what_it_removes(
     assert is_finished(out)
 
 
-def test_other_margins_are_other_data_and_pairs_without_any_have_the_key_they_had(
-    recipe: Make, colours: toy_llava.Colours, monkeypatch: pytest.MonkeyPatch
+class Foreign:
+    """An objective of somebody else, which may read gaps."""
+
+    per = "pair"
+
+    def __repr__(self) -> str:
+        return "Foreign()"
+
+
+@pytest.mark.parametrize(("objective", "keys"), [(gap_weighted.load(), 3), (Foreign(), 3), (sigmoid.load(), 1)])
+def test_other_margins_are_other_data_where_they_are_read(
+    objective: Any, keys: int, recipe: Make, colours: toy_llava.Colours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = toy_llava.groups(colours, 2)
 
     def with_margin(margin: float | None) -> list[Group]:
         return [replace(one, pairs=tuple(replace(pair, margin=margin) for pair in one.pairs)) for one in groups]
 
-    assert len({run_key(with_margin(margin), recipe(), load()) for margin in (None, 0.5, 4.0)}) == 3
-    assert run_key(with_margin(4), recipe(), load()) == run_key(with_margin(4.0), recipe(), load())
+    assert len({run_key(with_margin(margin), recipe(), objective) for margin in (None, 0.5, 4.0)}) == keys
+    assert run_key(with_margin(4), recipe(), objective) == run_key(with_margin(4.0), recipe(), objective)
     monkeypatch.setattr("vlfeedback.train.hash_id", lambda *parts: str(parts[1][0][3]))
     plain = [[pair.id, pair.weight] for pair in groups[0].pairs]
-    assert run_key(with_margin(None), recipe(), load()) == str(plain)
+    assert run_key(with_margin(None), recipe(), objective) == str(plain)
 
 
 def layer(folder: Path) -> torch.Tensor:

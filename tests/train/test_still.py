@@ -59,6 +59,15 @@ def test_a_policy_that_draws_all_the_same_is_refused_before_its_first_step(
         train(toy_llava.groups(colours, 4), recipe(model=drawing), roots=colours, out=tmp_path, objective=sigmoid())
 
 
+def test_layers_are_left_out_by_nobody() -> None:
+    decoder = torch.nn.Module()
+    decoder.gradient_checkpointing, decoder.layerdrop, decoder.dropout = True, 0.1, 0.2  # as in OPT's
+    model = torch.nn.Module()
+    model.decoder = decoder
+    hold_still(model.train())
+    assert (decoder.training, decoder.layerdrop, decoder.dropout) == (True, 0.0, 0.0)
+
+
 def test_adapters_draw_and_nothing_else_does(recipe: Make, drawing: str) -> None:
     given = recipe(model=drawing, lora=Lora(r=2, dropout=0.5), gradient_checkpointing=True)
     policy = make_trainable(load_model(given), given)

@@ -139,8 +139,10 @@ class Batched:
                 self._waiting.pop(key, None)
         found = self._found.pop(key)
         self._adopted.discard(key)
+        unsure = key in self._unsure
+        self._unsure.discard(key)
         if found is None:
-            raise NotBatched(unsure=key in self._unsure)
+            raise NotBatched(unsure=unsure)
         return found
 
     def settled(self, key: str) -> None:
@@ -268,14 +270,14 @@ class Batched:
     async def _fetch(self, shard: _Shard, batch: Any) -> None:
         wanted = set(shard.keys)
         found: dict[str, Generation | None] = dict.fromkeys(shard.keys)
+        told: set[str] = set()
         unreadable = 0
         for name in (batch.output_file_id, batch.error_file_id):
             if name:
                 content = await self._open().files.content(name)
                 # By line ends alone: `splitlines` would also cut at those that stand within replies.
                 lines = (line for line in content.text.split("\n") if line.strip())
-                unreadable += sum(not self._read(line, wanted, found) for line in lines)
-        self._doubt(shard, found, unreadable)
+                unreadable += sum(not self._read(line, wanted, found, told) for line in lines)
         if batch.status == "failed" and not any(found.values()):
             errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
             words = "; ".join(str(one.message) for one in errors) or "no reason was given"
@@ -284,26 +286,29 @@ class Batched:
                 shard.keys, lambda: ModelUnavailable(f"the endpoint refuses a batch of {self.identity}: {words}")
             )
             return
+        self._doubt(shard, found, wanted - told if unreadable else set())
         self._found |= found
         for key in shard.keys:
             future = self._waiting.get(key)
             if future is not None and not future.done():
                 future.set_result(_NOTHING)
 
-    def _doubt(self, shard: _Shard, found: Mapping[str, Generation | None], unreadable: int) -> None:
-        """Lines that cannot be read are of calls that may have been served: any of those that have no answer."""
-        missing = {key for key, reply in found.items() if reply is None}
-        if unreadable:
-            self._unsure |= missing
-        if lost := missing & self._unsure:
+    def _doubt(self, shard: _Shard, found: Mapping[str, Generation | None], untold: set[str]) -> None:
+        """Say which calls may have been served although nothing of it can be read.
+
+        Args:
+            untold: Those that no readable line names, where there are others: any of these may be of any of them.
+        """
+        self._unsure |= untold
+        if lost := self._unsure & set(found):
             log.warning(
                 "batch %s of %s: %d of %d calls came back with nothing that can be read. They are asked live, and what "
                 "they cost at most in the batch counts as spent.",
                 shard.batch, self.identity, len(lost), len(found),
             )  # fmt: skip
 
-    def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None]) -> bool:
-        """Take in one line; whether it could be read."""
+    def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None], told: set[str]) -> bool:
+        """Take in one line, and its call among those that were told of; whether it could be read."""
         try:
             row: Any = read_json(line)
             key, response = str(row["custom_id"]), cast("dict[str, Any]", row.get("response") or {})
@@ -311,6 +316,7 @@ class Batched:
             raw = self.live.scrub_body(json.dumps(body, ensure_ascii=False))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return False  # what is not readable is not answered: it is asked live
+        told.add(key)
         if key not in wanted or found.get(key) is not None:
             return True
         if status == 200:

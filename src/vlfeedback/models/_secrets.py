@@ -78,7 +78,8 @@ def host_of(base_url: str) -> str:
         parts = urlsplit(base_url)
         name = (parts.hostname or "").encode("idna")
     except ValueError:  # brackets that do not close, a part of the name that is empty or too long
-        raise ConfigError(f"base_url {base_url!r} is no address; write e.g. http://gpu1:8000/v1") from None
+        shown = base_url.rpartition("@")[2]  # a password may stand before it
+        raise ConfigError(f"base_url {shown!r} is no address; write e.g. http://gpu1:8000/v1") from None
     if parts.scheme not in ("http", "https") or not name:
         raise ConfigError(
             f"base_url {parts.netloc or base_url!r} is no http:// or https:// address; write e.g. http://gpu1:8000/v1"

@@ -12,6 +12,8 @@ from vlfeedback.train._exact import in_fp32
 from vlfeedback.train._layouts import Candidate, CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
 from vlfeedback.train._logps import unwrapped
 from vlfeedback.train._reference import TOLERANCE
+from vlfeedback.train._weights import device_here
+from vlfeedback.train._world import World
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
@@ -19,19 +21,45 @@ if TYPE_CHECKING:
     from vlfeedback.train._scoring import Scorer
 
 
+ALONE = World()
+
+
 def chosen_layout(
-    model: Any, processor: Any, groups: Sequence[Encoded], encoder: Encoder, score: Scorer, recipe: Recipe
+    model: Any,
+    processor: Any,
+    groups: Sequence[Encoded],
+    encoder: Encoder,
+    score: Scorer,
+    recipe: Recipe,
+    here: World = ALONE,
 ) -> CheckedLayout:
     """The fastest layout that gives what one response at a time gives, on some groups of a run.
 
+    Args:
+        here: The processes that train together; all call this, and all get one layout.
     Raises:
         ConfigError: no layout does, or the model's responses see their own future.
     """
     candidates = layouts(model, processor)
     checked = _compared(model, candidates, groups, encoder, score, recipe)
-    if recipe.dtype == "fp32" or checked.precision != "fp32":
+    if recipe.dtype != "fp32" and checked.precision == "fp32":
+        checked = _as_run(checked, candidates[-1], groups, encoder, score, recipe)
+    return agreed(checked, candidates, here)
+
+
+def agreed(checked: CheckedLayout, candidates: Sequence[Candidate], here: World) -> CheckedLayout:
+    """The slowest layout that one of the processes has chosen: one with less memory may have compared in another way.
+
+    Batches are planned by the layout, so processes with two of them would wait for each other for ever.
+    """
+    chosen = here.added([float(one.name == checked.name) for one in candidates], device_here())
+    slowest = max(place for place, count in enumerate(chosen) if count)
+    if candidates[slowest].name == checked.name:
         return checked
-    return _as_run(checked, candidates[-1], groups, encoder, score, recipe)
+    warning = f"another process needs layout {candidates[slowest].name!r}: it is used by all"
+    return replace(
+        checked, name=candidates[slowest].name, layout=candidates[slowest].layout, warnings=(*checked.warnings, warning)
+    )
 
 
 def _compared(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch
 _NARROW = (torch.bfloat16, torch.float16)
 # Beside the weights a forward needs some memory too.
 _SPARE = 1.25
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 @contextmanager
@@ -35,20 +37,24 @@ def in_fp32(model: Any) -> Generator[bool]:
         return
     before = [(one, one.dtype) for one in narrow]
     computed = [(one, one.compute_dtype) for one in packed]
-    products = torch.get_float32_matmul_precision()
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         wide = _widened(narrow)
         if wide:
             torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False  # pictures are cut into patches by convolutions
             for one in packed:
                 one.compute_dtype = torch.float32
         yield wide
     finally:
         torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
         for one, dtype in computed:
             one.compute_dtype = dtype
         for one, dtype in before:
             one.data = one.data.to(dtype)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # others on the card, NCCL for one, cannot use what this process keeps
 
 
 def _widened(tensors: Sequence[torch.Tensor]) -> bool:
@@ -56,7 +62,7 @@ def _widened(tensors: Sequence[torch.Tensor]) -> bool:
     try:
         for one in tensors:
             one.data = one.data.float()
-    except torch.OutOfMemoryError:
+    except RuntimeError:  # processors and Apple's devices have no class of their own for it
         return False
     return True
 
@@ -77,7 +83,19 @@ def _free(device: torch.device) -> float:
     except OSError:
         return inf
     found = re.search(r"MemAvailable:\s+(\d+) kB", told)
-    return inf if found is None or device.type != "cpu" else 1024.0 * int(found[1])
+    if found is None or device.type != "cpu":
+        return inf
+    # All processes of a launch look at the same moment.
+    return min(1024.0 * int(found[1]), _left_to_us()) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _left_to_us() -> float:
+    """Bytes that the container still may take; infinite where there is no bound."""
+    try:
+        most, used = ((_CONTAINER / name).read_text(encoding="utf-8") for name in ("memory.max", "memory.current"))
+        return float(int(most) - int(used))
+    except (OSError, ValueError):  # no container, or "max"
+        return inf
 
 
 __all__ = ["in_fp32"]

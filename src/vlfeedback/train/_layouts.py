@@ -104,7 +104,7 @@ def _direct(model: Any, token: int | None) -> bool:
 LIMITS = {"fp32": 1e-4, "bf16": 1e-2}
 """Nats by which a token may differ from one response at a time where rounding does next to nothing to it."""
 
-# The largest of some hundred roundings is not the largest of all; beyond the second factor a check would say nothing.
+# The largest of some hundred roundings is not the largest of all; beyond the second factor fp32 would say nothing.
 _ROUNDINGS, _MOST = 4.0, 10.0
 
 
@@ -138,7 +138,7 @@ def checked_layout(
     plain: Any = candidates[-1].layout
     shown = shown_groups(groups, budget)
     truth = alone(shown, plain, encoder, tokens)
-    limit = _allowed(rounding(shown, truth, plain, encoder, tokens), LIMITS[precision])
+    limit = _allowed(rounding(shown, truth, plain, encoder, tokens), precision)
     differences: dict[str, float] = {}
     warnings: list[str] = []
     for one in candidates:
@@ -162,10 +162,11 @@ def checked_layout(
     return CheckedLayout("plain", plain, differences, limit, precision, refused, tuple(warnings))
 
 
-def _allowed(roundings: Sequence[float], least: float) -> float:
-    """The limit for a token, from what rounding was seen to do."""
+def _allowed(roundings: Sequence[float], precision: str) -> float:
+    """The limit for a token, from what rounding was seen to do; in 16 bits it can be anything with large scores."""
     seen = max((one for one in roundings if not math.isnan(one)), default=0.0)
-    return min(max(least, _ROUNDINGS * seen), _MOST * least)
+    least = LIMITS[precision]
+    return min(max(least, _ROUNDINGS * seen), _MOST * least if precision == "fp32" else math.inf)
 
 
 def _lacks_memory(error: Exception) -> bool:

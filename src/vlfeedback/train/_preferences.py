@@ -58,6 +58,8 @@ class Objective(Protocol):
             best responses. The count is that of the whole step, over accumulation, never of one micro-batch.
         damages: Where an objective has it and it is true, each group's best response is forwarded once more with a
             damaged picture (`Preferences.damaged_of_pair`).
+        reads_gaps: Where an objective has it and it is true, margins of pairs are data of a training. It is no field:
+            `repr` names a training.
     """
 
     @property

@@ -154,7 +154,7 @@ def prepare(
     here.wait()
     model.to(device := device_here())
     logps = Scorer(model, recipe, device)
-    layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe)).layout
+    layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe, here)).layout
     if here.first and checked.refused:
         told = f"prompts are not shared, every response is computed with one of its own: {checked.refused}"
         print(told, file=sys.stderr, flush=True)

@@ -42,7 +42,7 @@ def hold_still(model: Any, *, adapters: bool = True) -> None:
 def _draw_nothing(module: Any) -> None:
     """Set the shares that a module hands to dropout by itself to 0."""
     for name, value in list(vars(module).items()):
-        if "dropout" in name and isinstance(value, float):
+        if "drop" in name and isinstance(value, float):
             setattr(module, name, 0.0)
 
 

@@ -212,7 +212,8 @@ def origin(recipe: Recipe, model: Any, processor: Any) -> str:
     weights = [_named(name, model) for name in (recipe.model, recipe.init) if name is not None]
     full = recipe.lora is None
     packed = [] if recipe.quantization == "none" else [recipe.quantization]
-    return hash_id("origin", weights, recipe.dtype, full, recipe.image, text, template(processor), *packed)
+    # 2: layouts are compared token by token; what an earlier version computed may be of one that was wrong.
+    return hash_id("origin", 2, weights, recipe.dtype, full, recipe.image, text, template(processor), *packed)
 
 
 def _named(name: str, model: Any) -> str:

@@ -47,6 +47,11 @@ class GapWeighted:
     rate: float
     per: Literal["pair", "token"] = "pair"
 
+    @property
+    def reads_gaps(self) -> bool:
+        """See `Objective`."""
+        return True
+
     def __call__(self, policy: Tensor, reference: Tensor, lengths: Tensor, preferences: Preferences) -> PairLosses:
         """See `Objective`.
 
