@@ -1,4 +1,4 @@
-"""Memory of a training run on a processor: keep what was freed, and take it in large pages.
+"""Memory of a training run on a processor: keep what was freed, and ask for it in large pages.
 
 A step frees and takes hundreds of megabytes. The C library gives large pieces back to the system, which has to clear
 every page of the next ones; on a virtual machine that costs about a millisecond per megabyte. Both settings can be
