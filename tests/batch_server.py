@@ -29,6 +29,7 @@ class BatchServer:
         expire: Whether a question is left unanswered, by its custom id.
         refuse: Words with which every batch fails its validation, if any.
         mangle: What becomes of a line of the output file, by its number.
+        looked: The status of every look at a batch from now on, with nothing that is one, if not 0.
         lose_answer: How many batches are made without the client being told: the connection is cut instead.
     """
 
@@ -38,6 +39,7 @@ class BatchServer:
     refuse: str = ""
     mangle: Callable[[int, str], str] = lambda _, line: line
     lose_answer: int = 0
+    looked: int = 0
     port: int = 0
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     batches: dict[str, Body] = field(default_factory=dict[str, Body])
@@ -131,6 +133,8 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
                 self._send(server.files[parts[1]])
             elif parts == ["batches"]:
                 self._send({"object": "list", "data": list(server.batches.values()), "has_more": False})
+            elif parts[0] == "batches" and server.looked:
+                self._send(b"<html>" if server.looked == 200 else {"error": {"message": "no such"}}, server.looked)
             elif parts[0] == "batches":
                 self._send(server.look(parts[1]))
             else:

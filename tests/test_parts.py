@@ -15,7 +15,7 @@ from vlfeedback.errors import BooksError
 from vlfeedback.ids import instruction_id, response_id
 from vlfeedback.parts import Parts, Settled
 from vlfeedback.records import Annotation, Dropped, Instruction, Response
-from vlfeedback.run_folder import RunFolder, Sink
+from vlfeedback.run_folder import RunFolder, Sink, asked_again
 
 STAMP = "0" * 32
 TIMEOUT = "m: timeout: no reply within 3 s"
@@ -212,6 +212,19 @@ def test_what_will_be_asked_again_is_in_no_part(tmp_path: Path) -> None:
     again.balance(10)
     assert again.close("inputs").complete
     assert [row.record_id for row in tables.read(run.dropped("decode"), Dropped)] == ["slot 3"]
+
+
+@pytest.mark.parametrize(
+    ("detail", "again"),
+    [
+        ("m: server: 503 upstream: bad_request: retry", True),
+        ("bad_request: status 400: the server: timeout: is far away", False),
+        ("openai:m: bad_request: status 400", False),
+        ("rate_limited: later", True),
+    ],
+)
+def test_the_class_of_a_failure_is_ours_and_no_word_of_the_endpoint(detail: str, again: bool) -> None:
+    assert asked_again(Dropped("decode", "slot", "call_failed", detail)) is again
 
 
 def test_books_that_do_not_balance_leave_no_part_behind(tmp_path: Path) -> None:

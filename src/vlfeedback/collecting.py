@@ -62,7 +62,7 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     decoding: Sink[Response] | None = None
     decoded = ""
     if "decode" in rooms:
-        who = [[member.model.identity, member.share] for member in plans]
+        who = [[*_named(member.model), member.share] for member in plans]
         chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
         decoded = inputs_digest("decode", read.digest, who, chosen)
         if run.fresh("responses", decoded):
@@ -73,11 +73,21 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
             decoding = resumed.responses(run, reach, decoded)
     if "annotate" not in rooms:
         if decoding is not None:
-            for _ in _decoding(run, plans, decoding, None, read.rows):
-                pass
+            try:
+                for _ in _decoding(run, plans, decoding, None, read.rows):
+                    pass
+            except BaseException:  # it writes what it has, as it does beside the judges
+                decoding.close(decoded, complete=False)
+                raise
             outcomes.append(_close_decode(run, decoding, decoded, read.rows))
         return outcomes
     return outcomes + _annotating(run, reach, plans, decoding, decoded, read.rows)
+
+
+def _named(model: Model) -> list[str]:
+    """What decides a model's answers: who it is and, where pictures are changed for it, how."""
+    recipe = str(getattr(model, "recipe", "original"))
+    return [model.identity] if recipe == "original" else [model.identity, recipe]
 
 
 def plan(run: RunFolder, pool: list[decode.PoolModel], instructions: str) -> None:
@@ -233,7 +243,7 @@ def _annotating(
     fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget", "partial"})
     if asked.top_logprobs is None:  # runs from before there was such a setting stay fresh
         del fixed["top_logprobs"]
-    who = [[judge.identity for judge in judges], rubric.name, rubric.version, rubric.parser, fixed]
+    who = [[name for judge in judges for name in _named(judge)], rubric.name, rubric.version, rubric.parser, fixed]
 
     def inputs() -> str:
         return inputs_digest("annotate", run.need("responses", "decode").digest, who)

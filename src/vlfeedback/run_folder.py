@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from vlfeedback import config, flow, tables
 from vlfeedback._collecting_unread import Unread
@@ -22,9 +23,11 @@ from vlfeedback.images import Roots
 from vlfeedback.locks import claim
 from vlfeedback.parts import SIZE, Parts
 from vlfeedback.records import (
+    ASKED_AGAIN,
     Annotation,
     Answer,
     Dropped,
+    ErrorClass,
     Instruction,
     ItemScore,
     Judgement,
@@ -53,6 +56,7 @@ TABLES: dict[str, type[Any]] = {
 """Tables of a run folder with the record each holds, in the order in which they are made."""
 
 
+_ERRORS = re.compile(": (" + "|".join(get_args(ErrorClass)) + "): ")
 _BOUGHT = ("responses", "annotations", "answers", "judgements")
 """Those whose rows were paid for, each call in the ledger."""
 
@@ -201,7 +205,11 @@ def inputs_digest(*parts: object) -> str:
 
 def asked_again(dropped: Dropped) -> bool:
     """Whether a call has failed in a way that says nothing of the question: the next run asks it again."""
-    return dropped.reason == "call_failed" and ": bad_request: " not in f": {dropped.detail}"
+    if dropped.reason != "call_failed":
+        return False
+    # The first class named is ours; what follows are the endpoint's words, which may name another.
+    found = _ERRORS.search(f": {dropped.detail}")
+    return found is None or found[1] in ASKED_AGAIN
 
 
 @dataclass

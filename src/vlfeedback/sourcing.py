@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from vlfeedback import progress, registry, source as source_room
+from vlfeedback import progress, registry, source as source_room, tables
 from vlfeedback.collecting import Outcome, reused
 from vlfeedback.config import PluginTable, SourceTable
 from vlfeedback.errors import ConfigError, DataError, ImageError
@@ -36,12 +36,16 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
     names = [table.name or table.use for table in settings.source]
     counts = [table.sample for table in settings.source]
     counts = quotas(counts, [table.weight for table in settings.source], mix.total, names)
-    described = [[table.model_dump(mode="json"), _stamp(table)] for table in settings.source]
+    places = {name: str(Path(place).resolve()) for name, place in settings.images.items()}
+    described = [
+        [table.model_dump(mode="json"), _stamp(table), places.get(table.images or "")] for table in settings.source
+    ]
     limits = settings.image_limits.model_dump()
     benchmarks = [[name, table.use, table.options, _stamp(table)] for name, table in settings.evaluate.items()]
     mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
     inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
     if run.fresh("instructions", inputs):
+        _say_what_lacks_pictures(run)
         return [reused(run, "source", "instructions")]
     sources = [
         _source(table, number, count, reach)
@@ -73,6 +77,18 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
     if leaks is not None and leaks.asked_elsewhere:
         _tell(f"{leaks.asked_elsewhere:,} instructions ask a benchmark's question of another picture, and are kept")
     return [outcome]
+
+
+def _say_what_lacks_pictures(run: RunFolder) -> None:
+    """Nobody looks again whether pictures are there now: that takes as long as reading all sources."""
+    if not run.dropped("source").exists():
+        return
+    lacking = sum(one.reason in ("missing_image", "bad_image") for one in tables.read(run.dropped("source"), Dropped))
+    if lacking:
+        _tell(
+            f"{lacking:,} records were left out because their picture was not there or not readable. If it is now: "
+            f"delete {run.table('instructions')} and run again, no answer is bought twice"
+        )
 
 
 def _tell(text: str) -> None:

@@ -374,10 +374,22 @@ def info(path: Path) -> TableInfo:
 
 
 def frame(path: Path, columns: Sequence[str] | None = None) -> Any:
-    """A table as a polars DataFrame; nested records are structs, tuples are lists."""
+    """A table as a polars DataFrame; nested records are structs, tuples are lists.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     import polars as pl
 
-    return pl.from_arrow(pq.read_table(path, columns=None if columns is None else list(columns)))
+    file = _open(path)
+    try:
+        found = file.read(columns=None if columns is None else list(columns))
+        found.validate(full=True)
+        return pl.from_arrow(found)
+    except (*_BROKEN, pl.exceptions.PanicException) as error:  # no Exception: what Rust throws at what cannot be
+        raise _damaged(path, error) from error
+    finally:
+        file.close()
 
 
 def balance(room: str, read_count: int, **written: int) -> None:

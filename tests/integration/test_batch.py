@@ -119,6 +119,20 @@ def test_what_a_batch_answered_and_cannot_be_read_counts_as_spent(cut: Callable[
             assert sum(one.unsure for one in ledger.totals()) == lost
 
 
+@pytest.mark.parametrize("what", ["gone", "no json"])
+def test_a_batch_that_nobody_can_look_at_ends_the_command(what: str, tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        process = world.start("run", toml, "--out", run, "--to", "pair")
+        wait_for(lambda: sent(server) == COUNT)
+        time.sleep(0.5)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        server.looked = {"gone": 404, "no json": 200}[what]
+        said = world.call("run", run, "--to", "pair", code=1)
+        assert ("is gone for good, delete" in said) == (what == "gone")
+
+
 def wait_for(condition: object, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]

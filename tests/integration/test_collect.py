@@ -14,6 +14,8 @@ import pytest
 import world
 from servers import Server, serve
 
+from vlfeedback import tables
+
 COUNT = 12
 
 
@@ -47,6 +49,31 @@ def test_a_plan_of_a_run_folder_takes_the_lengths_that_were_measured(tmp_path: P
     rows = json.loads(world.call("plan", run, "--json"))["rows"]
     assert any(row["measured"] for row in rows if row["room"] == "decode")
     assert not any(row["measured"] for row in json.loads(world.call("plan", toml, "--json"))["rows"])
+
+
+def test_other_pictures_for_a_model_are_other_questions(tmp_path: Path, server: Server) -> None:
+    run = tmp_path / "run"
+    world.collect(world.settings(tmp_path, server.url), "--out", run)
+    before = len(server.served())
+    done = world.collect(run, "--set", "judge.0.recipe=fit-16-jpeg90")
+    assert done["calls_made"] == COUNT and len(server.served()) == before + COUNT
+    change = [f"--set=pool.{number}.recipe=fit-16-jpeg90" for number in range(len(world.POOL))]
+    done = world.collect(run, *change, "--set", "judge.0.recipe=fit-16-jpeg90")
+    assert len(server.served()) >= before + 5 * COUNT
+    assert world.collect(run)["calls_made"] == 0
+
+
+def test_decode_alone_writes_what_it_has_when_it_stops(tmp_path: Path, server: Server) -> None:
+    prices = tmp_path / "prices.toml"
+    rows = (f'[models."{name}"]\ninput = 4.0\noutput = 40.0\nimages = "openai-tiles"\n' for name in world.POOL)
+    prices.write_text("".join(rows), encoding="utf-8")
+    toml = world.settings(tmp_path, server.url, more=f'[prices]\npath = "{prices}"\n', in_flight=1)
+    toml.write_text(toml.read_text(encoding="utf-8") + "budget = 0.02\n", encoding="utf-8")
+    run = tmp_path / "run"
+    world.call("run", toml, "--out", run, "--to", "decode", code=1)
+    assert json.loads(world.call("status", run, "--json"))
+    found = tables.info(run / "responses.parquet")
+    assert not found.complete and found.rows > 0
 
 
 def test_moving_the_endpoint_to_another_port_buys_nothing(tmp_path: Path, server: Server) -> None:

@@ -69,6 +69,19 @@ def test_a_count_that_cannot_be_read_does_not_take_the_words_along(
     assert min(reply.usage.output, reply.usage.reasoning, reply.usage.image) >= 0
 
 
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, 603),
+        ({"prompt_tokens": 21, "completion_tokens": 0, "completion_tokens_details": {"reasoning_tokens": 60}}, 60),
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 218}, 198),
+        ({"completion_tokens": 198, "total_tokens": 218}, 198),
+    ],
+)
+def test_thoughts_that_stand_beside_the_completion_are_billed(usage: Body, output: int) -> None:
+    assert usage_of(usage).output == output
+
+
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(

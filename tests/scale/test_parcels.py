@@ -68,6 +68,19 @@ def test_a_worker_says_what_came_back(tmp_path: Path) -> None:
     assert kinds == [("reply", 200), ("reply", 429), ("lost", 0), ("lost", 0), ("timeout", 0), ("not_sent", 0)]
 
 
+def test_models_behind_one_address_have_keys_and_times_of_their_own(tmp_path: Path) -> None:
+    with serve(tmp_path / "served.jsonl", delay=0.5, key="sk-second") as server:
+
+        async def send() -> list[str]:
+            carrier = Carrier(Roots({}))
+            body = (b'{"model":"m","messages":[{"content":"x","role":"user"}]}',)
+            ways = (("sk-first", 4, 9.0), ("sk-second", 4, 0.1), ("sk-second", 4, 9.0))
+            found = [await carrier.post(Parcel(server.url, Secret(key), *way, body)) for key, *way in ways]
+            return [f"{one.kind} {one.status}" for one in found]
+
+        assert asyncio.run(send()) == ["reply 401", "timeout 0", "reply 200"]
+
+
 def test_a_worker_that_cannot_read_a_picture_sends_nothing(tmp_path: Path) -> None:
     world.draw(tmp_path, 1)
     request = question(Roots({"own": tmp_path / "pictures"}), "0.png")

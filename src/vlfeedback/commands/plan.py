@@ -69,7 +69,8 @@ def plan(
     local = sum(row.hours for row in collecting if row.host == HERE)
     parts = [(one.calls, one.stratum) for one in made if one.stratum is not None]
     bounds = interval(parts, world.count or 0) if parts else None
-    tested = sum(row.cost for row in evaluating)
+    # What was not measured has no interval of its own, and is part of the bill all the same.
+    beside = sum(row.cost for row in evaluating) + sum(one.row.cost for one in made if one.stratum is None)
     return Plan(
         instructions=world.count,
         sources=world.sources,
@@ -86,8 +87,8 @@ def plan(
             world.looked, world.complete, measured.instructions if measured else 0, bool(evaluating)
         ),
         budget=settings.annotate.budget,
-        cost_low=bounds.low + tested if bounds else None,
-        cost_high=bounds.high + tested if bounds else None,
+        cost_low=bounds.low + beside if bounds else None,
+        cost_high=bounds.high + beside if bounds else None,
         spent=past.spent,
         pilot=measured.instructions if measured else 0,
         warnings=(*maker.warnings, *evaluation.warnings),

@@ -104,6 +104,7 @@ class Batched:
         self._found: dict[str, Generation | None] = {}
         self._adopted: set[str] = set()
         self._unsure: set[str] = set()
+        self._broken: dict[str, Callable[[], Exception]] = {}
         self._spool: _Spool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -129,6 +130,8 @@ class Batched:
         """
         key = call_key(self.identity, request)
         self._start()
+        if key in self._broken:  # its shard failed before the question was put
+            raise self._broken.pop(key)()
         if key not in self._found:
             self._waiting[key] = asyncio.get_running_loop().create_future()
             if key not in self._adopted:
@@ -183,8 +186,13 @@ class Batched:
         if spool is None or not spool.keys:
             return
         shard = _Shard(hash_id("shard", *sorted(spool.keys)), self.identity, spool.keys)
-        spool.path.replace(self._lines(shard))
-        self._write(shard)
+        try:
+            spool.path.replace(self._lines(shard))
+            self._write(shard)
+        except OSError as error:
+            words = f"{self._lines(shard)} cannot be written ({error}): free some space and run again."
+            self._fail(spool.keys, lambda: LedgerError(words))
+            return
         self._follow(shard)
 
     def _start(self) -> None:
@@ -223,9 +231,13 @@ class Batched:
                 shard.batch = await self._sent_before(shard) or await self._send(shard)
                 self._write(shard)
             await self._fetch(shard, await self._ended(shard))
-        except (openai.OpenAIError, ModelUnavailable, OSError) as problem:
-            words = f"batch {shard.batch or shard.name} of {self.identity}: {self.live.scrub(str(problem))[:400]}"
+        except Exception as problem:  # whatever it is, nobody may go on waiting for it
+            told = self.live.scrub(f"{type(problem).__name__} {problem}")[:400]
+            words = f"batch {shard.batch or shard.name} of {self.identity}: {told}"
             advice = "Run again: what was sent is fetched, not bought again."
+            if isinstance(problem, openai.NotFoundError) and shard.batch:
+                note = self._journal / f"{shard.name}.json"
+                advice += f" If the batch is gone for good, delete {note}: its questions are asked anew then."
             self._fail(shard.keys, lambda: VLFeedbackError(f"{words}. {advice}"))
 
     async def _sent_before(self, shard: _Shard) -> str:
@@ -337,7 +349,9 @@ class Batched:
     def _fail(self, keys: list[str], error: Callable[[], Exception]) -> None:
         for key in keys:
             future = self._waiting.get(key)
-            if future is not None and not future.done():
+            if future is None:
+                self._broken[key] = error
+            elif not future.done():
                 future.set_exception(error())
 
     def _open(self) -> AsyncOpenAI:

@@ -20,13 +20,15 @@ def usage_of(value: Any) -> Usage:
     """The `usage` of a reply; 0 for what is not counted, or is no number of tokens."""
     fields = _fields(value)
     entered, left = _fields(fields.get("prompt_tokens_details")), _fields(fields.get("completion_tokens_details"))
-    read = _count(fields.get("prompt_tokens"))
+    read, thought = _count(fields.get("prompt_tokens")), _count(left.get("reasoning_tokens"))
+    # Some endpoints, Gemini's for one, leave the thoughts out of the completion; they are in the total, and billed.
+    beside = max(0, _count(fields.get("total_tokens")) - read) if read else 0
     return Usage(
         input=read,
-        output=_count(fields.get("completion_tokens")),
+        output=max(_count(fields.get("completion_tokens")), thought, beside),
         cached=min(read, _count(entered.get("cached_tokens")) or _count(fields.get("prompt_cache_hit_tokens"))),
         image=_count(entered.get("image_tokens")),
-        reasoning=_count(left.get("reasoning_tokens")),
+        reasoning=thought,
     )
 
 

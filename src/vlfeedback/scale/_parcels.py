@@ -130,7 +130,7 @@ class Carrier:
 
     def __init__(self, roots: Roots) -> None:
         self._pictures = Addresses(roots, "data")
-        self._wires: dict[str, Wire] = {}
+        self._wires: dict[tuple[str, str, int, float], Wire] = {}
 
     async def post(self, parcel: Parcel) -> Carried:
         """Send one parcel; what goes wrong is a value."""
@@ -138,9 +138,11 @@ class Carrier:
             content = filled(parcel.pieces, self._pictures)
         except (VLFeedbackError, OSError) as problem:
             return Carried("picture", str(problem))
-        wire = self._wires.get(parcel.url)
+        # Models behind one address each have their own, as in one process: key, time and connections are a model's.
+        way = (parcel.url, parcel.key.reveal(), parcel.in_flight, parcel.timeout)
+        wire = self._wires.get(way)
         if wire is None:
-            wire = self._wires[parcel.url] = open_wire(parcel.url, parcel.key, parcel.in_flight, parcel.timeout)
+            wire = self._wires[way] = open_wire(parcel.url, parcel.key, parcel.in_flight, parcel.timeout)
         try:
             reply = await wire.post(content)
         except TimeoutError:
