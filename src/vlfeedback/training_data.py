@@ -136,24 +136,29 @@ def load(run: RunFolder, pairing: PairTable | None = None, *, allow_plugins: boo
 
 
 def _together(first: Group, second: Group) -> Group:
-    """One instruction's group out of two runs'; what both have is taken once."""
+    """One instruction's group out of two runs'; what both have is taken once, and held out is held out."""
+    asked = first.instruction if first.instruction.split == "eval" else second.instruction
+    both = replace(first.instruction, split=asked.split)
     responses = {one.id: one for one in (*first.responses, *second.responses)}
     pairs = {one.id: one for one in (*first.pairs, *second.pairs)}
     ratings = dict.fromkeys((*first.ratings, *second.ratings))
-    return replace(first, responses=tuple(responses.values()), ratings=tuple(ratings), pairs=tuple(pairs.values()))
+    said = {"responses": tuple(responses.values()), "ratings": tuple(ratings), "pairs": tuple(pairs.values())}
+    return replace(first, instruction=both, **said)
 
 
 def _held_out_together(listed: Sequence[Group]) -> Iterator[Group]:
-    """Runs may hold out different shares: what one holds out by its picture, none trains on."""
+    """Runs may hold out different shares: what one holds out by its picture, none trains on.
+
+    A group that is held out for one of its pictures holds out the others as well, and what shows them.
+    """
+    shown = [frozenset(image.sha256 for image in group.instruction.images) for group in listed]
+    out = [group.instruction.split == "eval" for group in listed]
     held: set[str] = set()
-    for group in listed:
-        if group.instruction.split == "eval":
-            held.update(image.sha256 for image in group.instruction.images)
-    for group in listed:
-        if any(image.sha256 in held for image in group.instruction.images):
-            yield replace(group, instruction=replace(group.instruction, split="eval"))
-        else:
-            yield group
+    while more := set().union(*(pictures for pictures, is_out in zip(shown, out, strict=True) if is_out)) - held:
+        held |= more
+        out = [is_out or bool(pictures & held) for pictures, is_out in zip(shown, out, strict=True)]
+    for group, is_out in zip(listed, out, strict=True):
+        yield replace(group, instruction=replace(group.instruction, split="eval")) if is_out else group
 
 
 def _kept(listed: Sequence[Group], came_from: dict[str, str], where: str) -> set[str]:

@@ -132,6 +132,34 @@ def test_what_one_run_holds_out_by_its_picture_none_trains_on(tmp_path: Path) ->
     assert sum(side == "eval" for _, side in sides) == 1
 
 
+def hold_out(run: Path, *places: int) -> None:
+    table = run / "instructions.parquet"
+    listed = list(tables.read(table, Instruction))
+    held = [replace(asked, split="eval" if number in places else "train") for number, asked in enumerate(listed)]
+    tables.write(table, Instruction, held, room="source")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_instruction_that_one_run_holds_out_is_held_out_whichever_comes_first(tmp_path: Path, turned: bool) -> None:
+    plain = [{"prompt": "who wrote it ?", "chosen": "nobody", "rejected": "no"}]  # no picture that could tell
+    runs = [imported(tmp_path, name, [*rows(range(3), "helpful"), *plain]) for name in ("one", "two")]
+    hold_out(runs[1], 0, 3)
+    groups = training_data.load(second(tmp_path, *(runs[::-1] if turned else runs))).groups
+    assert len(groups) == 4
+    assert sum(group.instruction.split == "eval" for group in groups) == 2
+
+
+def test_pictures_beside_one_that_is_held_out_are_held_out_too(tmp_path: Path) -> None:
+    chain = [
+        {"prompt": f"compare {n}", "chosen": "yes", "rejected": "no", "images": [f"{n}.png", f"{n + 1}.png"]}
+        for n in (3, 2, 1, 0)
+    ]
+    one = imported(tmp_path, "one", [*chain, *rows(range(6, 8), "helpful")])
+    hold_out(one, 3)
+    groups = training_data.load(second(tmp_path, one)).groups
+    assert [group.instruction.split for group in groups] == ["eval"] * 4 + ["train"] * 2
+
+
 def test_the_digest_follows_the_pairs_and_not_the_place(tmp_path: Path) -> None:
     one = imported(tmp_path, "one", rows(range(4), "helpful"))
     before = training_data.digest(second(tmp_path, one))
