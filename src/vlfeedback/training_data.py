@@ -154,7 +154,7 @@ def _held_out_together(listed: Sequence[Group]) -> Iterator[Group]:
     shown = [frozenset(image.sha256 for image in group.instruction.images) for group in listed]
     out = [group.instruction.split == "eval" for group in listed]
     held: set[str] = set()
-    while more := set().union(*(pictures for pictures, is_out in zip(shown, out, strict=True) if is_out)) - held:
+    while more := set[str]().union(*(pictures for pictures, is_out in zip(shown, out, strict=True) if is_out)) - held:
         held |= more
         out = [is_out or bool(pictures & held) for pictures, is_out in zip(shown, out, strict=True)]
     for group, is_out in zip(listed, out, strict=True):
