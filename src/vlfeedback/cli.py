@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +14,7 @@ from typer.core import TyperCommand
 from vlfeedback import __version__
 from vlfeedback.commands._telling import emit as _emit, leave as _leave, tell as _tell
 from vlfeedback.errors import Stopped, VLFeedbackError
+from vlfeedback.locks import follower
 
 app = typer.Typer(
     name="vlfeedback",
@@ -371,6 +373,10 @@ def main() -> NoReturn:
     except VLFeedbackError as error:
         _tell(f"{error}" if isinstance(error, Stopped) else f"error: {error}")
         code = error.exit_code
+        if follower():
+            time.sleep(
+                5.0
+            )  # a launcher ends all processes with the first that fails: the one that says why comes first
     except Exception as error:
         code = _usage_error(error)
     except KeyboardInterrupt:
