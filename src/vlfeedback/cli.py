@@ -366,6 +366,11 @@ def export(
     _emit(command.export(format, run_dir, out, options=dict(map(config.assignment, options))), as_json, command.show)
 
 
+LET_SPEAK = 5.0
+"""Seconds that a process of a launch keeps its error to itself: the launcher ends all with the first that fails, and the
+first process is the one that says why."""
+
+
 def main() -> NoReturn:
     """Entry point: 0 on success, 1 when the work failed, 2 for a mistake of the caller, 130 when interrupted."""
     try:
@@ -374,9 +379,7 @@ def main() -> NoReturn:
         _tell(f"{error}" if isinstance(error, Stopped) else f"error: {error}")
         code = error.exit_code
         if follower():
-            time.sleep(
-                5.0
-            )  # a launcher ends all processes with the first that fails: the one that says why comes first
+            time.sleep(LET_SPEAK)
     except Exception as error:
         code = _usage_error(error)
     except KeyboardInterrupt:
