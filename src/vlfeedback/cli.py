@@ -367,8 +367,8 @@ def export(
 
 
 LET_SPEAK = 5.0
-"""Seconds that a process of a launch keeps its error to itself: the launcher ends all with the first that fails, and the
-first process is the one that says why."""
+"""Seconds that a follower stays with its error: a launcher ends all processes with the first that fails, and only the
+first one says why."""
 
 
 def main() -> NoReturn:
