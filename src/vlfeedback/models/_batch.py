@@ -13,16 +13,15 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from vlfeedback.compact import read_json
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
-from vlfeedback.models import _chat
+from vlfeedback.models._batch_lines import Lines
 from vlfeedback.models._sends import NotBatched, Unsent
 from vlfeedback.models.openai import OpenAIModel
 from vlfeedback.records import Generation, Request
@@ -280,17 +279,11 @@ class Batched:
             await asyncio.sleep(self._poll)
 
     async def _fetch(self, shard: _Shard, batch: Any) -> None:
-        wanted = set(shard.keys)
-        found: dict[str, Generation | None] = dict.fromkeys(shard.keys)
-        told: set[str] = set()
-        unreadable = 0
+        lines = Lines(shard.keys, self.live.scrub_body)
         for name in (batch.output_file_id, batch.error_file_id):
             if name:
-                content = await self._open().files.content(name)
-                # By line ends alone: `splitlines` would also cut at those that stand within replies.
-                lines = (line for line in content.text.split("\n") if line.strip())
-                unreadable += sum(not self._read(line, wanted, found, told) for line in lines)
-        if batch.status == "failed" and not any(found.values()):
+                lines.take((await self._open().files.content(name)).text)
+        if batch.status == "failed" and not any(lines.found.values()):
             errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
             words = "; ".join(str(one.message) for one in errors) or "no reason was given"
             self._forget(shard.name)
@@ -298,53 +291,21 @@ class Batched:
                 shard.keys, lambda: ModelUnavailable(f"the endpoint refuses a batch of {self.identity}: {words}")
             )
             return
-        self._doubt(shard, found, wanted - told if unreadable else set())
-        self._found |= found
+        self._doubt(shard, lines.doubtful)
+        self._found |= lines.found
         for key in shard.keys:
             future = self._waiting.get(key)
             if future is not None and not future.done():
                 future.set_result(_NOTHING)
 
-    def _doubt(self, shard: _Shard, found: Mapping[str, Generation | None], untold: set[str]) -> None:
-        """Say which calls may have been served although nothing of it can be read.
-
-        Args:
-            untold: Those that no readable line names, where there are others: any of these may be of any of them.
-        """
-        self._unsure |= untold
-        if lost := self._unsure & set(found):
+    def _doubt(self, shard: _Shard, lost: set[str]) -> None:
+        if lost:
+            self._unsure |= lost
             log.warning(
                 "batch %s of %s: %d of %d calls came back with nothing that can be read. They are asked live, and what "
                 "they cost at most in the batch counts as spent.",
-                shard.batch, self.identity, len(lost), len(found),
+                shard.batch, self.identity, len(lost), len(shard.keys),
             )  # fmt: skip
-
-    def _read(self, line: str, wanted: set[str], found: dict[str, Generation | None], told: set[str]) -> bool:
-        """Take in one line, and its call among those that were told of; whether it could be read."""
-        try:
-            row: Any = read_json(line)
-            key, response = str(row["custom_id"]), cast("dict[str, Any]", row.get("response") or {})
-            status, body = int(response.get("status_code") or 0), response.get("body")
-            raw = self.live.scrub_body(json.dumps(body, ensure_ascii=False))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            return False  # what is not readable is not answered: it is asked live
-        told.add(key)
-        if key not in wanted or found.get(key) is not None:
-            return True
-        if status == 200:
-            reply = _chat.generation(raw)
-            found[key] = reply if reply.answered else None
-            if not reply.answered:
-                self._unsure.add(key)
-        elif status in (400, 413, 422):
-            words, code = _chat.error_words(raw)
-            filtered = code in _chat.FILTER_CODES
-            found[key] = (
-                Generation("", "content_filter", detail=words, raw=raw)
-                if filtered
-                else _chat.failure("bad_request", f"status {status}: {words}", raw)
-            )
-        return True
 
     def _fail(self, keys: list[str], error: Callable[[], Exception]) -> None:
         for key in keys:
