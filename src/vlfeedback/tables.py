@@ -9,7 +9,6 @@ digest of its rows, the digest of its inputs and settings, and whether the room 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import types
@@ -22,14 +21,11 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlfeedback.compact import compact
+from vlfeedback._tables_digest import Digest
 from vlfeedback.errors import BooksError, DataError
 from vlfeedback.table_files import DAMAGED
 
 T = TypeVar("T")
-
-OUTSIDE_DIGEST = frozenset({"latency", "cost", "time", "created", "finished"})
-"""Fields that may differ between identical runs."""
 
 ROWS_AT_ONCE = 4096
 _PREFIX = "vlfeedback."
@@ -73,27 +69,6 @@ class Loaded(NamedTuple):
 def give_back() -> None:
     """Return to the system what tables no longer need: the next room of the same process may need it."""
     pa.default_memory_pool().release_unused()
-
-
-class _Digest:
-    """A sum of row hashes: equal for equal rows in any order, and different when a row comes twice."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.rows = 0
-
-    def add(self, row: dict[str, Any]) -> None:
-        kept = {name: value for name, value in row.items() if name not in OUTSIDE_DIGEST}
-        self.total += int.from_bytes(hashlib.sha256(compact(kept)).digest(), "big")
-        self.rows += 1
-
-    def merge(self, info: TableInfo) -> None:
-        """Add the rows of another table: a sum of sums."""
-        self.total += int(info.digest, 16)
-        self.rows += info.rows
-
-    def hex(self) -> str:
-        return f"{self.total % (1 << 256):064x}"
 
 
 def _optional(hint: Any) -> Any:
@@ -200,7 +175,7 @@ class Writer:
         self._schema = schema(record)
         self._file: pq.ParquetWriter | None = None
         self._pack = cast("Callable[[Any], dict[str, Any]]", _packer(record))
-        self._digest = _Digest()
+        self._digest = Digest()
         self._rows: list[dict[str, Any]] = []
 
     def add(self, row: Any) -> None:
@@ -213,7 +188,7 @@ class Writer:
 
     def take(self, loaded: Loaded) -> None:
         """Take all rows of another table of these records, none of them looked at."""
-        self._digest.merge(loaded.info)
+        self._digest.merge(loaded.info.digest, loaded.info.rows)
         self._write(loaded.rows.cast(self._schema))
 
     def _flush(self) -> None:

@@ -123,11 +123,7 @@ def test_what_a_batch_answered_and_cannot_be_read_counts_as_spent(cut: Callable[
 def test_a_batch_that_nobody_can_look_at_ends_the_command(what: str, tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", looks=10**6) as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)
-        process = world.start("run", toml, "--out", run, "--to", "pair")
-        wait_for(lambda: sent(server) == COUNT)
-        time.sleep(0.5)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        killed_when_sent(server, toml, run)
         server.looked = {"gone": 404, "no json": 200}[what]
         said = world.call("run", run, "--to", "pair", code=1)
         assert ("is gone for good, delete" in said) == (what == "gone")
@@ -145,14 +141,19 @@ def sent(server: BatchServer) -> int:
     return sum(len(server.files[one["input_file_id"]].splitlines()) for one in list(server.batches.values()))
 
 
+def killed_when_sent(server: BatchServer, toml: Path, run: Path) -> None:
+    """Begin a run, and kill it when all its questions lie at the provider."""
+    process = world.start("run", toml, "--out", run, "--to", "pair")
+    wait_for(lambda: sent(server) == COUNT)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 def test_batches_of_a_killed_process_are_found_again(tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", looks=10**6) as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)
-        process = world.start("run", toml, "--out", run, "--to", "pair")
-        wait_for(lambda: sent(server) == COUNT)
-        time.sleep(0.5)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        killed_when_sent(server, toml, run)
         made = len(server.batches)
         for batch in server.batches.values():
             batch["left"] = 0

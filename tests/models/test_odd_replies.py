@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 from hypothesis import given, strategies as st
 from servers import Server, serve
@@ -34,15 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def answers(server: Server, roots: Roots, *requests: Request, **options: Any) -> list[Generation]:
     model = backend.load(**{"model": "m", "roots": roots, "base_url": server.url, "timeout": 5.0} | options)
-
-    async def run() -> list[Generation]:
-        try:
-            async with asyncio.timeout(60):
-                return list(await asyncio.gather(*(model.answer(request) for request in requests)))
-        finally:
-            await model.aclose()
-
-    return asyncio.run(run())
+    return asking.answers(model, *requests)
 
 
 def in_choice(body: Body, **fields: Any) -> Body:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import answers
 from servers import Server, serve
 
 from vlfeedback import registry
@@ -31,16 +32,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vlfeedback.models._limits.FIRST_WAIT", 0.01)
     monkeypatch.setattr("vlfeedback.models._limits.FIRST_PAUSE", 0.02)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-def answers(model: backend.OpenAIModel, *requests: Request) -> list[Generation]:
-    async def run() -> list[Generation]:
-        try:
-            return list(await asyncio.gather(*(model.answer(request) for request in requests)))
-        finally:
-            await model.aclose()
-
-    return asyncio.run(run())
 
 
 def open_model(server: Server, roots: Roots, **options: Any) -> backend.OpenAIModel:

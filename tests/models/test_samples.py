@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 from hypothesis import given, strategies as st
 from servers import Server, serve
@@ -28,14 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(server: Server, roots: Roots, *requests: Request, **options: Any) -> list[Generation]:
     model = backend.load(**{"model": "m", "roots": roots, "base_url": server.url, "samples": 4} | options)
-
-    async def run() -> list[Generation]:
-        try:
-            return list(await asyncio.gather(*(model.answer(request) for request in requests)))
-        finally:
-            await model.aclose()
-
-    return asyncio.run(run())
+    return asking.answers(model, *requests)
 
 
 def four(ask: Ask, **options: Any) -> list[Request]:

@@ -231,7 +231,7 @@ class Batched:
                 self._write(shard)
             await self._fetch(shard, await self._ended(shard))
         except Exception as problem:  # whatever it is, nobody may go on waiting for it
-            told = self.live.scrub(f"{type(problem).__name__} {problem}")[:400]
+            told = self.live.secret.scrub(f"{type(problem).__name__} {problem}")[:400]
             words = f"batch {shard.batch or shard.name} of {self.identity}: {told}"
             advice = "Run again: what was sent is fetched, not bought again."
             if isinstance(problem, openai.NotFoundError) and shard.batch:
@@ -279,7 +279,7 @@ class Batched:
             await asyncio.sleep(self._poll)
 
     async def _fetch(self, shard: _Shard, batch: Any) -> None:
-        lines = Lines(shard.keys, self.live.scrub_body)
+        lines = Lines(shard.keys, self.live.secret.scrub_body)
         for name in (batch.output_file_id, batch.error_file_id):
             if name:
                 lines.take((await self._open().files.content(name)).text)

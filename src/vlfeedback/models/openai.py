@@ -270,13 +270,10 @@ class OpenAIModel:
         """A client of the first endpoint, for its other pages."""
         return open_client(self._endpoints[0].url, self._key, 8, max(600.0, self._policy.timeout))
 
-    def scrub(self, text: str) -> str:
-        """A text of the endpoint without the key."""
-        return self._key.scrub(text)
-
-    def scrub_body(self, raw: str) -> str:
-        """A JSON body of the endpoint without the key."""
-        return self._key.scrub_body(raw)
+    @property
+    def secret(self) -> Secret:
+        """Its key, to be blotted out of what the endpoint says."""
+        return self._key
 
     async def aclose(self) -> None:
         """Close the connections; a later question opens them again."""
