@@ -85,7 +85,7 @@ def test_a_pilot_is_not_bought_twice_and_foretells_the_bill(tmp_path: Path) -> N
 
 def test_what_a_pilot_did_not_meet_is_in_both_ends_of_its_interval(tmp_path: Path) -> None:
     draw(tmp_path, 40)
-    with serve(tmp_path / "served.jsonl", usage=Biller({"judge": 300.0, "": 60.0}), keep_bodies=False) as server:
+    with serve(tmp_path / "served.jsonl", usage=Biller({"": 5.0}, spread=0.01), keep_bodies=False) as server:
         toml = settings(tmp_path, server)
         found = json.loads(world.call("plan", toml, "--pilot", "2", "--out", tmp_path / "run", "--json"))
     assert sum(not row["measured"] for row in found["rows"]) >= 4, "two instructions ask at most eight of twelve"
