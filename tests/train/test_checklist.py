@@ -46,7 +46,21 @@ TEMPLATES = {
     "a line of its own": ("ASSISTANT:\n", ""),
     "a control token": ("<s>", ""),
     "nothing between": ("ASSISTANT:", ""),
+    "an empty thought": ("ASSISTANT:\n", "<think>\n\n</think>\n\n"),
+    "a control token after the header": ("ASSISTANT:", "final<s>"),
+    "a control token and a line": ("ASSISTANT:\n", "<s>\n"),
 }
+
+
+def with_template(processor: Any, header: str, lead: str) -> Any:
+    """The processor with a template that writes something between its header and the words of an answer."""
+    processor.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}USER: {% for p in m.content %}"
+        "{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %} "
+        "{% else %}HEAD" + lead + "{{ m.content[0].text }}</s>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}HEAD{% endif %}"
+    ).replace("HEAD", header)
+    return processor
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -55,18 +69,27 @@ def test_prompt_and_response_are_cut_as_the_conversation_is(
 ) -> None:
     """Ids of prompt and response one after the other are those of the whole conversation in one text."""
     header, lead = TEMPLATES[name]
-    byte_level.chat_template = (
-        "{% for m in messages %}{% if m.role == 'user' %}USER: {% for p in m.content %}"
-        "{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %} "
-        "{% else %}HEAD" + lead + "{{ m.content[0].text }}</s>{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}HEAD{% endif %}"
-    ).replace("HEAD", header)
-    wording = Wording(byte_level, reader(colours, mean=None), image_token_id=4)
+    wording = Wording(with_template(byte_level, header, lead), reader(colours, mean=None), image_token_id=4)
     tokenizer = byte_level.tokenizer
     for said in SAID:
         whole = tokenizer(f"USER: what is it ? {header}{lead}{said}</s>", add_special_tokens=False)["input_ids"]
         made = [*wording.prompt("what is it ?", ()).ids, *wording.response(said)]
         assert made == whole, tokenizer.convert_ids_to_tokens(made)
+
+
+@pytest.mark.parametrize("lead", ["\n", "\n\n<think></think>\n"])
+def test_what_the_template_says_before_an_answer_is_kept_where_it_grows_together_with_the_header(
+    byte_level: Any, colours: toy_llava.Colours, lead: str
+) -> None:
+    """Two line ends are one token here: the header keeps its own, and the rest is the answer's."""
+    header = "ASSISTANT:\n"
+    tokenizer = byte_level.tokenizer
+    tokenizer.add_tokens(["\n\n"])
+    wording = Wording(with_template(byte_level, header, lead), reader(colours, mean=None), image_token_id=4)
+    assert wording.plain(header + lead)[: len(wording.plain(header))] != wording.plain(header)
+    for said in SAID:
+        made = [*wording.prompt("what is it ?", ()).ids, *wording.response(said)]
+        assert tokenizer.decode(made) == f"USER: what is it ? {header}{lead}{said}</s>"
 
 
 def test_another_picture_size_or_normalisation_is_another_reference(recipe: Make, model: Any, processor: Any) -> None:

@@ -107,8 +107,8 @@ class Wording:
         joint = self.plain(self._tail + self._lead + text)
         width = len(self._tail_ids)
         # Tokenised together with the header, so that the first word is cut as it is when the model speaks.
-        ids = joint[width:] if joint[:width] == self._tail_ids else self.plain(text)
-        return np.asarray([*ids, self.end], np.int32)
+        ids = joint[width:] if joint[:width] == self._tail_ids else self.plain(self._lead + text)
+        return np.asarray([*self._lead_ids, *ids, self.end], np.int32)
 
     def plain(self, text: str) -> list[int]:
         """Token ids of text in which nothing is a control token."""
@@ -128,19 +128,33 @@ class Wording:
         return owner.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply is None)
 
     def _read_template(self, stops: frozenset[int]) -> None:
-        """Find what stands before a response (the header's last plain stretch, a space) and the token that ends it."""
+        """Find what stands before a response (the header's last plain stretch, a space) and the token that ends it.
+
+        What the template writes between header and words belongs to the response: the model has to say it.
+        """
         header, whole = self._render(None), self._render(_REPLY)
         before, _, after = whole.partition(_REPLY)
         self._lead = before[len(header) :] if before.startswith(header) else ""
         tail = header.partition(_QUESTION)[2]
-        self._tail = tail[max((tail.rfind(word) + len(word) for word in self._control if word in tail), default=0) :]
+        self._tail = tail[self._behind_control(tail) :]
         self._tail_ids = self.plain(self._tail) if self._tail else []
+        self._lead_ids: list[int] = []
+        if cut := self._behind_control(self._lead):  # the template's own control tokens act; words never join them
+            joint = self._tokenizer(self._tail + self._lead[:cut], add_special_tokens=False)["input_ids"]
+            alone = self._tokenizer(self._lead[:cut], add_special_tokens=False)["input_ids"]
+            width = len(self._tail_ids)
+            self._lead_ids = joint[width:] if joint[:width] == self._tail_ids else alone
+            self._lead, self._tail, self._tail_ids = self._lead[cut:], "", []
         own = self._tokenizer.eos_token_id
         written = self._tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
         end = next((number for number in written if number in stops or number == own), own)
         if end is None:
             raise ConfigError("the model's tokenizer has no end token: set eos_token in its tokenizer_config.json")
         self.end = int(end)
+
+    def _behind_control(self, text: str) -> int:
+        """Where the last control token in a text of the template ends; 0 without one."""
+        return max((text.rfind(word) + len(word) for word in self._control if word in text), default=0)
 
 
 def template(processor: Any) -> str:
