@@ -31,6 +31,9 @@ Reason = Literal[
 ANSWERED: frozenset[str] = frozenset({"stop", "length", "content_filter", "refused"})
 """Ways a call can end that are answers and are kept; `error` is kept only for a `bad_request`."""
 
+CUT_OFF: frozenset[str] = frozenset({"length", "content_filter"})
+"""Ways a reply can stop before its end: its words are the model's, where they stop is not."""
+
 ASKED_AGAIN: frozenset[str] = frozenset({"rate_limited", "timeout", "connection", "server"})
 """Error classes that say nothing of the question: the call is asked again by the next run."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from vlfeedback._records_words import (
     ANSWERED as ANSWERED,
     ASKED_AGAIN as ASKED_AGAIN,
+    CUT_OFF as CUT_OFF,
     REASONS as REASONS,
     AnnotationStatus as AnnotationStatus,
     CallState as CallState,

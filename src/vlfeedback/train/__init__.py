@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vlfeedback.errors import BooksError, DataError
 from vlfeedback.ids import hash_id
-from vlfeedback.records import Dropped, Group, PreferencePair
+from vlfeedback.records import CUT_OFF, Dropped, Group, PreferencePair
 from vlfeedback.train._disk import told_when_full
 from vlfeedback.train._note import is_finished, read_note, write_note
 from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
@@ -188,7 +188,7 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
         [
             group.instruction.id,
             group.instruction.split,
-            [response.id for response in group.responses],
+            [f"{one.id} cut" if one.finish in CUT_OFF else one.id for one in group.responses],
             [[pair.id, pair.weight, *(_margin(pair) if gaps else ())] for pair in group.pairs],
             [[rating.response_id, rating.aspect, rating.score] for rating in group.ratings],
         ]

@@ -14,7 +14,7 @@ import numpy as np
 
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.images import prepare
-from vlfeedback.records import Dropped, Group, Image, PreferencePair, Reason
+from vlfeedback.records import CUT_OFF, Dropped, Group, Image, PreferencePair, Reason
 from vlfeedback.train._layout import Layout, Rows
 from vlfeedback.train._preferences import Preferences
 from vlfeedback.train._tokens import Ids, Prompt, Wording
@@ -46,13 +46,14 @@ class Encoded:
         prompt: Token ids up to the assistant's header, shape (T,).
         per_token: Further per-token fields of the prompt, each (T,).
         image_tokens: How many of the prompt's tokens stand for pictures.
-        responses: Token ids with their end token, K arrays.
+        responses: Token ids, K arrays; with their end token, but for those that were cut off.
         response_ids: K ids.
         pairs: (chosen, rejected) indices into the K responses.
         pair_ids, weights: One of each per pair.
         gaps: Distance of the two sides' ratings per pair; not a number where a strategy gives none.
         best: Index of the best response, or None.
         twin_of: Id of the group whose best response this is, with damaged pictures; empty for groups of the run.
+        cut: Ids of responses that stopped before their end.
     """
 
     group_id: str
@@ -69,6 +70,7 @@ class Encoded:
     best: int | None
     gaps: tuple[float, ...] = ()
     twin_of: str = ""
+    cut: frozenset[str] = frozenset()
 
     def without_pairs(self) -> Encoded:
         """The same group counted for nothing: it fills a batch that would otherwise be empty."""
@@ -152,8 +154,15 @@ class Encoder:
             return
         used = [response.id for response in group.responses if response.id in wanted or not wanted]
         ids = {i: self._wording.response(texts[i]) for i in used}
+        # An end that the limit of tokens made is none: trained, it would teach to stop in the middle of a sentence.
+        cut = {
+            response.id
+            for response in group.responses
+            if response.finish in CUT_OFF and len(ids.get(response.id, ())) > 1
+        }
+        rows = {i: ids[i][:-1] if i in cut else ids[i] for i in used}
         room = self._max_length - len(prompt.ids)
-        long = {i for i in used if len(ids[i]) > room}
+        long = {i for i in used if len(rows[i]) > room}
         kept, dropped = _select(group, ids, long, f"{len(prompt.ids)} prompt tokens, at most {self._max_length} in all")
         yield from dropped
         best = _net_winner(kept) if kept else _rated_best(group, [i for i in used if i not in long])
@@ -169,13 +178,14 @@ class Encoder:
             prompt=prompt.ids,
             per_token=prompt.per_token,
             image_tokens=prompt.image_tokens,
-            responses=tuple(ids[i] for i in order),
+            responses=tuple(rows[i] for i in order),
             response_ids=tuple(order),
             pairs=tuple((index[pair.chosen_id], index[pair.rejected_id]) for pair in kept),
             pair_ids=tuple(pair.id for pair in kept),
             weights=tuple(pair.weight for pair in kept),
             best=index.get(best) if best is not None else None,
             gaps=tuple(nan if pair.margin is None else float(pair.margin) for pair in kept),
+            cut=frozenset(cut.intersection(order)),
         )
 
     def pictures(self, group: Encoded) -> Mapping[str, Tensor]:

@@ -27,7 +27,7 @@ class Logps:
 
     Attributes:
         total: Summed over the tokens of each response (nats), shape (R,), float64 where the device has it.
-        lengths: Tokens of each response with its end token, shape (R,).
+        lengths: Tokens of each response, its end token included where it has one, shape (R,).
     """
 
     total: Tensor

@@ -71,7 +71,7 @@ class Objective(Protocol):
         Args:
             policy: Summed log p of each response (nats), shape (R,), float64 where the device has it.
             reference: The same from the frozen model, shape (R,); carries no gradient.
-            lengths: Tokens of each response with its end token, shape (R,), ≥ 1.
+            lengths: Tokens of each response, shape (R,), ≥ 1; its end token counts, and one that was cut off has none.
             preferences: Which response is preferred to which.
         """
         ...

@@ -73,6 +73,7 @@ class Prepared:
         groups: Groups that are.
         trained: Their pairs.
         plan: Batches and steps.
+        altered: What of the data is trained on otherwise than it stands.
     """
 
     trainer: GroupedDPOTrainer
@@ -82,6 +83,7 @@ class Prepared:
     groups: int
     trained: int
     plan: Plan
+    altered: tuple[str, ...]
 
 
 def run(
@@ -122,7 +124,7 @@ def run(
             write_card(folder, recipe, objective, **counts, sources=sources)
 
         replace(out, key, write)
-    warnings = (*ready.checked.warnings, *trainer.warned)
+    warnings = (*ready.altered, *ready.checked.warnings, *trainer.warned)
     metrics = _last(trainer.state.log_history)
     resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
     return Outcome(ready.trained, ready.dropped, ready.groups, plan.steps, resumed, metrics, warnings)
@@ -187,7 +189,7 @@ def prepare(
         processor=processor,
     )
     trained = sum(len(group.pairs) for group in encoded)
-    return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan)
+    return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan, altered(encoded))
 
 
 def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) -> dict[str, Encoded]:
@@ -265,7 +267,13 @@ def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped], longest: int |
     pairs = sum(len(group.pairs) for group in encoded)
     told = [f"{pairs:,} pairs of {len(encoded):,} groups to train on"]
     told += [f"  {count:,} left out: {why}" for why, count in Counter(one.reason for one in dropped).most_common()]
-    print("\n".join(told), file=sys.stderr, flush=True)
+    print("\n".join([*told, *(f"  {one}" for one in altered(encoded))]), file=sys.stderr, flush=True)
+
+
+def altered(encoded: Sequence[Encoded]) -> tuple[str, ...]:
+    """What of the data is trained on otherwise than it stands."""
+    cut = sum(len(group.cut) for group in encoded)
+    return (f"{cut:,} responses were cut off in decoding: they are trained without an end token",) if cut else ()
 
 
 def _check_start(
