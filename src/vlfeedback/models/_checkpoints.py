@@ -22,14 +22,14 @@ _WHOLE = 64 * 2**20
 _SAMPLE = 2**20
 
 
-def fingerprint(folder: Path) -> str:
-    """A hash of a checkpoint's settings and weights, 12 hexadecimal digits.
+def fingerprint(folder: Path, suffixes: Sequence[str] = (".json", ".safetensors", ".jinja", ".model")) -> str:
+    """A hash of a checkpoint's settings and weights, or of its files of some kinds; 12 hexadecimal digits.
 
     Files up to 64 MiB are hashed whole; of larger ones the size and the first, middle and last MiB.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".safetensors", ".jinja", ".model") or path.name == "selfcheck.json":
+        if path.suffix not in suffixes or path.name == "selfcheck.json":
             continue
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())

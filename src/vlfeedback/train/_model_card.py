@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from vlfeedback.train._base import base_of
+
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
     from vlfeedback.train._preferences import Objective
@@ -59,15 +61,17 @@ def write_card(
         steps: Optimiser steps.
         sources: Instructions read, by source.
     """
-    local = Path(recipe.model).expanduser().exists()
+    base = base_of(recipe)
+    # A folder that is gone is none of the hub's names either, and what this machine calls it is nobody's business.
+    local = Path(base).expanduser().exists() or base.startswith(("/", "./", "../", "~"))
     head = [f"library_name: {'transformers' if recipe.lora is None else 'peft'}"]
-    head += [] if local else [f"base_model: {json.dumps(recipe.model)}"]
+    head += [] if local else [f"base_model: {json.dumps(base)}"]
     head.append("tags: [vlfeedback, dpo, vision-language, ai-feedback]")
     kind = "All weights of the language model" if recipe.lora is None else f"A LoRA adapter of rank {recipe.lora.r}"
     blind = " Pictures were hidden (control)." if recipe.image == "blind" else ""
     lines = [
         "\n".join(["---", *head, "---"]),
-        f"# {Path(recipe.model).name if local else recipe.model}, aligned with AI feedback",
+        f"# {Path(base).name if local else base}, aligned with AI feedback",
         f"{kind}, trained with {objective!r} on {pairs:,} preference pairs of {groups:,} instructions in {steps:,} "
         f"steps ({recipe.epochs} epochs, learning rate {recipe.learning_rate:g}, {recipe.dtype}).{blind}",
         SCORES,

@@ -22,6 +22,7 @@ from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
 from vlfeedback.train._arguments import arguments, quiet
+from vlfeedback.train._base import doubtful_base
 from vlfeedback.train._chosen import chosen_layout
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
 from vlfeedback.train._folder import begin, refuse_own_start, replace
@@ -73,7 +74,7 @@ class Prepared:
         groups: Groups that are.
         trained: Their pairs.
         plan: Batches and steps.
-        altered: What of the data is trained on otherwise than it stands.
+        noted: What is not as it may look: data that are trained on otherwise than they stand, a base in doubt.
     """
 
     trainer: GroupedDPOTrainer
@@ -83,7 +84,7 @@ class Prepared:
     groups: int
     trained: int
     plan: Plan
-    altered: tuple[str, ...]
+    noted: tuple[str, ...]
 
 
 def run(
@@ -124,7 +125,7 @@ def run(
             write_card(folder, recipe, objective, **counts, sources=sources)
 
         replace(out, key, write)
-    warnings = (*ready.altered, *ready.checked.warnings, *trainer.warned)
+    warnings = (*ready.noted, *ready.checked.warnings, *trainer.warned)
     metrics = _last(trainer.state.log_history)
     resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
     return Outcome(ready.trained, ready.dropped, ready.groups, plan.steps, resumed, metrics, warnings)
@@ -145,13 +146,13 @@ def prepare(
         keep_freed()
     here = world()
     refuse_own_start(out, (recipe.model, recipe.init))
-    processor = open_processor(recipe.model, None)
+    doubts, processor = doubtful_base(recipe), open_processor(recipe.model, None)
     model = load_model(recipe)
     name_layers(unwrapped(model))
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
     if here.first:
-        _tell(encoded, dropped, longest_row(unwrapped(model)), recipe)
+        _tell(encoded, dropped, longest_row(unwrapped(model)), recipe, doubts)
         begin(out, key)  # not before: a model or data that cannot be used leave what is there as it is
     here.wait()
     model.to(device := device_here())
@@ -188,8 +189,8 @@ def prepare(
         here=here,
         processor=processor,
     )
-    trained = sum(len(group.pairs) for group in encoded)
-    return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan, altered(encoded))
+    trained, noted = sum(len(group.pairs) for group in encoded), (*doubts, *altered(encoded))
+    return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan, noted)
 
 
 def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) -> dict[str, Encoded]:
@@ -255,7 +256,13 @@ def encoder_of(processor: Any, model: Any, recipe: Recipe, roots: Pictures) -> E
     return Encoder(wording, min(recipe.max_length, longest_row(unwrapped(model)) or recipe.max_length))
 
 
-def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped], longest: int | None, recipe: Recipe) -> None:
+def _tell(
+    encoded: Sequence[Encoded],
+    dropped: Sequence[Dropped],
+    longest: int | None,
+    recipe: Recipe,
+    doubts: Sequence[str],
+) -> None:
     """Say before the first step what is trained on, and what is not and why."""
     if longest is not None and longest < recipe.max_length:
         print(
@@ -267,7 +274,7 @@ def _tell(encoded: Sequence[Encoded], dropped: Sequence[Dropped], longest: int |
     pairs = sum(len(group.pairs) for group in encoded)
     told = [f"{pairs:,} pairs of {len(encoded):,} groups to train on"]
     told += [f"  {count:,} left out: {why}" for why, count in Counter(one.reason for one in dropped).most_common()]
-    print("\n".join([*told, *(f"  {one}" for one in altered(encoded))]), file=sys.stderr, flush=True)
+    print("\n".join([*told, *(f"  {one}" for one in (*doubts, *altered(encoded)))]), file=sys.stderr, flush=True)
 
 
 def altered(encoded: Sequence[Encoded]) -> tuple[str, ...]:

@@ -1,0 +1,88 @@
+"""Training that starts from an adapter: what it stands on is said, and is what it was made for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import toy_llava
+
+from vlfeedback.errors import ConfigError
+from vlfeedback.train import Lora, Recipe, TrainResult, train
+from vlfeedback.train.sigmoid import load as sigmoid
+
+Make = Callable[..., Recipe]
+Stage = Callable[..., TrainResult]
+
+
+@pytest.fixture
+def stage(recipe: Make, colours: toy_llava.Colours, tmp_path: Path) -> Stage:
+    """A short training into a folder of some name."""
+
+    def run(name: str, **changes: object) -> TrainResult:
+        settings = recipe(lora=Lora(r=2), **changes)
+        return train(toy_llava.groups(colours, 2), settings, roots=colours, out=tmp_path / name, objective=sigmoid())
+
+    return run
+
+
+def rename_base(adapter: Path, name: str | None) -> str:
+    path = adapter / "adapter_config.json"
+    told = json.loads(path.read_text())
+    before = told["base_model_name_or_path"]
+    path.write_text(json.dumps({**told, "base_model_name_or_path": name}))
+    return before
+
+
+def base(adapter: Path) -> str:
+    return json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+
+
+def test_a_copy_of_the_adapters_base_is_its_base(stage: Stage, model_path: Path, tmp_path: Path) -> None:
+    stage("first")
+    shutil.copytree(model_path, tmp_path / "copy")
+    (tmp_path / "copy" / "README.md").write_text("a copy")
+    result = stage("second", model=str(tmp_path / "copy"), init=str(tmp_path / "first"))
+    assert base(tmp_path / "second") == str(model_path) and result.warnings == ()
+    assert f"# {model_path.name}, aligned" in (tmp_path / "second" / "README.md").read_text()
+
+
+def test_an_adapter_of_another_base_is_refused(stage: Stage, model_path: Path, tmp_path: Path) -> None:
+    stage("first")
+    other = toy_llava.write_model(tmp_path / "other", seed=1)
+    with pytest.raises(ConfigError, match=r"was trained on .*llava, and \[train\] model is .*other"):
+        stage("second", model=str(other), init=str(tmp_path / "first"))
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("name", ["org/base", "/gone/base"])
+def test_a_base_that_is_not_here_is_named_and_warned_of(
+    stage: Stage, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage("first")
+    rename_base(tmp_path / "first", name)
+    capsys.readouterr()
+    result = stage("second", init=str(tmp_path / "first"))
+    assert base(tmp_path / "second") == name
+    (warning,) = result.warnings
+    assert f"names {name} as its base" in warning and warning in capsys.readouterr().err
+    card = (tmp_path / "second" / "README.md").read_text()
+    assert ('base_model: "org/base"' in card, "# org/base, aligned" in card) == (name == "org/base",) * 2
+    assert "/gone" not in card
+
+
+def test_an_adapter_that_names_no_base_stands_on_the_model(stage: Stage, model_path: Path, tmp_path: Path) -> None:
+    stage("first")
+    rename_base(tmp_path / "first", None)
+    assert stage("second", init=str(tmp_path / "first")).warnings == ()
+    assert base(tmp_path / "second") == str(model_path)
+
+
+def test_an_adapter_on_weights_of_another_training_names_them(stage: Stage, recipe: Make, tmp_path: Path) -> None:
+    shutil.copytree(recipe().model, tmp_path / "tuned")
+    stage("second", init=str(tmp_path / "tuned"))
+    assert base(tmp_path / "second") == str(tmp_path / "tuned")
+    assert "# tuned, aligned" in (tmp_path / "second" / "README.md").read_text()
