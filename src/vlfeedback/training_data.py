@@ -15,7 +15,7 @@ from vlfeedback.errors import ConfigError, ImageError
 from vlfeedback.ids import hash_id
 from vlfeedback.images import Roots
 from vlfeedback.pipeline import paired
-from vlfeedback.records import Dropped, Group, Image
+from vlfeedback.records import Dropped, Group, Image, PreferencePair
 from vlfeedback.run_folder import RunFolder
 
 FIELDS = ("source", "category", "conduct", "prompt", "split", "pictures", "responses", "pairs", "run")
@@ -32,7 +32,7 @@ class TrainingData(NamedTuple):
 
     Attributes:
         groups: Of all folders, one per instruction, those that `where` keeps.
-        filtered: Pairs of the others.
+        filtered: Pairs of the others, and preferences that another run has as well under another strategy.
         pictures: Where the bytes come from.
     """
 
@@ -124,6 +124,10 @@ def load(run: RunFolder, pairing: PairTable | None = None, *, allow_plugins: boo
             name = group.instruction.id
             joined[name] = _together(joined[name], group) if name in joined else group
             came_from.setdefault(name, one.path.resolve().name)
+    repeated = [one for group in joined.values() for one in _repeated(group)]
+    again = {one.record_id for one in repeated}
+    for name, group in joined.items():
+        joined[name] = replace(group, pairs=tuple(pair for pair in group.pairs if pair.id not in again))
     listed = list(_held_out_together(list(joined.values())))
     kept = _kept(listed, came_from, run.settings.train.where)
     filtered = [
@@ -132,7 +136,7 @@ def load(run: RunFolder, pairing: PairTable | None = None, *, allow_plugins: boo
         if g.instruction.id not in kept
         for pair in g.pairs
     ]
-    return TrainingData([group for group in listed if group.instruction.id in kept], filtered, pictures)
+    return TrainingData([group for group in listed if group.instruction.id in kept], [*repeated, *filtered], pictures)
 
 
 def _together(first: Group, second: Group) -> Group:
@@ -144,6 +148,18 @@ def _together(first: Group, second: Group) -> Group:
     ratings = dict.fromkeys((*first.ratings, *second.ratings))
     said = {"responses": tuple(responses.values()), "ratings": tuple(ratings), "pairs": tuple(pairs.values())}
     return replace(first, instruction=both, **said)
+
+
+def _repeated(group: Group) -> Iterator[Dropped]:
+    """Pairs of a group that prefer the same response to the same one as another, which a second strategy has made.
+
+    The one of the run that is named first is kept, and one that has a margin before one that has none.
+    """
+    kept: dict[tuple[str, str], PreferencePair] = {}
+    for pair in sorted(group.pairs, key=lambda one: one.margin is None):
+        first = kept.setdefault((pair.chosen_id, pair.rejected_id), pair)
+        if first is not pair:
+            yield Dropped("train", pair.id, "duplicate", f"the same preference as {first.id} by {first.strategy}")
 
 
 def _held_out_together(listed: Sequence[Group]) -> Iterator[Group]:

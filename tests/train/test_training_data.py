@@ -10,11 +10,11 @@ import pytest
 from in_process import command
 from PIL import Image
 
-from vlfeedback import tables, training_data
+from vlfeedback import ids, tables, training_data
 from vlfeedback.commands.import_ import import_data
 from vlfeedback.config import PairTable, Settings, TrainSettings
 from vlfeedback.errors import ConfigError, ImageError, StaleInput
-from vlfeedback.records import Dropped, Instruction
+from vlfeedback.records import Dropped, Instruction, PreferencePair
 from vlfeedback.run_folder import RunFolder
 
 Row = dict[str, object]
@@ -54,6 +54,41 @@ def test_groups_of_several_runs_are_joined_by_instruction(tmp_path: Path) -> Non
     sizes = sorted((len(group.responses), len(group.pairs)) for group in joined)
     assert sizes == [(2, 1)] * 4 + [(3, 2)] * 2, "two pictures are in both runs, and 'no' is one response"
     assert len({pair.id for group in joined for pair in group.pairs}) == 8
+
+
+def restate(run: Path, strategy: str, **changes: object) -> None:
+    """The pairs of a run as another strategy has them."""
+    table = run / "pairs.parquet"
+    pairs = list(tables.read(table, PreferencePair))
+    named = [ids.pair_id(one.chosen_id, one.rejected_id, strategy) for one in pairs]
+    made = [replace(one, id=name, strategy=strategy, **changes) for one, name in zip(pairs, named, strict=True)]
+    tables.write(table, PreferencePair, made, room="pair")
+
+
+def test_a_preference_of_two_strategies_counts_once(tmp_path: Path) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    two = imported(tmp_path, "two", [*rows(range(2, 6), "helpful"), *rows(range(2, 3), "helpful", good="yes")])
+    restate(one, "first", margin=1.0)
+    restate(two, "second", margin=2.0)
+    for order, kept in (((one, two), {1.0: 4, 2.0: 3}), ((two, one), {1.0: 2, 2.0: 5})):
+        found = training_data.load(second(tmp_path, *order))
+        margins = [pair.margin for group in found.groups for pair in group.pairs]
+        assert {margin: margins.count(margin) for margin in (1.0, 2.0)} == kept, "the run that is named first"
+        assert [(lost.room, lost.reason) for lost in found.filtered] == [("train", "duplicate")] * 2
+        assert len({lost.record_id for lost in found.filtered} | {p.id for g in found.groups for p in g.pairs}) == 9
+    restate(one, "first", margin=None)
+    margins = [p.margin for g in training_data.load(second(tmp_path, one, two)).groups for p in g.pairs]
+    assert margins.count(None) == 2 and margins.count(2.0) == 5, "one that has a margin comes first"
+
+
+def test_opposite_preferences_both_count(tmp_path: Path) -> None:
+    one, two = (imported(tmp_path, name, rows(range(2), "helpful")) for name in ("one", "two"))
+    table = two / "pairs.parquet"
+    turned = [replace(p, id=p.id[::-1], chosen_id=p.rejected_id, rejected_id=p.chosen_id)
+              for p in tables.read(table, PreferencePair)]  # fmt: skip
+    tables.write(table, PreferencePair, turned, room="pair")
+    found = training_data.load(second(tmp_path, one, two))
+    assert [len(group.pairs) for group in found.groups] == [2, 2] and not found.filtered
 
 
 def test_the_same_run_twice_is_one_run(tmp_path: Path) -> None:
