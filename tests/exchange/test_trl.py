@@ -56,9 +56,33 @@ def test_examples_of_the_format(row: dict[str, Any], expected: tuple[str, str, s
     assert (found.prompt, found.chosen, found.rejected) == expected
 
 
-def test_plain_texts_without_a_prompt_share_their_start() -> None:
-    found = trl.read_texts({"chosen": "How many? Three cups", "rejected": "How many? Four"})
-    assert found[:3] == ("How many?", " Three cups", " Four")
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        ("How many? Three cups", "How many? Four", ("How many?", "Three cups", "Four")),
+        ("How many?  Three", "How many?  Four", ("How many? ", "Three", "Four")),  # one blank is the joint, as in TRL
+        ("How many?\nThree", "How many?\nFour", ("How many?\n", "Three", "Four")),
+        ("How many? The red", "How many? The blue", ("How many? The", "red", "blue")),
+        ("How many? Three", "How many? Twelve", ("How many? T", "hree", "welve")),  # by letters, as in TRL
+        ("How many? a", "How many?b", ("How many?", " a", "b")),  # here the blank is what they differ by
+        ("Yes", "No", ("", "Yes", "No")),
+    ],
+)
+def test_plain_texts_without_a_prompt_share_their_start(
+    chosen: str, rejected: str, expected: tuple[str, str, str]
+) -> None:
+    assert trl.read_texts({"chosen": chosen, "rejected": rejected})[:3] == expected
+
+
+def test_rows_without_a_prompt_are_said_and_those_that_end_in_each_other_dropped(tmp_path: Path) -> None:
+    texts = [("How many? Three", "How many? Four"), ("How many? Three", "How many? Three cups"), ("Same.", "Same.")]
+    rows = [{"chosen": chosen, "rejected": rejected} for chosen, rejected in texts]
+    summary = bring_in(r.write(tmp_path / "a.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}, *rows]),
+                       tmp_path / "run")  # fmt: skip
+    assert summary.dropped == {"bad_record": 1, "identical": 1} and summary.books.pairs == 2
+    assert summary.notes["rows without a prompt: what both texts begin with is taken for it"] == 2
+    said = {one.text for one in tables.read(tmp_path / "run" / "responses.parquet", Response)}
+    assert said >= {"Three", "Four"}
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ class Texts(NamedTuple):
         places: How many pictures the prompt's messages have places for; None where they do not say.
         late: One of them comes after text.
         answered: How many places there are in the answers.
+        shared: The prompt is what both answers began with.
     """
 
     prompt: str
@@ -58,6 +59,7 @@ class Texts(NamedTuple):
     places: int | None = None
     late: bool = False
     answered: int = 0
+    shared: bool = False
 
 
 def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Trl:
@@ -149,6 +151,8 @@ def _noticed(fields: dict[str, Json], texts: Texts, images: int) -> Iterator[str
         yield MORE
     if texts.answered:
         yield "rows with a picture's place in an answer: the answer is read without it"
+    if texts.shared:
+        yield "rows without a prompt: what both texts begin with is taken for it"
     if is_second(fields):
         yield BOTH
 
@@ -186,8 +190,7 @@ def read_texts(fields: dict[str, Json]) -> Texts:
     prompt = fields.get("prompt")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if prompt is None:
-            start = _common(chosen, rejected)
-            return Texts(chosen[:start], chosen[start:], rejected[start:])
+            return _split(chosen, rejected)
         if isinstance(prompt, str):
             return Texts(prompt, chosen, rejected)
         said = _user(prompt)
@@ -257,7 +260,18 @@ def _margin(given: Json) -> float | None:
     return float(given)
 
 
-def _common(left: str, right: str) -> int:
-    """Length of the shared start of two texts; a blank before the difference belongs to the answers."""
-    length = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-    return length - 1 if length and left[length - 1] == " " else length
+def _split(chosen: str, rejected: str) -> Texts:
+    """Prompt and answers of two texts that begin alike.
+
+    They part where TRL's `extract_prompt` does: at the first letter that differs, a blank before it going with the
+    answers. TRL reads prompt and answer as one text, which needs that blank. Here a chat template stands between them,
+    and an answer that began with a blank would be one that no model gives, so the blank goes.
+
+    Raises:
+        ValueError: one text is the beginning of the other, so that nothing says where the prompt ends.
+    """
+    pairs = zip(chosen, rejected, strict=False)
+    length = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(chosen), len(rejected)))
+    if chosen != rejected and length in (len(chosen), len(rejected)):
+        raise ValueError("without a prompt, one text is the beginning of the other: nothing says where the prompt ends")
+    return Texts(chosen[:length].removesuffix(" "), chosen[length:], rejected[length:], shared=True)
