@@ -180,7 +180,8 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
     """Hash of data, settings and objective: runs with equal keys are the same run.
 
     A local model counts by the sizes and times of its files, of weights and of what prepares words and pictures; the
-    reference's own key has their content.
+    reference's own key has their content. What only decides how a step is computed, and not what it is, does not count:
+    after running out of memory a training goes on in smaller batches.
     """
     # Those of other houses may read gaps without saying so.
     gaps = getattr(objective, "reads_gaps", not type(objective).__module__.startswith("vlfeedback."))
@@ -196,8 +197,13 @@ def run_key(groups: Iterable[Group], settings: Recipe, objective: Objective) -> 
     ]
     stamps = [_stamps(name) for name in (settings.model, settings.init) if name is not None]
     silent = {"report_to"} if settings.quantization != "none" else {"report_to", "quantization"}
-    decisive = {name: value for name, value in asdict(settings).items() if name not in silent}
+    decisive = {name: _AS_EVER.get(name, value) for name, value in asdict(settings).items() if name not in silent}
     return hash_id("train", read, decisive, repr(objective), stamps)
+
+
+_AS_EVER: Mapping[str, object] = {"tokens_per_batch": 8192, "gradient_checkpointing": False}
+"""Settings that change no step: which pairs are in it, and by what they are divided. They stand in every key with these
+values, so that runs that had them keep theirs."""
 
 
 def _margin(pair: PreferencePair) -> tuple[float, ...]:
