@@ -49,10 +49,22 @@ class Pictures:
 
     def __init__(self) -> None:
         self._places: dict[Image, list[Roots]] = {}
+        self._named: dict[str, tuple[Image, Roots]] = {}
 
     def add(self, images: Iterable[Image], roots: Roots) -> None:
-        """Pictures that a run's records name."""
+        """Pictures that a run's records name.
+
+        Raises:
+            ConfigError: another run calls another picture so, and neither was hashed: nothing could tell them apart.
+        """
         for image in images:
+            if image.sha256.startswith("uri:"):
+                first = self._named.setdefault(image.sha256, (image, roots))
+                if first[1] is not roots and not _same_file(first, (image, roots)):
+                    raise ConfigError(
+                        f"two runs speak of {image.uri} without having hashed it, and nothing here shows that it is "
+                        "one picture: import them with --images, or train on one of them."
+                    )
             places = self._places.setdefault(image, [])
             if roots not in places:
                 places.append(roots)
@@ -70,6 +82,19 @@ class Pictures:
             except ImageError as error:
                 problem = problem or error
         raise problem or ImageError("missing_image", f"{image.uri} is a picture of none of the runs")
+
+
+def _same_file(one: tuple[Image, Roots], other: tuple[Image, Roots]) -> bool:
+    """Whether two names stand for the same bytes."""
+    try:
+        if one[1].path(one[0].uri).samefile(other[1].path(other[0].uri)):
+            return True
+    except (ImageError, OSError):
+        pass  # in an archive, which has no paths, or not there
+    try:
+        return one[1].open(one[0]) == other[1].open(other[0])
+    except ImageError:
+        return False
 
 
 def folders(run: RunFolder) -> list[RunFolder]:

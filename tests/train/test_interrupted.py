@@ -141,7 +141,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_where_it_was(
 
 def test_a_reference_that_is_no_number_is_neither_kept_nor_trained_on(tmp_path: Path) -> None:
     class One:
-        group_id, images, response_ids = "group-1", (), ("a", "b")
+        group_id, images, contents, response_ids = "group-1", (), (), ("a", "b")
         prompt = torch.tensor([1, 2])
         responses = (torch.tensor([3]), torch.tensor([4]))
 

@@ -17,6 +17,7 @@ import toy_llava
 
 from vlfeedback import flow
 from vlfeedback.errors import StaleInput
+from vlfeedback.records import Image
 from vlfeedback.train import Recipe, train
 from vlfeedback.train._collate import Batch, Encoded, Encoder, reader
 from vlfeedback.train._layout import UnsharedRows
@@ -65,6 +66,24 @@ def test_other_weights_words_or_pictures_are_other_keys(tmp_path: Path, encoded:
     }
     assert len(keys) == 5  # the last is the second response under another index: the same content
     assert file.key(replace(group, response_ids=("other",)), 0) == file.key(group, 0)
+
+
+def test_another_picture_under_a_name_that_was_never_hashed_is_another_reference(
+    tmp_path: Path, processor: Any, colours: toy_llava.Colours
+) -> None:
+    file, image = ReferenceFile(tmp_path / "r.jsonl", "origin"), Image("uri:0123", "images:0.png", 0, 0)
+    pictures = [colours.bytes[colours.picture((9, 9, shade)).sha256] for shade in (1, 1, 200)]
+    keys: list[tuple[str, str]] = []
+    for data in pictures:
+        colours.bytes[image.sha256] = data
+        encoder = Encoder(Wording(processor, reader(colours, mean=None)), 128)
+        (made,) = encoder.encode(toy_llava.group("what ?", ["yes", "no"], (2, 1), [image]))
+        assert isinstance(made, Encoded)
+        twin = encoder.twin(made)
+        assert twin is not None
+        keys.append((file.key(made, 0), file.key(twin, 0)))
+    assert keys[0] == keys[1] and len(set(keys[0] + keys[2])) == 4
+    assert encoder._wording.read.content(colours.picture((9, 9, 1))) == "", "a hash says it all"
 
 
 def test_origin_depends_on_weights_dtype_template_and_blindness(

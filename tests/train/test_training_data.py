@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def rows(numbers: range, category: str, good: str = "a red circle") -> list[Row]
     ]
 
 
-def imported(folder: Path, name: str, pairs: list[Row], shade: int = 9) -> Path:
+def imported(folder: Path, name: str, pairs: list[Row], shade: int = 9, *, hashed: bool = True) -> Path:
     """A run folder made of a preference file with pictures of its own."""
     pictures = folder / f"{name}-pictures"
     pictures.mkdir()
@@ -36,7 +37,7 @@ def imported(folder: Path, name: str, pairs: list[Row], shade: int = 9) -> Path:
         Image.new("RGB", (24, 24), (30 * number, shade, 200)).save(pictures / f"{number}.png")
     data = folder / f"{name}.jsonl"
     data.write_text("\n".join(map(json.dumps, pairs)))
-    import_data("trl", data, images=pictures, out=folder / name)
+    import_data("trl", data, images=pictures, out=folder / name, hash_images=hashed)
     return folder / name
 
 
@@ -110,6 +111,19 @@ def test_pictures_come_from_the_run_that_names_them(tmp_path: Path) -> None:
     gone = [image for image in named if image.uri.endswith(":0.png")]
     with pytest.raises(ImageError):
         [data.pictures.open(image) for image in gone]
+
+
+def test_names_that_were_never_hashed_join_only_what_is_one_picture(tmp_path: Path) -> None:
+    """Both runs call their pictures alike, and their ids are made of these names."""
+    names = (("one", 9), ("copy", 9), ("other", 77))
+    one, copy, other = (imported(tmp_path, n, rows(range(3), "helpful"), shade, hashed=False) for n, shade in names)
+    assert len(training_data.load(second(tmp_path, one, copy)).groups) == 3
+    assert len(training_data.load(second(tmp_path, one, one)).groups) == 3
+    with pytest.raises(ConfigError, match=r"two runs speak of images:0.png without having hashed it"):
+        training_data.load(second(tmp_path, one, other))
+    shutil.rmtree(tmp_path / "copy-pictures")
+    with pytest.raises(ConfigError, match="nothing here shows that it is one picture"):
+        training_data.load(second(tmp_path, one, copy))
 
 
 @pytest.mark.parametrize(

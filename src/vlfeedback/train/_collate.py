@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import accumulate
 from math import nan
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vlfeedback.errors import DataError, ImageError
-from vlfeedback.images import prepare
 from vlfeedback.records import CUT_OFF, Dropped, Group, Image, PreferencePair, Reason
 from vlfeedback.train._layout import Layout, Rows
 from vlfeedback.train._preferences import Preferences
+from vlfeedback.train._reader import DAMAGED_SHARE as DAMAGED_SHARE, Pictures as Pictures, reader as reader
 from vlfeedback.train._tokens import Ids, Prompt, Wording
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class Pictures(Protocol):
-    """Where the bytes of pictures come from; `vlfeedback.images.Roots` is one."""
-
-    def open(self, image: Image) -> bytes:
-        """The bytes of a picture.
-
-        Raises:
-            ImageError: it cannot be used.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +40,7 @@ class Encoded:
         best: Index of the best response, or None.
         twin_of: Id of the group whose best response this is, with damaged pictures; empty for groups of the run.
         cut: Ids of responses that stopped before their end.
+        contents: Hashes of the bytes of those pictures that were never hashed, whose names say nothing of them.
     """
 
     group_id: str
@@ -71,6 +58,7 @@ class Encoded:
     gaps: tuple[float, ...] = ()
     twin_of: str = ""
     cut: frozenset[str] = frozenset()
+    contents: tuple[str, ...] = ()
 
     def without_pairs(self) -> Encoded:
         """The same group counted for nothing: it fills a batch that would otherwise be empty."""
@@ -186,6 +174,7 @@ class Encoder:
             best=index.get(best) if best is not None else None,
             gaps=tuple(nan if pair.margin is None else float(pair.margin) for pair in kept),
             cut=frozenset(cut.intersection(order)),
+            contents=self._contents(group.instruction.images),
         )
 
     def pictures(self, group: Encoded) -> Mapping[str, Tensor]:
@@ -196,14 +185,19 @@ class Encoder:
         """The group's best response to damaged pictures of the same sizes; None without a picture or without pairs."""
         if not (group.images and group.pairs) or group.best is None:
             return None
+        images = tuple(self._wording.read.damaged(image) for image in group.images)
         return replace(
             group.without_pairs(),
             group_id=f"{group.group_id}#damaged",
-            images=tuple(self._wording.read.damaged(image) for image in group.images),
+            images=images,
+            contents=self._contents(images),
             responses=(group.responses[group.best],),
             response_ids=(group.response_ids[group.best],),
             twin_of=group.group_id,
         )
+
+    def _contents(self, images: Sequence[Image]) -> tuple[str, ...]:
+        return tuple(found for image in images if (found := self._wording.read.content(image)))
 
     def _prompt(self, group: Group) -> Prompt | Dropped:
         """The prompt with its pictures, or why there is none; the record id is filled in by the caller."""
@@ -218,64 +212,6 @@ class Encoder:
         if len(prompt.ids) >= self._max_length:
             return Dropped("train", instruction.id, "too_long", f"{len(prompt.ids)} prompt tokens")
         return prompt
-
-
-class Reader:
-    """How the bytes of a picture are read.
-
-    Args:
-        pictures: Where they lie.
-        mean: Shows an even picture of this colour (0 to 255) and the same size instead: the image-blind control.
-    """
-
-    def __init__(self, pictures: Pictures, *, mean: tuple[int, int, int] | None) -> None:
-        self._pictures, self._mean = pictures, mean
-        self._originals: dict[str, Image] = {}
-
-    def damaged(self, image: Image) -> Image:
-        """A name for a picture of which a fifth of the area is shown, enlarged to the whole size; the same every time.
-
-        The size stays, because it decides how many tokens stand for the picture.
-        """
-        name = hashlib.sha256(f"damaged {image.sha256}".encode()).hexdigest()
-        self._originals[name] = image
-        return replace(image, sha256=name, uri=f"damaged:{image.uri}")
-
-    def __call__(self, image: Image, recipe: str) -> bytes:
-        """Bytes of a picture under a preparation recipe."""
-        from PIL import Image as pillow
-
-        original = self._originals.get(image.sha256)
-        found = prepare(self._pictures.open(original or image), recipe)
-        if self._mean is not None:
-            return _png(pillow.new("RGB", (found.width, found.height), self._mean))
-        if original is None:
-            return found.bytes
-        whole = pillow.open(BytesIO(found.bytes)).convert("RGB")
-        return _png(whole.crop(_part(whole.size, image.sha256)).resize(whole.size))
-
-
-DAMAGED_SHARE = 0.2
-"""Share of the area that a damaged picture shows."""
-
-
-def _part(size: tuple[int, int], name: str) -> tuple[int, int, int, int]:
-    """A box of `DAMAGED_SHARE` of the area, its place decided by a name of hexadecimal digits."""
-    width, height = (max(1, round(edge * DAMAGED_SHARE**0.5)) for edge in size)
-    left = int(name[:8], 16) % (size[0] - width + 1)
-    top = int(name[8:16], 16) % (size[1] - height + 1)
-    return left, top, left + width, top + height
-
-
-def _png(picture: Any) -> bytes:
-    data = BytesIO()
-    picture.save(data, "PNG")
-    return data.getvalue()
-
-
-def reader(pictures: Pictures, *, mean: tuple[int, int, int] | None) -> Reader:
-    """See `Reader`."""
-    return Reader(pictures, mean=mean)
 
 
 def collate(

@@ -63,6 +63,7 @@ class ReferenceFile:
             [image.sha256 for image in group.images],
             group.prompt.tolist(),
             group.responses[response].tolist(),
+            *group.contents,  # of pictures that only have a name: another file may lie there now
         )
 
     def missing(self, groups: Sequence[Encoded]) -> list[int]:

@@ -44,11 +44,13 @@ class Prompt:
 
 
 class Reads(Protocol):
-    """How the bytes of a picture are read, and what a damaged one is called; `_collate.Reader` is one."""
+    """How the bytes of a picture are read, what a damaged one is called and what is in one; `_reader.Reader` is one."""
 
     def __call__(self, image: Image, recipe: str) -> bytes: ...
 
     def damaged(self, image: Image) -> Image: ...
+
+    def content(self, image: Image) -> str: ...
 
 
 class Wording:
