@@ -182,6 +182,43 @@ def test_a_list_of_extreme_differences_stays_finite() -> None:
     assert policy.grad is not None and torch.isfinite(policy.grad).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_costs_what_its_groups_cost(name: str) -> None:
+    """Losses and gradients of three groups in one batch are those of each alone: no pair reads another group."""
+    objective = plug_in(name).load()
+    policy = wide(-4.0, -9.0, -6.5, -3.0, -8.0, -2.0, -7.5, -1.0).requires_grad_()
+    reference, lengths = wide(-5.0, -7.0, -6.0, -2.0, -9.0, -4.0, -7.0, -2.5), torch.tensor([3, 7, 5, 2, 9, 4, 6, 1])
+    groups = (((0, 1), (0, 2), (1, 2)), ((4, 3),), ((7, 6), (6, 5)))
+
+    def cost(chosen: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[list[float], torch.Tensor]:
+        listed = [pair for pairs in chosen for pair in pairs]
+        best = [pairs[0][0] for pairs in chosen for _ in pairs]
+        given = LossInput((), (), (), (), tuple(listed), tuple(1.0 + pair[0] for pair in listed), None,
+                          gaps=tuple(0.5 + pair[1] for pair in listed), baseline=0.7,
+                          damaged=tuple((one + 1) % 8 for one in best))  # fmt: skip
+        facts = replace(preferences(given), best=torch.tensor(sorted(set(best))), best_of_pair=torch.tensor(best))
+        losses = objective(policy, reference, lengths, facts).losses
+        return losses.tolist(), torch.autograd.grad(losses.sum(), policy)[0]
+
+    whole, parts = cost(groups), [cost((one,)) for one in groups]
+    assert whole[0] == pytest.approx([loss for losses, _ in parts for loss in losses], abs=1e-12)
+    assert torch.allclose(whole[1], torch.stack([gradient for _, gradient in parts]).sum(0), atol=1e-12)
+
+
+def test_another_shift_changes_mpo_by_no_more_than_the_documentation_says() -> None:
+    """At most 2 · quality · d in the loss and quality · d / 4 in the gradient by a reward, whatever the rewards are."""
+    beta, quality, distance = 0.1, 0.2, 0.6
+    for chosen, rejected in ((0.0, 0.0), (-30.0, -35.0), (40.0, -3.0), (2.0, 9.0)):
+        ratio = wide(chosen, rejected).requires_grad_()
+        found: list[tuple[float, torch.Tensor]] = []
+        for baseline in (0.0, -distance / beta):
+            case = LossInput((), (), (), (1, 1), ((0, 1),), (1.0,), 0, baseline=baseline)
+            loss = plug_in("mpo").load()(ratio, torch.zeros(2).double(), torch.ones(2), preferences(case)).losses
+            found.append((loss.item(), torch.autograd.grad(loss.sum(), ratio)[0] / beta))
+        assert abs(found[0][0] - found[1][0]) <= 2 * quality * distance
+        assert float((found[0][1] - found[1][1]).abs().max()) <= quality * distance / 4 + 1e-12
+
+
 def test_a_pair_without_a_gap_is_no_pair_for_weights_by_gap() -> None:
     case = LossInput((), (), (), (1, 1), ((0, 1),), (1.0,), 0, gaps=(math.nan,))
     with pytest.raises(DataError, match="some have none"):
