@@ -286,17 +286,28 @@ def _load_trained(run: RunFolder, base: Any, one: Trained) -> Model:
     """An aligned policy: the base with its adapter on, or weights of its own; asked just as the base is."""
     from vlfeedback.models import transformers
 
-    if (one.folder / "adapter_config.json").exists():
+    adapter = one.folder / "adapter_config.json"
+    start = _tuned_start(one.folder, adapter) if adapter.exists() else None
+    if adapter.exists() and start is None:
         return base.with_adapter(str(one.folder), one.identity)
     known = base.number_format  # `auto` would take the format that training kept its weights in
     return transformers.load(
-        model=str(one.folder),
+        model=start or str(one.folder),
         roots=run.roots,
         identity=one.identity,
         batch=base.batch,
         dtype=known,
         device=base.device,
+        adapter=str(one.folder) if start else None,
     )
+
+
+def _tuned_start(folder: Path, adapter: Path) -> str | None:
+    """The full weights that an adapter was trained on, where `init` gave others than the base's."""
+    settings: dict[str, Any] = read_note(folder).get("settings") or {}
+    start = settings.get("init")
+    named = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return start if start is not None and named == start else None
 
 
 def _conditions(benchmark: Benchmark | Judged, items: list[Item], one: Asked, decoding: Decoding) -> Conditions:

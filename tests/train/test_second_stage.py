@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import toy_llava
 
+from vlfeedback import learning
+from vlfeedback.config import Settings, TrainSettings
 from vlfeedback.errors import ConfigError
+from vlfeedback.images import Roots
+from vlfeedback.models import transformers
+from vlfeedback.records import Part, Request, Sampling
+from vlfeedback.run_folder import RunFolder
 from vlfeedback.train import Lora, Recipe, TrainResult, train
 from vlfeedback.train.sigmoid import load as sigmoid
 
@@ -86,3 +92,20 @@ def test_an_adapter_on_weights_of_another_training_names_them(stage: Stage, reci
     stage("second", init=str(tmp_path / "tuned"))
     assert base(tmp_path / "second") == str(tmp_path / "tuned")
     assert "# tuned, aligned" in (tmp_path / "second" / "README.md").read_text()
+
+
+def test_an_adapter_on_weights_of_another_training_is_evaluated_on_them(
+    stage: Stage, model_path: Path, tmp_path: Path
+) -> None:
+    """The base is [train] model, and the adapter means nothing on it."""
+    tuned = toy_llava.write_model(tmp_path / "tuned", seed=1)
+    stage("run/checkpoint", init=str(tuned))
+    run = RunFolder.create(tmp_path / "run", Settings(train=TrainSettings(model=str(model_path), init=str(tuned))))
+    roots = Roots({})
+    base = transformers.load(model=str(model_path), roots=roots, dtype="float32", device="cpu")
+    made = learning._load_trained(run, base, learning.Trained("n", "n@1", run.path / "checkpoint", ""))
+    plain = transformers.load(model=str(tuned), roots=roots, dtype="float32", device="cpu")
+    truth = plain.with_adapter(str(run.path / "checkpoint"), "truth")
+    asked = [Request("", (Part(text=text),), Sampling(0.0, max_tokens=8)) for text in ("what ?", "is it red ?")]
+    wrong, right, found = ([said.text for said in one.answer_all(asked)] for one in (base, truth, made))
+    assert found == right != wrong and made.identity == "n@1"
