@@ -73,7 +73,7 @@ def test_where_a_truth_is_wanted_it_is_taken() -> None:
     [
         ({"use": "transformers"}, 32),
         ({"use": "transformers", "batch": 8}, 8),
-        ({"use": "pocket"}, 128),
+        ({"use": "pocket", "model": "policy"}, 128),
         ({"use": "vllm"}, 256),
         ({"use": "vllm", "max_num_seqs": 16}, 16),
     ],

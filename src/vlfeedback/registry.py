@@ -6,7 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -30,12 +30,14 @@ class Plugin:
         name: What stands after `use =`.
         load: Gives the room's object from options.
         examples: The plug-in's own (input, expected) examples, which the contract tests run.
+        identity_of: Of a model: the identity that `load` gives, from some of its options; None where it does not say.
     """
 
     room: str
     name: str
     load: Callable[..., Any]
     examples: tuple[Any, ...]
+    identity_of: Callable[..., str] | None = None
 
 
 def closest(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
@@ -85,7 +87,8 @@ def find(room: PluginRoom, name: str, *, allow_plugins: bool = False) -> Plugin:
         if point.name == name:
             return _outside(room, point.value, True)
     module = importlib.import_module(f"vlfeedback.{room}.{name}")
-    return Plugin(room, name, module.load, tuple(getattr(module, "EXAMPLES", ())))
+    examples = tuple(getattr(module, "EXAMPLES", ()))
+    return Plugin(room, name, module.load, examples, getattr(module, "identity_of", None))
 
 
 def _outside(room: str, target: str, allowed: bool) -> Plugin:
@@ -117,6 +120,17 @@ def bind(plugin: Plugin, given: Mapping[str, Any], where: str, *, inject: Mappin
         ConfigError: an unknown option (the closest is named), a missing one, or a value of another type.
     """
     supplied = inject or {}
+    parameters = inspect.signature(plugin.load).parameters
+    values = checked(plugin, given, where, supplied)
+    return plugin.load(**values, **{name: value for name, value in supplied.items() if name in parameters})
+
+
+def checked(plugin: Plugin, given: Mapping[str, Any], where: str, supplied: Collection[str]) -> dict[str, Any]:
+    """All options of a plug-in as its `load` gets them: converted to their types, defaults put in.
+
+    Args:
+        supplied: Names of parameters that are no options. The others, and what is raised, are those of `bind`.
+    """
     parameters = inspect.signature(plugin.load, eval_str=True).parameters
     known = [name for name in parameters if name not in supplied]
     for key in given:
@@ -131,10 +145,9 @@ def bind(plugin: Plugin, given: Mapping[str, Any], where: str, *, inject: Mappin
         "Options", __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=()), **fields
     )
     try:
-        checked = model(**given)
+        found = model(**given)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{where}: option {place!r} of {plugin.name!r}: {first['msg'].lower()}.") from error
-    values = {name: getattr(checked, name) for name in known}
-    return plugin.load(**values, **{name: value for name, value in supplied.items() if name in parameters})
+    return {name: getattr(found, name) for name in known}

@@ -24,6 +24,9 @@ from vlfeedback.run_folder import RunFolder
 
 ENGINES = ("local", "ray")
 
+INJECTED = frozenset({"roots"})
+"""Parameters of models that are no options."""
+
 LOCAL_IN_FLIGHT = 4
 """Batches that a local model is kept supplied with, so that its queue is never empty."""
 
@@ -115,6 +118,19 @@ def bare(table: PluginTable, where: str, roots: Roots, allow_plugins: bool = Fal
     """A model as its plug-in makes it."""
     plugin = registry.find("models", table.use, allow_plugins=allow_plugins)
     return registry.bind(plugin, table.options, where, inject={"roots": roots})
+
+
+def identity_of(table: PluginTable, where: str, *, allow_plugins: bool = False) -> str | None:
+    """The identity that the model of a table has when it is opened; None where only opening it would tell.
+
+    Raises:
+        ConfigError, PluginError: as `bare`.
+    """
+    plugin = registry.find("models", table.use, allow_plugins=allow_plugins)
+    values = registry.checked(plugin, table.options, where, INJECTED)
+    if plugin.identity_of is None:
+        return None
+    return plugin.identity_of(**{name: values[name] for name in registry.options(plugin.identity_of)})
 
 
 def is_local(model: Model) -> bool:

@@ -14,9 +14,12 @@ from rich.console import Console
 from vlfeedback import config
 from vlfeedback.commands._plan_models import Past
 from vlfeedback.commands.plan import Assumptions, Plan, PlanRow, _disk, plan, show
+from vlfeedback.config import PluginTable
 from vlfeedback.errors import ConfigError, PluginError
+from vlfeedback.images import Roots
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.records import Generation, Usage
+from vlfeedback.run_models import bare
 
 SILKIE = Path(__file__).parents[2] / "configs" / "silkie.toml"
 
@@ -134,6 +137,32 @@ def test_lengths_measured_in_a_ledger_replace_the_assumed_ones(tmp_path: Path) -
     gpt = found.rows[0]
     assert (gpt.measured, gpt.input_tokens, gpt.output_tokens) == (True, 800_000, 80_000)
     assert not found.rows[1].measured
+
+
+def test_measured_lengths_are_those_of_the_model_that_a_run_would_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options that change the reply are part of who a model is; so is the content of a local folder."""
+    monkeypatch.setenv("OPENAI_API_KEY", "one-to-open-them-with")
+    weights = tmp_path / "tiny"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    asked: list[dict[str, Any]] = [
+        {"use": "openai", "model": "gpt-4o"},
+        {"use": "openai", "model": "gpt-4o", "detail": "low", "reasoning": True, "extra": {"top_k": 5}},
+        {"use": "transformers", "model": str(weights)},
+    ]
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as ledger:
+        for number, table in enumerate(asked[1:], 1):
+            model = bare(PluginTable.model_validate(table), "a pool", Roots({}))
+            ledger.intend([Intent(f"{number}" * 32, model.identity, "{}", "decode", 0.0)])
+            reply = Generation("x", "stop", usage=Usage(input=1000 * number, output=100))
+            ledger.settle([Settled(f"{number}" * 32, reply, 0.0)])
+    found = plan(settings(pool=asked, decode={"k": 3}), ledger=path, assume=Assumptions(asked_again=0.0))
+    rows = found.rows[:3]
+    assert [(row.measured, row.input_tokens) for row in rows[1:]] == [(True, 1_000_000), (True, 2_000_000)]
+    assert not rows[0].measured
 
 
 def test_an_endpoint_that_counts_pictures_for_less_makes_no_room_on_the_disk() -> None:

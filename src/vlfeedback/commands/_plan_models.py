@@ -6,9 +6,9 @@ import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlfeedback import prices, registry
+from vlfeedback import prices, registry, run_models
 from vlfeedback.commands._plan_text import HERE
-from vlfeedback.commands._plan_world import INJECTED, Seen, check_options
+from vlfeedback.commands._plan_world import INJECTED, Seen
 from vlfeedback.config import PluginTable
 from vlfeedback.ledger import Ledger
 from vlfeedback.models._secrets import LOOPBACK, host_of
@@ -43,15 +43,16 @@ def model_of(table: PluginTable, where: str, in_flight: int, rates: prices.Price
     Raises:
         ConfigError: an option is unknown, or an endpoint's model has no price.
     """
-    if ":" in table.use:  # code from outside is not imported for a plan
-        known: tuple[str, ...] = tuple(table.options)
-    else:
-        known = registry.options(registry.find("models", table.use).load, besides=INJECTED)
-        check_options(table, known, where)
     options = table.options
     name = str(options.get("model") or table.use)
+    if ":" in table.use:  # code from outside is not imported for a plan
+        known: tuple[str, ...] = tuple(options)
+        said = None
+    else:
+        known = registry.options(registry.find("models", table.use).load, besides=INJECTED)
+        said = run_models.identity_of(table, where)
     revision = options.get("revision")
-    identity = str(options.get("identity") or f"{table.use}:{name}" + (f"@{revision}" if revision else ""))
+    identity = said or str(options.get("identity") or f"{table.use}:{name}" + (f"@{revision}" if revision else ""))
     if "base_url" not in known and ":" not in table.use:  # weights on this machine
         return Asked(name, identity, HERE, prices.FREE, _at_once(table))
     urls = options.get("base_url", "https://api.openai.com/v1")

@@ -218,7 +218,7 @@ class _Maker:
         if self._measured is None:
             return None
         calls = [one for one in self._measured.calls if one.room == room]
-        mine = [one for one in calls if one.model == model.identity or one.model.startswith(f"{model.identity};")]
+        mine = [one for one in calls if one.model == model.identity]
         found = stratum(mine, known)
         if found is not None and found.billed is not None and abs(found.billed - 1) > RULE_IS_OFF:
             self.warnings.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlfeedback import progress
-from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,10 @@ def place_of(model: str) -> str:
 
 
 def identity_of(model: str, revision: str | None, dtype: str, adapter: str | None, engine: str = "transformers") -> str:
-    """The default identity: a local folder by its name and content, so that moving it buys nothing again."""
+    """The default identity: a local folder by its name and content, so that moving it buys nothing again.
+
+    Of a folder that is not here, which a plan may have to name, it is the name alone.
+    """
     folder = Path(model).expanduser()
     if folder.is_dir():
         name = f"{engine}:{folder.resolve().name}@{fingerprint(folder)}"
@@ -66,9 +69,7 @@ def identity_of(model: str, revision: str | None, dtype: str, adapter: str | Non
         name = f"{engine}:{model}" + (f"@{revision}" if revision else "")
     if adapter:
         place = Path(adapter).expanduser()
-        if not place.is_dir():
-            raise ConfigError(f"adapter {adapter}: no such folder")
-        name += f"+{place.resolve().name}@{fingerprint(place)}"
+        name += f"+{place.resolve().name}" + (f"@{fingerprint(place)}" if place.is_dir() else "")
     return name + (f";dtype={dtype}" if dtype != "auto" else "")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import random
 import time
@@ -22,6 +21,7 @@ from vlfeedback.images import Roots
 from vlfeedback.models import _chat
 from vlfeedback.models._base64 import Piece, whole
 from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic, unsent
+from vlfeedback.models._identities import of_endpoint as identity_of
 from vlfeedback.models._limits import NAP, backoff
 from vlfeedback.models._pictures import Addresses, ImageAs, Picturing, Sent
 from vlfeedback.models._samples import Together
@@ -104,7 +104,7 @@ def load(
         )
     key = find_key(api_key_env, [host_of(url) for url in urls])
     shape = _chat.Shape(model=model, reasoning=reasoning, detail=detail, extra=_chat.extra_members(extra))
-    declared = identity or _default_identity(model, revision, detail=detail, reasoning=reasoning, extra=extra)
+    declared = identity_of(model, identity, revision, detail, reasoning, extra)
     policy = Policy(
         in_flight=in_flight,
         timeout=timeout,
@@ -117,20 +117,6 @@ def load(
     opened = OpenAIModel(declared, shape, urls, key, Addresses(roots, image_as, image_url), recipe, policy, samples)
     opened.local = all(host in LOOPBACK for host in opened.hosts) if local is None else local
     return opened
-
-
-def _default_identity(model: str, revision: str, **options: Any) -> str:
-    name = f"openai:{model}" + (f"@{revision}" if revision else "")
-    changed = {key: value for key, value in options.items() if value}
-    return name + "".join(f";{key}={_compact(changed[key])}" for key in sorted(changed))
-
-
-def _compact(value: object) -> str:
-    return (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    )
 
 
 @dataclass(slots=True)

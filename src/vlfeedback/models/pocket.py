@@ -27,5 +27,10 @@ def load(*, model: str, roots: Roots, seed: int = 0, batch: int = 128, cache: st
     with flow.leaving_at_once():
         folder = school.checkpoint(model, seed, cache=Path(cache) if cache else None)
     return transformers.load(
-        model=str(folder), roots=roots, identity=school.identity(model, seed), batch=batch, device="cpu"
+        model=str(folder), roots=roots, identity=identity_of(model=model, seed=seed), batch=batch, device="cpu"
     )
+
+
+def identity_of(*, model: str, seed: int) -> str:
+    """The identity that `load` gives, without training anything."""
+    return school.identity(model, seed)

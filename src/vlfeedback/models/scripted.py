@@ -52,7 +52,12 @@ def load(
     """
     if finish == "error" or delay < 0:
         raise ConfigError(f"scripted model {model}: finish must not be 'error' and delay must be at least 0")
-    return ScriptedModel(identity or f"scripted:{model}", replies, finish, delay)
+    return ScriptedModel(identity_of(model=model, identity=identity), replies, finish, delay)
+
+
+def identity_of(*, model: str, identity: str) -> str:
+    """The identity that `load` gives."""
+    return identity or f"scripted:{model}"
 
 
 class ScriptedModel:

@@ -11,6 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from vlfeedback.errors import ConfigError, ImageError
@@ -54,8 +55,15 @@ def load(
     if batch < 1:
         raise ConfigError(f"model {model}: batch must be at least 1, not {batch}")
     named = _checkpoints.place_of(model)
-    declared = identity or _checkpoints.identity_of(model, revision, dtype, adapter)
+    if adapter and not Path(adapter).expanduser().is_dir():
+        raise ConfigError(f"adapter {adapter}: no such folder")
+    declared = identity_of(model=model, identity=identity, revision=revision, dtype=dtype, adapter=adapter)
     return TransformersModel(declared, roots, Weights(Checkpoint(named, revision, dtype, device)), batch, adapter)
+
+
+def identity_of(*, model: str, identity: str, revision: str | None, dtype: str, adapter: str | None) -> str:
+    """The identity that `load` gives, without opening anything."""
+    return identity or _checkpoints.identity_of(model, revision, dtype, adapter)
 
 
 class TransformersModel:

@@ -75,10 +75,16 @@ def load(
             'use = "vllm" needs vLLM in this environment: pip install vllm. Or serve the model and use = "openai"'
         )
     named = _checkpoints.place_of(model)
-    declared = identity or _checkpoints.identity_of(model, revision, dtype, None, "vllm")
-    if settings and not identity:
-        declared += f";engine={json.dumps(settings, sort_keys=True, separators=(',', ':'))}"
+    declared = identity_of(model=model, identity=identity, revision=revision, dtype=dtype, engine=engine)
     return VLLMModel(declared, roots, Checkpoint(named, revision, dtype), _Shape(max_num_seqs, gpus, settings))
+
+
+def identity_of(
+    *, model: str, identity: str, revision: str | None, dtype: str, engine: Mapping[str, Any] | None
+) -> str:
+    """The identity that `load` gives, without opening anything."""
+    settings = f";engine={json.dumps(engine, sort_keys=True, separators=(',', ':'))}" if engine else ""
+    return identity or _checkpoints.identity_of(model, revision, dtype, None, "vllm") + settings
 
 
 @dataclass(frozen=True, slots=True)
