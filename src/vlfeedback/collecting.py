@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from vlfeedback import _collecting_resumed as resumed, annotate, decode, flow, parts, progress, registry, tables
 from vlfeedback._collecting_figures import Figures
@@ -23,6 +23,13 @@ ODD = 3
 
 ALARMED = 1024
 """Annotations, of a dozen ratings each, that are counted at a time."""
+
+
+class Named(Protocol):
+    """A model, or what a table says of it; some also have a `recipe`."""
+
+    @property
+    def identity(self) -> str: ...
 
 
 class Outcome(NamedTuple):
@@ -62,9 +69,7 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     decoding: Sink[Response] | None = None
     decoded = ""
     if "decode" in rooms:
-        who = [[*_named(member.model), member.share] for member in plans]
-        chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
-        decoded = inputs_digest("decode", read.digest, who, chosen)
+        decoded = responses_from(settings, read.digest, ((member.model, member.share) for member in plans))
         if run.fresh("responses", decoded):
             outcomes.append(reused(run, "decode", "responses"))
         else:
@@ -84,7 +89,27 @@ def _collect(run: RunFolder, reach: Access, rooms: set[str]) -> list[Outcome]:
     return outcomes + _annotating(run, reach, plans, decoding, decoded, read.rows)
 
 
-def _named(model: Model) -> list[str]:
+def responses_from(settings: Settings, instructions: str, pool: Iterable[tuple[Named, float | None]]) -> str:
+    """What decides the table of responses: the digest of the instructions, the pool with its shares, [decode]."""
+    who = [[*_named(model), share] for model, share in pool]
+    chosen = settings.decode.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight"})
+    return inputs_digest("decode", instructions, who, chosen)
+
+
+def judged_by(settings: Settings, judges: Iterable[Named], rubric: Rubric) -> list[Any]:
+    """What decides the annotations beside the responses, as JSON values: judges, rubric, [annotate]."""
+    fixed = settings.annotate.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget", "partial"})
+    if settings.annotate.top_logprobs is None:  # runs from before there was such a setting stay fresh
+        del fixed["top_logprobs"]
+    return [[name for judge in judges for name in _named(judge)], rubric.name, rubric.version, rubric.parser, fixed]
+
+
+def annotations_from(responses: str, who: list[Any]) -> str:
+    """What decides the table of annotations: the digest of the responses, and `judged_by`."""
+    return inputs_digest("annotate", responses, who)
+
+
+def _named(model: Named) -> list[str]:
     """What decides a model's answers: who it is and, where pictures are changed for it, how."""
     recipe = str(getattr(model, "recipe", "original"))
     return [model.identity] if recipe == "original" else [model.identity, recipe]
@@ -240,13 +265,10 @@ def _annotating(
     instructions: int,
 ) -> list[Outcome]:
     asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
-    fixed = asked.model_dump(mode="json", exclude={"in_flight", "bytes_in_flight", "budget", "partial"})
-    if asked.top_logprobs is None:  # runs from before there was such a setting stay fresh
-        del fixed["top_logprobs"]
-    who = [[name for judge in judges for name in _named(judge)], rubric.name, rubric.version, rubric.parser, fixed]
+    who = judged_by(run.settings, judges, rubric)
 
     def inputs() -> str:
-        return inputs_digest("annotate", run.need("responses", "decode").digest, who)
+        return annotations_from(run.need("responses", "decode").digest, who)
 
     outcomes: list[Outcome] = []
     if decoding is None and run.fresh("annotations", inputs()):

@@ -83,7 +83,10 @@ def run_rooms(
     Raises:
         ConfigError: there is no such room, or they are in the wrong order.
         RunLocked: another command writes this run folder or its ledger.
+        StaleInput: tables of the rooms before `first` are of other settings.
     """
+    from vlfeedback import _pipeline_upstream as upstream
+
     for name in (first, last):
         if name not in ROOMS:
             raise ConfigError(f"there is no room {name!r}; {registry.closest(name, ROOMS)}")
@@ -104,6 +107,8 @@ def run_rooms(
             stack.enter_context(run.writing())
         stack.enter_context(flow.draining_on_interrupt())
         reach = stack.enter_context(access(run, allow_plugins=allow_plugins, engine=asking, base_only=base_only))
+        if not follower():
+            upstream.check(run, reach, wanted[0], wanted[-1])
         for step in _steps(wanted):
             if flow.interrupted():
                 break
@@ -172,11 +177,16 @@ def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
         return [pair_into(run, run.settings.pair, reach.allow_plugins)]
 
 
+def pairs_from(run: RunFolder, table: PairTable) -> str:
+    """What decides the table of pairs: the digests of responses and annotations, and the strategy."""
+    answered = run.need("responses", "decode")
+    rated = run.need("annotations", "annotate")
+    return inputs_digest("pair", answered.digest, rated.digest, table.model_dump(mode="json"))
+
+
 def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Outcome:
     """Pair a run folder's annotations by the strategy of a table."""
-    run.need("responses", "decode")
-    rated = run.need("annotations", "annotate")
-    inputs = inputs_digest("pair", run.need("responses", "decode").digest, rated.digest, table.model_dump(mode="json"))
+    inputs, rated = pairs_from(run, table), run.need("annotations", "annotate")
     if run.fresh("pairs", inputs):
         return reused(run, "pair", "pairs")
     sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlfeedback import progress, registry, source as source_room, tables
 from vlfeedback.collecting import Outcome, reused
-from vlfeedback.config import PluginTable, SourceTable
+from vlfeedback.config import PluginTable, Settings, SourceTable
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.pipeline import written
 from vlfeedback.records import Dropped, Image, Instruction
@@ -32,18 +32,10 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
         raise ConfigError(
             f"there is no [[source]] in {run.path / 'run.toml'}: add one, or start with `vlfeedback import`."
         )
-    mix = settings.mix
+    mix, inputs = settings.mix, instructions_from(settings)
     names = [table.name or table.use for table in settings.source]
     counts = [table.sample for table in settings.source]
     counts = quotas(counts, [table.weight for table in settings.source], mix.total, names)
-    places = {name: str(Path(place).resolve()) for name, place in settings.images.items()}
-    described = [
-        [table.model_dump(mode="json"), _stamp(table), places.get(table.images or "")] for table in settings.source
-    ]
-    limits = settings.image_limits.model_dump()
-    benchmarks = [[name, table.use, table.options, _stamp(table)] for name, table in settings.evaluate.items()]
-    mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
-    inputs = inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
     if run.fresh("instructions", inputs):
         _say_what_lacks_pictures(run)
         return [reused(run, "source", "instructions")]
@@ -77,6 +69,19 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
     if leaks is not None and leaks.asked_elsewhere:
         _tell(f"{leaks.asked_elsewhere:,} instructions ask a benchmark's question of another picture, and are kept")
     return [outcome]
+
+
+def instructions_from(settings: Settings) -> str:
+    """What decides the table of instructions: the sources and the state of their files, [mix], split and limits."""
+    mix = settings.mix
+    places = {name: str(Path(place).resolve()) for name, place in settings.images.items()}
+    described = [
+        [table.model_dump(mode="json"), _stamp(table), places.get(table.images or "")] for table in settings.source
+    ]
+    limits = settings.image_limits.model_dump()
+    benchmarks = [[name, table.use, table.options, _stamp(table)] for name, table in settings.evaluate.items()]
+    mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
+    return inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
 
 
 def _say_what_lacks_pictures(run: RunFolder) -> None:
