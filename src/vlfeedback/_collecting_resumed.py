@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vlfeedback import groups, tables
+from vlfeedback import _collecting_streamed as streamed, groups, tables
 from vlfeedback._tables_ids import places, sorted_numbers
 from vlfeedback.annotate import Answered
 from vlfeedback.parts import Part, Parts, Settled
@@ -84,8 +84,7 @@ class Judging:
 
     def answered(self) -> Iterator[Answered]:
         """The same of a run whose responses are all there."""
-        instructions = tables.read(self._run.table("instructions"), Instruction, but=tables.But("id", self.sink.done))
-        return self._joined(instructions, self._run.table("responses"))
+        return streamed.answered(self._run.table("instructions"), self._run.table("responses"), self.sink.done)
 
     def _joined(self, instructions: Iterable[Instruction], path: Any) -> Iterator[Answered]:
         answers = tables.read(path, Response, but=tables.But("instruction_id", self.sink.done))

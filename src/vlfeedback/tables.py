@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from operator import attrgetter
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlfeedback._tables_digest import Digest
+from vlfeedback._tables_forms import arrow, packer, unpacker
 from vlfeedback.errors import BooksError, DataError
 from vlfeedback.table_files import DAMAGED
 
@@ -59,6 +58,14 @@ class But(NamedTuple):
     values: Collection[str]
 
 
+class Among(NamedTuple):
+    """Only rows with one of these values in a column, and only from these pieces (row groups) of the file."""
+
+    column: str
+    values: Collection[str]
+    pieces: Sequence[int]
+
+
 class Loaded(NamedTuple):
     """A table in memory; `rows` is an Arrow table."""
 
@@ -71,92 +78,9 @@ def give_back() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def _optional(hint: Any) -> Any:
-    """The X of `X | None`, or None where the type is no optional."""
-    if get_origin(hint) in (Union, types.UnionType):
-        rest = [arg for arg in get_args(hint) if arg is not type(None)]
-        if len(rest) == 1:
-            return rest[0]
-    return None
-
-
-def _arrow(hint: Any) -> pa.DataType:
-    inner = _optional(hint)
-    if inner is not None:
-        return _arrow(inner)
-    if get_origin(hint) is Literal:
-        return pa.string()
-    if get_origin(hint) is tuple:
-        args = get_args(hint)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return pa.list_(_arrow(args[0]))
-        return pa.struct([(str(index), _arrow(arg)) for index, arg in enumerate(args)])
-    if is_dataclass(hint):
-        return pa.struct([(name, _arrow(sub)) for name, sub in get_type_hints(hint).items()])
-    simple = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    return simple[hint]
-
-
-def _packer(hint: Any) -> Callable[[Any], Any] | None:
-    """A function from a record's field to what Arrow takes, or None where the value goes in as it is."""
-    inner = _optional(hint)
-    if inner is not None:
-        pack = _packer(inner)
-        return None if pack is None else lambda value: None if value is None else pack(value)
-    if get_origin(hint) is tuple:
-        args = get_args(hint)
-        if len(args) == 2 and args[1] is Ellipsis:
-            pack = _packer(args[0])
-            return list if pack is None else lambda value: [pack(one) for one in value]
-        return lambda value: {str(index): one for index, one in enumerate(value)}
-    if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        names: tuple[str, ...] = tuple(hints)
-        several: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)  # of one name it gives the value alone
-        changing = [(name, pack) for name, pack in ((n, _packer(sub)) for n, sub in hints.items()) if pack is not None]
-
-        def flatten(value: Any) -> dict[str, Any]:
-            row = dict(zip(names, several(value) if len(names) > 1 else (several(value),), strict=True))
-            for name, pack in changing:
-                row[name] = pack(row[name])
-            return row
-
-        return flatten
-    return None
-
-
-def _unpacker(hint: Any) -> Callable[[Any], Any] | None:
-    """The way back from what Arrow gives."""
-    inner = _optional(hint)
-    if inner is not None:
-        unpack = _unpacker(inner)
-        return None if unpack is None else lambda value: None if value is None else unpack(value)
-    if get_origin(hint) is tuple:
-        args = get_args(hint)
-        if len(args) == 2 and args[1] is Ellipsis:
-            unpack = _unpacker(args[0])
-            return tuple if unpack is None else lambda value: tuple([unpack(one) for one in value])
-        return lambda value: tuple(value.values())
-    if is_dataclass(hint):
-        record = cast("Callable[..., Any]", hint)
-        parts = [(name, _unpacker(sub)) for name, sub in get_type_hints(hint).items()]
-        known = {name for name, _ in parts}
-        changing = [(name, unpack) for name, unpack in parts if unpack is not None]
-
-        def build(value: dict[str, Any]) -> Any:
-            given = value if value.keys() <= known else {name: one for name, one in value.items() if name in known}
-            for name, unpack in changing:
-                if name in given:
-                    given[name] = unpack(given[name])
-            return record(**given)
-
-        return build
-    return None
-
-
 def schema(record: type[Any]) -> pa.Schema:
     """The Arrow schema of a record class: nested records become structs, tuples become lists."""
-    return pa.schema([(name, _arrow(hint)) for name, hint in get_type_hints(record).items()])
+    return pa.schema([(name, arrow(hint)) for name, hint in get_type_hints(record).items()])
 
 
 class Writer:
@@ -174,7 +98,7 @@ class Writer:
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._schema = schema(record)
         self._file: pq.ParquetWriter | None = None
-        self._pack = cast("Callable[[Any], dict[str, Any]]", _packer(record))
+        self._pack = cast("Callable[[Any], dict[str, Any]]", packer(record))
         self._digest = Digest()
         self._rows: list[dict[str, Any]] = []
 
@@ -288,7 +212,14 @@ def load(path: Path, record: type[Any]) -> Loaded:
     return Loaded(rows, said)
 
 
-def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, but: But | None = None) -> Iterator[T]:
+def read(
+    path: Path,
+    record: type[T],
+    *,
+    columns: Sequence[str] | None = None,
+    but: But | None = None,
+    among: Among | None = None,
+) -> Iterator[T]:
     """Records of a table, in the order they were written.
 
     Args:
@@ -296,6 +227,7 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, b
         columns: Read only these (Parquet paths such as `ratings.list.element.score`); left-out fields must have
             defaults.
         but: Leave out some rows, which costs next to nothing.
+        among: Read some rows alone; other pieces of the file are not looked at.
     Raises:
         DataError: the file is missing, damaged, or a table of other records.
     """
@@ -309,10 +241,13 @@ def read(path: Path, record: type[T], *, columns: Sequence[str] | None = None, b
                 f"{path} is no table of {record.__name__}: it lacks {missing}. Make it again with its room."
             )
         names = list(columns) if columns is not None else sorted(have & want)
-        unpack = cast("Callable[[Any], T]", _unpacker(record))
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
+        unpack = cast("Callable[[Any], T]", unpacker(record))
+        pieces = None if among is None else list(among.pieces)
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names, row_groups=pieces):
             if but is not None and but.values:
                 batch = batch.filter(pa.array([one not in but.values for one in batch[but.column].to_pylist()]))
+            if among is not None:
+                batch = batch.filter(pa.array([one in among.values for one in batch[among.column].to_pylist()]))
             for row in batch.to_pylist():
                 yield unpack(row)
     except _BROKEN as error:
@@ -328,6 +263,15 @@ def batches(path: Path, columns: Sequence[str], rows: int = ROWS_AT_ONCE) -> Ite
         yield from file.iter_batches(batch_size=rows, columns=list(columns))
     except _BROKEN as error:
         raise _damaged(path, error) from error
+    finally:
+        file.close()
+
+
+def pieces(path: Path) -> list[int]:
+    """Rows of each piece of a table, see `Among`."""
+    file = _open(path)
+    try:
+        return [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     finally:
         file.close()
 
