@@ -125,6 +125,17 @@ def test_a_model_is_found_by_identity_name_and_date(name: str) -> None:
     assert prices.price(name, Usage(input=1_000_000, output=100_000)) == pytest.approx(3.5)
 
 
+def test_a_dated_name_may_have_a_price_of_its_own(tmp_path: Path) -> None:
+    used = Usage(input=1_000_000, output=100_000)
+    for name in ("gpt-4o-2024-05-13", "openai:gpt-4o-2024-05-13", "openai:gpt-4o-2024-05-13@eu;detail=low"):
+        assert prices.price(name, used) == pytest.approx(6.5)
+        assert prices.read().find(name).picture(1024, 768) == 765
+    assert prices.read().find("gpt-4o-2024-05-13").batched().cost(used) == pytest.approx(3.25)
+    assert prices.price("gpt-4o-2024-08-06", used) == prices.price("gpt-4o", used)
+    own = prices.read(table(tmp_path, '[models."gpt-4o"]\ninput = 1\noutput = 2'))
+    assert own.find("openai:gpt-4o-2024-05-13").cost(used) == pytest.approx(1.2)
+
+
 @pytest.mark.parametrize("name", ["gpt-4o-mini", "openai:gpt-5", "my-judge", "", "openai:Qwen/Qwen2.5-VL-7B-Instruct"])
 def test_an_unknown_price_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"no price for .*\[prices\] path"):

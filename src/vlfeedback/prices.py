@@ -238,7 +238,8 @@ def read(path: str | Path = "") -> Prices:
         others = {name: price for name, price in others.items() if price.local}
     known = _families(own, rules, str(path))
     families = known | {name: rule for name, rule in _families(shipped, rules, "").items() if name not in known}
-    both = prices | {name: others[name] for name in others if name not in prices}
+    # What the user says of a name holds for its dated ones too, as it would without the shipped table.
+    both = prices | {name: others[name] for name in others if prices.keys().isdisjoint(_forms(name))}
     return Prices(own.currency, both, str(path), families)
 
 
