@@ -47,13 +47,18 @@ def test_patches(width: int, height: int, tokens: int) -> None:
     assert image_tokens(QWEN, width, height) == tokens
 
 
-def test_patches_are_those_of_the_image_processor() -> None:
+@pytest.mark.parametrize(
+    ("family", "patch", "least", "most"),  # the pixels are those of the checkpoints' preprocessor_config.json
+    [("*Qwen2-VL*", 14, 3136, 12_845_056), ("*Qwen2.5-VL*", 14, 3136, 12_845_056), ("*Qwen3-VL*", 16, 65_536, 2**24)],
+)
+def test_patches_are_those_of_the_image_processor(family: str, patch: int, least: int, most: int) -> None:
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    least, most = 4, 1280
-    processor = transformers.Qwen2VLImageProcessorPil(min_pixels=least * 784, max_pixels=most * 784)
-    rule = ImageRule(kind="patches", side=28, least=least, most=most)
-    for width, height in [(48, 48), (640, 480), (1920, 1080), (4000, 300), (33, 57), (1023, 769), (10, 1500)]:
+    size = {"shortest_edge": least, "longest_edge": most}
+    processor = transformers.Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, size=size)
+    rule = prices.read().families[family]
+    sizes = [(10, 10), (48, 48), (200, 100), (256, 256), (640, 480), (1920, 1080), (4000, 300), (33, 57), (1023, 769)]
+    for width, height in [*sizes, (10, 1500), (6000, 5000)]:
         assert image_tokens(rule, width, height) == processor.get_number_of_image_patches(height, width) // 4
 
 
