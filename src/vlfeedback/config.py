@@ -86,7 +86,8 @@ class AnnotateSettings(_Strict):
         rubric: Name of a rubric.
         options: Its options.
         orders: Orders of the responses per instruction, each a call; 1 is the paper's.
-        order: `hashed` draws the first order from the content, `fixed` keeps the pool's (the paper's).
+        order: `hashed` draws the first order from the responses' ids, `texts` from what they say and who said it: the
+            same texts, sampled otherwise, are not judged again; `fixed` keeps the pool's (the paper's).
         top_logprobs: Ask the judge for that many alternatives per token, 1 to 20: ratings get their mean score.
         partial: Judge what is there although responses may still come; judged, and paid, again when they are there.
         budget: Hard stop for the cost of the whole ledger, in the price table's currency.
@@ -95,7 +96,7 @@ class AnnotateSettings(_Strict):
     rubric: str = "vlfeedback"
     options: dict[str, Any] = {}
     orders: int = Field(default=1, ge=1)
-    order: Literal["hashed", "fixed"] = "hashed"
+    order: Literal["hashed", "texts", "fixed"] = "hashed"
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=2048, ge=1)

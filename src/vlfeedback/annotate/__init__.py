@@ -19,6 +19,7 @@ from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, Waiting, rubric_name
 from vlfeedback.annotate._reply import read_reply
 from vlfeedback.errors import ConfigError, PluginError
+from vlfeedback.ids import hash_id
 from vlfeedback.models._kept import Kept, Shelf
 from vlfeedback.records import Annotation, Dropped, Generation, Instruction, Request, Response, Sampling
 
@@ -45,7 +46,7 @@ __all__ = [
     "tally",
 ]
 
-Order = Literal["hashed", "fixed"]
+Order = Literal["hashed", "texts", "fixed"]
 
 
 class _Task(NamedTuple):
@@ -142,8 +143,8 @@ def annotations(
         judges: Models of distinct identities.
         rubric: What is asked.
         orders: How many orders each judge sees, ≥ 1; see `orders_of`.
-        order: `hashed` starts from a permutation that depends on the content only; `fixed` from the order given,
-            as the papers do.
+        order: `hashed` starts from a permutation that depends on the responses' ids only; `texts` from one that leaves
+            out how they were sampled; `fixed` from the order given, as the papers do.
         max_tokens: Upper bound of a reply, tokens.
         temperature: Of the judge, ≥ 0.
         top_p: Nucleus, in (0, 1].
@@ -193,7 +194,12 @@ def orders_of(responses: Sequence[Response], orders: int, order: Order = "hashed
     """
     first = [response.id for response in responses]
     if order == "hashed":
-        first.sort()  # ids are hashes of instruction, model and text: their order is a draw that all machines share
+        # Ids are hashes of instruction, model, sampling and text: their order is a draw that all machines share. It
+        # stays as it is, or every judgement of every ledger would be another question.
+        first.sort()
+    elif order == "texts":
+        draws = {one.id: hash_id("shown", one.instruction_id, one.model, one.text) for one in responses}
+        first.sort(key=lambda name: (draws[name], name))
     turns = (turn % len(first) for turn in range(orders))
     return tuple((*first[turn:], *first[:turn]) for turn in turns)
 
