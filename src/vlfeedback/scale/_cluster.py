@@ -9,13 +9,12 @@ import contextlib
 import importlib.util
 import logging
 import os
-import signal
 import threading
 from collections.abc import Awaitable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from vlfeedback import __version__
+from vlfeedback import __version__, _flow_signals as signals
 from vlfeedback.config import PluginTable
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.models import Model
@@ -203,7 +202,7 @@ def engine(run: RunFolder, *, plugins: bool = False) -> Generator[Engine]:
     import ray
 
     mine = not ray.is_initialized()
-    with _own_signals():
+    with signals.kept():  # Ray puts its own handlers in place of those that drain what is under way
         try:
             if mine:
                 ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
@@ -220,19 +219,5 @@ def engine(run: RunFolder, *, plugins: bool = False) -> Generator[Engine]:
             opened.close()
     finally:
         if mine:
-            with _own_signals():
+            with signals.kept():
                 ray.shutdown()
-
-
-@contextlib.contextmanager
-def _own_signals() -> Generator[None]:
-    """Keep the handlers of Ctrl-C and SIGTERM, which drain what is under way: Ray puts others in their place."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
