@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from vlfeedback import __version__
-from vlfeedback.commands._telling import emit as _emit, leave as _leave, tell as _tell
+from vlfeedback.commands._telling import emit as _emit, leave as _leave, mistake, tell as _tell
 from vlfeedback.errors import Stopped, VLFeedbackError
 from vlfeedback.locks import follower
 
@@ -381,21 +381,10 @@ def main() -> NoReturn:
         if follower():
             time.sleep(LET_SPEAK)
     except Exception as error:
-        code = _usage_error(error)
+        code = mistake(error)
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
-
-
-def _usage_error(error: Exception) -> int:
-    """Exit code of typer's own exceptions; anything else is a fault of the program and shows its trace."""
-    message: Any = getattr(error, "format_message", None)
-    if message is None:
-        raise error
-    context: Any = getattr(error, "ctx", None)
-    named = context.command_path if context is not None and context.info_name != "vlfeedback" else "vlfeedback"
-    _tell(f"error: {message()}\nTry `{named} --help`.")
-    return 2
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ Every message says what is wrong, where, and what to do next.
 
 from __future__ import annotations
 
+import errno
+
 from vlfeedback.records import Reason
 
 
@@ -33,6 +35,13 @@ class ConfigError(VLFeedbackError):
     """A mistake of the caller in settings, flags or arguments."""
 
     exit_code = 2
+
+
+def too_long(error: Exception) -> ConfigError | None:
+    """A name that the file system takes for none, as the caller's mistake; None for every other error."""
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    return ConfigError(f"{str(error.filename)[:60]}…: a part of this name is too long for a file; choose another.")
 
 
 class PluginError(VLFeedbackError):

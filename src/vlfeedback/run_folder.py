@@ -17,7 +17,7 @@ from vlfeedback._collecting_unread import Unread
 from vlfeedback._ledger_files import blank
 from vlfeedback.config import Settings
 from vlfeedback.decode import Plan
-from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput
+from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput, too_long
 from vlfeedback.ids import hash_id
 from vlfeedback.images import Roots
 from vlfeedback.locks import claim
@@ -69,11 +69,13 @@ def told_when_unwritable(path: Path) -> Generator[None]:
         path: The folder that was asked for; nothing but it may be touched in the block.
     Raises:
         DataError: the system refuses: it is another user's, lies below a file, or on a disk that takes nothing.
+        ConfigError: a part of its name is too long.
     """
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error}). Choose another --out.") from error
+        refused = DataError(f"{path} cannot be written ({error}). Choose another --out.")
+        raise too_long(error) or refused from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,14 @@ class RunFolder:
         """Open an existing run folder.
 
         Raises:
-            ConfigError: it is not there, or has no run.toml.
+            ConfigError: it is not there, has no run.toml, or its name is too long.
             DataError: it may not be looked at.
         """
         try:
             there = (path / "run.toml").is_file()
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({error}). Is it another user's?") from error
+            refused = DataError(f"{path} cannot be read ({error}). Is it another user's?")
+            raise too_long(error) or refused from error
         if not there:
             hint = "Make one with `vlfeedback run run.toml --out DIR` or `vlfeedback import`."
             raise ConfigError(f"{path} is no run folder: it has no run.toml. {hint}")

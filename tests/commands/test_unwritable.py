@@ -73,3 +73,49 @@ def test_a_run_folder_that_may_not_be_looked_at_is_said(
 ) -> None:
     assert command(monkeypatch, "status", room / "run") == 1
     assert f"error: {room / 'run'} cannot be read (" in capsys.readouterr().err
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_out_whose_name_is_too_long_is_the_callers_mistake(
+    given: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:  # fmt: skip
+    words = [word.format(**given) for word in COMMANDS[name]]
+    capsys.readouterr()
+    assert command(monkeypatch, *words, "--out", tmp_path / LONG) == 2
+    told = capsys.readouterr().err
+    assert "a part of this name is too long for a file" in told and LONG not in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("import", "trl", LONG, "--out", "{out}"),
+        ("import", "trl", "{pairs}", "--images", LONG, "--out", "{out}"),
+        ("import", "lmms_eval", LONG, "--out", "{out}"),
+        ("export", "trl", LONG, "--out", "{out}"),
+        ("train", "--data", LONG, "--model", "m", "--out", "{out}"),
+        ("compare", LONG, "{run}"),
+        ("status", LONG),
+    ],
+    ids=lambda words: " ".join(words).replace(LONG, "LONG"),
+)
+def test_so_is_any_other_name(
+    given: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    capsys.readouterr()
+    assert command(monkeypatch, *(word.format(**given, out=tmp_path / "out") for word in words)) == 2
+    assert "a part of this name is too long for a file" in capsys.readouterr().err
+
+
+def test_a_name_that_just_fits_is_taken(
+    given: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / ("n" * 255)
+    assert command(monkeypatch, "export", "trl", given["run"], "--out", out) == 0
+    assert any(out.iterdir())
+    assert command(monkeypatch, "import", "trl", given["pairs"], "--out", out.with_name("i" * 255)) == 0

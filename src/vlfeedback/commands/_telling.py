@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from vlfeedback.errors import too_long
 from vlfeedback.locks import follower
 
 
@@ -36,3 +37,22 @@ def leave(left: str) -> None:
     if left:
         tell(left)
         raise typer.Exit(1)
+
+
+def mistake(error: Exception) -> int:
+    """Exit code of typer's own exceptions, and of a name that no file can have; all else is a fault of the program.
+
+    Raises:
+        Exception: the error itself, so that it shows its trace.
+    """
+    long = too_long(error)
+    if long is not None:
+        tell(f"error: {long}")
+        return long.exit_code
+    message: Any = getattr(error, "format_message", None)
+    if message is None:
+        raise error
+    context: Any = getattr(error, "ctx", None)
+    named = context.command_path if context is not None and context.info_name != "vlfeedback" else "vlfeedback"
+    tell(f"error: {message()}\nTry `{named} --help`.")
+    return 2

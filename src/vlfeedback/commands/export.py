@@ -16,6 +16,7 @@ from rich.console import Console
 from vlfeedback import groups, progress, registry
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
 from vlfeedback.exchange import Exporter
+from vlfeedback.ids import hash_id
 from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 MERGED = "merged"
@@ -71,7 +72,7 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
 @contextmanager
 def _appearing(out: Path) -> Generator[Path]:
     """A folder to fill, which gets its name when the block has ended well."""
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = out.with_name(f".{hash_id('part', out.name)[:12]}.{os.getpid()}.part")  # the name alone may fill what fits
     with told_when_unwritable(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ConfigError(f"{out} exists and is not empty. Give a new --out, or delete it first.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlfeedback import config
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, too_long
 from vlfeedback.run_folder import RunFolder, told_when_unwritable
 
 
@@ -56,10 +55,8 @@ def _short_enough(path: Path | None) -> None:
         if path is not None:
             path.lstat()
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(
-                f"{str(path)[:60]}…: a part of this name is too long for a file; choose another."
-            ) from error
+        if (long := too_long(error)) is not None:
+            raise long from error
 
 
 def announce(opened: Opened, tell: Callable[[str], None]) -> None:
