@@ -12,8 +12,10 @@ from in_process import command
 from rich.console import Console
 
 from vlfeedback import config
+from vlfeedback.commands._plan_estimate import Measured
 from vlfeedback.commands._plan_models import Past
-from vlfeedback.commands.plan import Assumptions, Plan, PlanRow, _disk, plan, show
+from vlfeedback.commands._plan_world import Seen
+from vlfeedback.commands.plan import Assumptions, Pilot, Plan, PlanRow, _disk, plan, show
 from vlfeedback.config import PluginTable
 from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.images import Roots
@@ -163,6 +165,22 @@ def test_measured_lengths_are_those_of_the_model_that_a_run_would_ask(
     rows = found.rows[:3]
     assert [(row.measured, row.input_tokens) for row in rows[1:]] == [(True, 1_000_000), (True, 2_000_000)]
     assert not rows[0].measured
+
+
+def test_what_no_pilot_measured_is_in_both_ends_of_the_interval() -> None:
+    """Measured calls that all cost the same make the interval a point: the whole plan, or something is left out."""
+    calls = tuple(
+        Measured("decode", "openai:gpt-4o", f"{number}", Seen(40, ()), Usage(input=1000, output=100), 0.0035, 1.0)
+        for number in range(2)
+    )
+    nowhere = {"path": "/nowhere", "images": "own", "judge": {"use": "openai", "model": "gpt-4o"}}
+    asked = settings(train={"model": "org/vlm"}, evaluate={"mmhal": nowhere}, limit=1000)
+    found = plan(asked, measured=Pilot(2, 2, 0, 0, calls))
+    first, *others = found.rows
+    assert [row.room for row in others if row.cost] == ["annotate", "grade"]
+    assert first.measured and not any(row.measured for row in others)
+    assert found.cost_low == pytest.approx(found.cost) == found.cost_high
+    assert found.cost == pytest.approx(first.cost + sum(row.cost for row in others))
 
 
 def test_an_endpoint_that_counts_pictures_for_less_makes_no_room_on_the_disk() -> None:
