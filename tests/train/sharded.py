@@ -8,6 +8,7 @@ the two places where accelerate looks are told otherwise; everything after that 
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,22 @@ def pretend_gpus() -> None:
     AcceleratorState.__init__ = decided
 
 
-def main(out: Path, model: str, kind: str, spread: str) -> None:
+def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     if spread == "spread":
         pretend_gpus()
     colours = toy_llava.Colours()
     groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
-    recipe = Recipe(
-        model, epochs=2, learning_rate=1e-3, pairs_per_step=12, dtype="fp32", tokens_per_batch=250, weight_decay=0.0,
-        lora=Lora(r=4, dropout=0.0) if kind == "lora" else None,
-    )  # fmt: skip
+    if changes.pop("mixed", False):
+        groups = [toy_llava.told(group) if n % 2 else group for n, group in enumerate(groups)]
+    usual: dict[str, Any] = {
+        "epochs": 2, "learning_rate": 1e-3, "pairs_per_step": 12, "dtype": "fp32", "tokens_per_batch": 250,
+        "weight_decay": 0.0, "lora": Lora(r=4, dropout=0.0) if kind == "lora" else None,
+    }  # fmt: skip
+    recipe = Recipe(model, **{**usual, **changes})
     result = train(groups, recipe, roots=colours, out=out, objective=load())
     sys.stdout.write(f"trained {result.trained} {result.steps} {result.resumed_from}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], json.loads(sys.argv[5]))

@@ -141,6 +141,13 @@ def groups(colours: Colours, count: int = 6, *, split: Split = "train", first: i
     return made
 
 
+def told(of: Group) -> Group:
+    """The same group without its picture, under an id of its own."""
+    scores = [rating.score or 0 for rating in of.ratings]
+    given = of.instruction
+    return group(given.prompt, [response.text for response in of.responses], scores, split=given.split)
+
+
 def naive_logp(model: Any, processor: Any, colours: Colours, of: Group, text: str) -> Any:
     """Log p of one response by a plain forward of one row, in float64 sums: no code of the package."""
     import torch

@@ -58,6 +58,8 @@ def arguments(recipe: Recipe, plan: Plan, state: Path, here: World) -> TrainingA
         logging_nan_inf_filter=False,
         save_steps=max(1, math.ceil(plan.steps / _SAVED)),
         save_total_limit=1,
+        # A step of several processes without a picture trains nothing of the connector.
+        ddp_find_unused_parameters=True if here.size > 1 else None,
         report_to=trackers(recipe.report_to) if here.first else [],
         disable_tqdm=True,
         remove_unused_columns=False,

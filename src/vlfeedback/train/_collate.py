@@ -89,6 +89,10 @@ class Batch:
         """Number of responses; `transformers.Trainer` asks for a length."""
         return int(self.reference.shape[0])
 
+    def with_blank(self, pictures: Mapping[str, Tensor]) -> Batch:
+        """The same with a picture that counts nothing (`_unseen`), unless there are pictures in it already."""
+        return self if self.rows.pictures else replace(self, rows=replace(self.rows, unseen=pictures))
+
     def to(self, device: Any) -> Batch:
         """The same on another device."""
         preferences = self.preferences
@@ -180,6 +184,10 @@ class Encoder:
     def pictures(self, group: Encoded) -> Mapping[str, Tensor]:
         """Picture fields of a group: from memory, or made again."""
         return self._wording.pictures(group.question, group.images)
+
+    def blank(self) -> Mapping[str, Tensor]:
+        """Picture fields of an even picture that belongs to no group."""
+        return self._wording.pictures("", (self._wording.read.blank(),))
 
     def twin(self, group: Encoded) -> Encoded | None:
         """The group's best response to damaged pictures of the same sizes; None without a picture or without pairs."""

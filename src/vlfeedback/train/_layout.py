@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -36,6 +36,7 @@ class Rows:
         group_ids: Instruction ids, for messages.
         features_once: Hand the model features computed once per picture; else its pictures repeated for each response.
         direct: Take log-probabilities from the states before the last layer, slice by slice, not from whole logits.
+        unseen: Picture fields of a blank picture that no token stands for (`_unseen`); empty for most batches.
     """
 
     inputs: Mapping[str, Any]
@@ -51,14 +52,14 @@ class Rows:
     group_ids: tuple[str, ...]
     features_once: bool = False
     direct: bool = False
+    unseen: Mapping[str, Tensor] = field(default_factory=dict[str, "Tensor"])
 
     def to(self, device: Any) -> Rows:
         """The same on another device."""
         changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "spans":
-                changed[field.name] = _moved(value, device)
+        for one in fields(self):
+            if one.name != "spans":
+                changed[one.name] = _moved(getattr(self, one.name), device)
         return replace(self, **changed)
 
 

@@ -11,6 +11,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from vlfeedback.errors import ConfigError
+from vlfeedback.train._unseen import as_others, features_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,8 @@ def forward_logps(model: Any, rows: Rows) -> Tensor:
     if head is not None and not hasattr(head.weight, "ds_id"):
         handle = head.register_forward_pre_hook(partial(_instead, rows, found))
     try:
-        logits = model(**inputs, use_cache=False, return_dict=True).logits
+        with as_others(unwrapped(model), rows):
+            logits = model(**inputs, use_cache=False, return_dict=True).logits
     except ValueError as error:
         if not rows.pictures:
             raise
@@ -151,9 +153,7 @@ def _seen(model: Any, rows: Rows) -> dict[str, Any]:
         return repeat_pictures(rows.pictures, rows.spans, rows.copies)
     import torch
 
-    accepted = signature(inner.get_image_features).parameters
-    fields = {name: value for name, value in rows.pictures.items() if name in accepted}
-    output = inner.get_image_features(**fields, return_dict=True)
+    output = features_of(inner, rows.pictures)
     pooled = output.pooler_output
     features = list(pooled)
     check_counts(features, rows)

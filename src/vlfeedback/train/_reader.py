@@ -45,6 +45,10 @@ class Reader:
         self._originals[name] = image
         return replace(image, sha256=name, uri=f"damaged:{image.uri}")
 
+    def blank(self) -> Image:
+        """A name for an even picture."""
+        return _BLANK
+
     def content(self, image: Image) -> str:
         """Hash of the bytes of a picture that was named and never hashed; empty for others, whose names are hashes."""
         named = self._originals.get(image.sha256, image)
@@ -64,6 +68,8 @@ class Reader:
         """Bytes of a picture under a preparation recipe."""
         from PIL import Image as pillow
 
+        if image == _BLANK:
+            return _png(pillow.new("RGB", (image.width, image.height), self._mean or (127, 127, 127)))
         original = self._originals.get(image.sha256)
         found = prepare(self._open(original or image), recipe)
         if self._mean is not None:
@@ -73,6 +79,9 @@ class Reader:
         whole = pillow.open(BytesIO(found.bytes)).convert("RGB")
         return _png(whole.crop(_part(whole.size, image.sha256)).resize(whole.size))
 
+
+# Both edges hold whole patches of 14, 16 and 28 pixels.
+_BLANK = Image(hashlib.sha256(b"blank").hexdigest(), "blank:", 112, 112)
 
 DAMAGED_SHARE = 0.2
 """Share of the area that a damaged picture shows."""

@@ -167,6 +167,7 @@ def prepare(
         layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
     )  # fmt: skip
     plainly = partial(collate, layout=layout, pictures=encoder.pictures, reference=known)
+    blank = encoder.blank() if here.size > 1 and hasattr(unwrapped(model), "get_image_features") else {}
 
     def arrange(members: Sequence[Encoded], total: float) -> Batch:
         extra = [twins[one.group_id] for one in members if one.pairs and one.group_id in twins]
@@ -180,7 +181,7 @@ def prepare(
     trainer = GroupedDPOTrainer(
         policy,
         arguments(recipe, plan, out / "state", here),
-        PlannedBatches(plan, encoded, objective, arrange, here),
+        PlannedBatches(plan, encoded, objective, arrange, here, blank),
         held_out=_held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch),
         objective=objective,
         recipe=recipe,

@@ -44,13 +44,15 @@ class Prompt:
 
 
 class Reads(Protocol):
-    """How the bytes of a picture are read, what a damaged one is called and what is in one; `_reader.Reader` is one."""
+    """How the bytes of a picture are read, what is in one, and what damaged and blank ones are called: `_reader.Reader`."""
 
     def __call__(self, image: Image, recipe: str) -> bytes: ...
 
     def damaged(self, image: Image) -> Image: ...
 
     def content(self, image: Image) -> str: ...
+
+    def blank(self) -> Image: ...
 
 
 class Wording:

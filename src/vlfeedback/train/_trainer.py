@@ -57,6 +57,8 @@ class PlannedBatches(Dataset[Batch]):
         objective: Says what is counted.
         arrange: Lays groups out as a batch whose losses are divided by the given count.
         here: The processes that share the batches of a step, by turns.
+        blank: Picture fields for batches without a picture, in steps that have one: all batches of a step, in whatever
+            process, call the same layers. None in steps without any, which train nothing of tower and connector.
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class PlannedBatches(Dataset[Batch]):
         objective: Objective,
         arrange: Callable[[Sequence[Encoded], float], Batch],
         here: World,
+        blank: Mapping[str, torch.Tensor],
     ) -> None:
-        self._plan, self._groups, self._arrange, self._here = plan, groups, arrange, here
+        self._plan, self._groups, self._arrange, self._here, self._blank = plan, groups, arrange, here, blank
         self._totals = [sum(items_of(groups[i], objective) for i in plan.step(n)) for n in range(plan.steps)]
 
     @property
@@ -84,7 +87,9 @@ class PlannedBatches(Dataset[Batch]):
         members = [self._groups[i] for i in self._plan.batches[place]]
         if not members:
             members = [self._groups[self._plan.step(number)[0]].without_pairs()]
-        return self._arrange(members, float(self._totals[number]))
+        batch = self._arrange(members, float(self._totals[number]))
+        shown = any(self._groups[i].images for i in self._plan.step(number))
+        return batch.with_blank(self._blank) if shown else batch
 
 
 class HeldOut(Sequence[Batch]):

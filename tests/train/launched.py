@@ -1,0 +1,105 @@
+"""Trainings in processes of their own, alone or spread over two processors as `accelerate launch` would spread them."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+HERE = Path(__file__).resolve().parent
+CONFIGS = HERE.parents[1] / "configs" / "accelerate"
+_DEEPSPEED = Path(os.environ.get("VLFEEDBACK_DEEPSPEED", HERE.parents[1] / "build" / "deepspeed"))
+_NEEDED = ("deepspeed", "hjson", "py-cpuinfo", "einops", "msgpack", "ninja", "nvidia-ml-py", "psutil")
+
+
+@contextmanager
+def deepspeed() -> Generator[Path]:
+    """Where DeepSpeed lies, fetched if it is not there; accelerate looks for it before it makes the environment."""
+    if not _DEEPSPEED.exists():
+        order = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+        subprocess.run(
+            [*order, "--target", str(_DEEPSPEED), *_NEEDED], check=True, env={**os.environ, "DS_BUILD_OPS": "0"}
+        )
+    sys.path.append(str(_DEEPSPEED))
+    try:
+        yield _DEEPSPEED
+    finally:
+        sys.path.remove(str(_DEEPSPEED))
+
+
+def environment(config: Path) -> dict[str, str]:
+    """What `accelerate launch --config_file` would put into each process's environment."""
+    import yaml
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+    words = ["--config_file", str(config), "--num_processes", "2", "-m", "vlfeedback"]
+    asked: Any = _validate_launch_command(launch_command_parser().parse_args(words))[0]
+    if not asked.use_deepspeed:
+        return prepare_multi_gpu_env(asked)
+    fields = yaml.safe_load(config.read_text())["deepspeed_config"]
+    asked.deepspeed_fields_from_accelerate_config = ",".join(fields)
+    return prepare_deepspeed_cmd_env(asked)[1]
+
+
+def trained(
+    out: Path,
+    model: Path,
+    kind: str,
+    config: Path | None = None,
+    place: Path | None = None,
+    *,
+    processes: int = 0,
+    **changes: Any,
+) -> str:
+    """Run `sharded.py` to its end, and give back the lines in which it says what it trained.
+
+    Args:
+        config: Settings of accelerate that spread the weights; None leaves them whole.
+        place: A folder of packages more.
+        processes: How many train together; two by default where weights are spread, else one.
+        changes: Of the recipe; `mixed` has every other group without a picture.
+    """
+    path = os.pathsep.join([str(HERE), str(HERE.parent), str(place or HERE), os.environ.get("PYTHONPATH", "")])
+    more = {} if config is None else environment(config)
+    count = processes or (1 if config is None else 2)
+    launch = [sys.executable]
+    if count > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    script = [str(HERE / "sharded.py"), str(out), str(model), kind, "alone" if config is None else "spread"]
+    process = subprocess.Popen(
+        [*launch, *script, json.dumps(changes)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+        env={**os.environ, **more, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu",
+             "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    try:
+        said, complaints = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # who waits for ever for another process is no child of this one
+        raise
+    told = [line for line in complaints.splitlines() if "rank0" in line] or complaints.splitlines()
+    assert process.returncode == 0, "\n".join(told)[-4000:]
+    return "\n".join(line for line in said.splitlines() if line.startswith("trained"))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    (file,) = out.glob("*.safetensors")
+    return load_file(file)
+
+
+def furthest(one: Path, other: Path) -> float:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    return max(float((left[name] - right[name]).abs().max()) for name in left)
