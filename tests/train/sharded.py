@@ -19,7 +19,8 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
-from vlfeedback.train import Lora, Recipe, train
+from vlfeedback import flow
+from vlfeedback.train import Lora, Recipe, _trainer, train
 from vlfeedback.train.sigmoid import load
 
 
@@ -39,6 +40,18 @@ def pretend_gpus() -> None:
     AcceleratorState.__init__ = decided
 
 
+def ask_second_to_stop(last: int) -> None:
+    """Let the signal that asks to stop reach the second of two processes alone, while it makes a step."""
+    plain: Any = _trainer._Watch.on_step_end
+
+    def ended(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if args.process_index == 1 and state.global_step == last:
+            flow._interrupted.set()
+        plain(self, args, state, control, **more)
+
+    _trainer._Watch.on_step_end = ended
+
+
 def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     if spread == "spread":
@@ -47,13 +60,18 @@ def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any])
     groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
     if changes.pop("mixed", False):
         groups = [toy_llava.told(group) if n % 2 else group for n, group in enumerate(groups)]
+    if (last := changes.pop("stopped_after", None)) is not None:
+        ask_second_to_stop(last)
     usual: dict[str, Any] = {
         "epochs": 2, "learning_rate": 1e-3, "pairs_per_step": 12, "dtype": "fp32", "tokens_per_batch": 250,
         "weight_decay": 0.0, "lora": Lora(r=4, dropout=0.0) if kind == "lora" else None,
     }  # fmt: skip
     recipe = Recipe(model, **{**usual, **changes})
-    result = train(groups, recipe, roots=colours, out=out, objective=load())
-    sys.stdout.write(f"trained {result.trained} {result.steps} {result.resumed_from}\n")
+    try:
+        result = train(groups, recipe, roots=colours, out=out, objective=load())
+        sys.stdout.write(f"trained {result.trained} {result.steps} {result.resumed_from}\n")
+    except KeyboardInterrupt:
+        sys.stdout.write("trained until it was stopped\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launched import furthest, trained as launched
+
 from vlfeedback.train._log import read_log
 
 SCRIPT = """
@@ -103,3 +105,14 @@ def test_two_processes_share_the_reference_and_leave_one_file(tmp_path: Path, mo
     assert not list((tmp_path / "both" / "checkpoint").glob("reference.*.jsonl"))
     lines = (tmp_path / "both" / "checkpoint" / "reference.jsonl").read_text().splitlines()
     assert len(lines) == len(kept[0]), "nothing was computed twice"
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path, model_path: Path) -> None:
+    straight, out = tmp_path / "straight", tmp_path / "stopped"
+    launched(straight, model_path, "lora", processes=2)
+    said = launched(out, model_path, "lora", processes=2, stopped_after=2)
+    assert said == "\n".join(["trained until it was stopped"] * 2)
+    assert [one.name for one in (out / "state").iterdir()] == ["checkpoint-2"]
+    assert not (out / "adapter_model.safetensors").exists()
+    assert all(line.endswith(" 2") for line in launched(out, model_path, "lora", processes=2).splitlines())
+    assert furthest(straight, out) == 0.0

@@ -113,8 +113,8 @@ def run(
         trainer, plan = ready.trainer, ready.plan
         before = newest(out / "state")
         trainer.train(resume_from_checkpoint=True)
-        if trainer.state.global_step < plan.steps:
-            flow.stop_if_interrupted()
+        if trainer.state.global_step < plan.steps and trainer.stopped:
+            raise KeyboardInterrupt  # also where another process got the signal
     weights = trainer.gathered()
     if world().first:
         sources = Counter(group.instruction.source for group in groups if group.instruction.split == "train")

@@ -154,7 +154,7 @@ class GroupedDPOTrainer(Trainer):
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        self._watch = _Watch(epoch_ends if held_out else (), self._note)
+        self._watch = _Watch(epoch_ends if held_out else (), self._note, self._added)
         self.add_callback(self._watch)
         # With both set, the base class leaves the loss as it is: it is already divided by the step's items.
         self.model_accepts_loss_kwargs = True
@@ -189,6 +189,11 @@ class GroupedDPOTrainer(Trainer):
             advance(done)
             self._watch.advance = advance
             return super().train(None if folder is None else str(folder), *given, **options)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether one of the processes was asked to stop and all have."""
+        return self._watch.stopped
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
         """The plan in its order: shuffling is the plan's."""
@@ -361,8 +366,11 @@ class _Watch(TrainerCallback):
     advance: Callable[..., None] = staticmethod(lambda *_: None)
     """Moves the progress bar: `advance(steps, note)`."""
 
-    def __init__(self, epoch_ends: Sequence[int], note: Callable[[], str]) -> None:
-        self._epoch_ends, self._note = frozenset(epoch_ends), note
+    def __init__(
+        self, epoch_ends: Sequence[int], note: Callable[[], str], added: Callable[[Sequence[float]], list[float]]
+    ) -> None:
+        self._epoch_ends, self._note, self._added = frozenset(epoch_ends), note, added
+        self.stopped = False
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         grads = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
@@ -372,7 +380,9 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(1, self._note())
         control.should_evaluate = state.global_step in self._epoch_ends
-        if flow.interrupted():
+        # A signal reaches one process a step before the others, or one alone: all stop after the same step.
+        self.stopped = self._added([float(flow.interrupted())])[0] > 0
+        if self.stopped:
             control.should_save = control.should_training_stop = True
 
 
