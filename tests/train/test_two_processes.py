@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
 from launched import furthest, trained as launched
+from safetensors.torch import load_file
 
 from vlfeedback.train._log import read_log
 

@@ -60,7 +60,8 @@ class Recipe:
         image: `blind` shows policy and reference an even picture instead: a control that must gain nothing visual.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
         init: Folder of weights or of an adapter to start from; it is the reference as well.
-        tokens_per_batch: Padded tokens of one forward; more batches per step make up the rest.
+        tokens_per_batch: Padded tokens of one forward; more batches per step make up the rest. A larger group is cut
+            into parts of its pairs; only a single pair may take more.
         report_to: Trackers of `transformers` that get every logged step too (`tensorboard`, `wandb`, …).
         quantization: `nf4` keeps the language model's frozen linears in 4 bits (QLoRA); needs bitsandbytes and `lora`.
     """
@@ -217,7 +218,7 @@ def explain_empty(dropped: Iterable[Dropped]) -> DataError:
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
     hints = {
         "missing_image": "give the pictures' folder with --images (import, train --data), or [images] in run.toml",
-        "too_long": "raise [train] max_length",
+        "too_long": "raise [train] max_length, and tokens_per_batch with it",
         "held_out": "lower eval_share",
     }
     hint = hints.get(counts.most_common(1)[0][0], "look at [pair]") if counts else "look at [pair]"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vlfeedback.train._alone import alone, off, shown_groups, together
+from vlfeedback.train._cut import in_pieces
 from vlfeedback.train._exact import in_fp32
 from vlfeedback.train._layouts import Candidate, CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
 from vlfeedback.train._logps import unwrapped
@@ -41,6 +42,7 @@ def chosen_layout(
         ConfigError: no layout does, or the model's responses see their own future.
     """
     candidates = layouts(model, processor)
+    groups = [piece for group in groups for piece in in_pieces(group, candidates[-1].layout, recipe.tokens_per_batch)]
     checked = _compared(model, candidates, groups, encoder, score, recipe)
     if recipe.dtype != "fp32" and checked.precision == "fp32":
         checked = _as_run(checked, candidates[-1], groups, encoder, score, recipe)

@@ -58,6 +58,9 @@ class Objective(Protocol):
             best responses. The count is that of the whole step, over accumulation, never of one micro-batch.
         damages: Where an objective has it and it is true, each group's best response is forwarded once more with a
             damaged picture (`Preferences.damaged_of_pair`).
+        together: Where an objective has it, which pairs of a group have to be computed together: `winner`, those of one
+            chosen response; `group`, all of them, however large. Without it, in this house, a loss is a sum over pairs,
+            and a group that exceeds the token budget is cut (`_cut`). No field either.
         reads_gaps: Where an objective has it and it is true, margins of pairs are data of a training. It is no field:
             `repr` names a training.
     """

@@ -23,8 +23,10 @@ from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
 from vlfeedback.train._arguments import arguments, quiet
 from vlfeedback.train._base import doubtful_base
+from vlfeedback.train._batches import HeldOut, PlannedBatches, items_of
 from vlfeedback.train._chosen import chosen_layout
 from vlfeedback.train._collate import Batch, Encoded, Encoder, Pictures, collate, reader
+from vlfeedback.train._cut import parts_of
 from vlfeedback.train._folder import begin, refuse_own_start, replace
 from vlfeedback.train._layout import Layout
 from vlfeedback.train._layouts import CheckedLayout
@@ -37,7 +39,7 @@ from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, che
 from vlfeedback.train._rope import longest_row
 from vlfeedback.train._scoring import Scorer, reference
 from vlfeedback.train._tokens import Wording
-from vlfeedback.train._trainer import GroupedDPOTrainer, HeldOut, PlannedBatches, items_of, newest
+from vlfeedback.train._trainer import GroupedDPOTrainer, newest
 from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save
 from vlfeedback.train._world import World, name_layers, world
 
@@ -142,13 +144,8 @@ def prepare(
     stored: Path,
 ) -> Prepared:
     """Encode, choose a layout, compute the reference, compare the policy with it; see `run`."""
-    if device_here().type == "cpu":
-        keep_freed()
     here = world()
-    refuse_own_start(out, (recipe.model, recipe.init))
-    doubts, processor = doubtful_base(recipe), open_processor(recipe.model, None)
-    model = load_model(recipe)
-    name_layers(unwrapped(model))
+    doubts, processor, model = _opened(recipe, out)
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
     if here.first:
@@ -156,22 +153,25 @@ def prepare(
         begin(out, key)  # not before: a model or data that cannot be used leave what is there as it is
     here.wait()
     model.to(device := device_here())
+    budget = recipe.tokens_per_batch
     logps = Scorer(model, recipe, device)
     layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe, here)).layout
     if here.first and checked.refused:
         told = f"prompts are not shared, every response is computed with one of its own: {checked.refused}"
         print(told, file=sys.stderr, flush=True)
-    twins = _twins([*encoded, *evaluated], encoder, objective)
+    whole, noted = [*encoded, *evaluated], (*doubts, *altered(encoded))
+    twins = _twins(whole, encoder, objective)
+    encoded, evaluated, large = _fitting(encoded, evaluated, layout, recipe, objective, here)
     known = reference(
-        [*encoded, *evaluated, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
-        layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
+        [*whole, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
+        layout=layout, encoder=encoder, score=logps, budget=budget, here=here,
     )  # fmt: skip
     plainly = partial(collate, layout=layout, pictures=encoder.pictures, reference=known)
     blank = encoder.blank() if here.size > 1 and hasattr(unwrapped(model), "get_image_features") else {}
 
     def arrange(members: Sequence[Encoded], total: float) -> Batch:
-        extra = [twins[one.group_id] for one in members if one.pairs and one.group_id in twins]
-        return plainly([*members, *extra], total=total)
+        extra = {one.group_id: twins[one.group_id] for one in members if one.pairs and one.group_id in twins}
+        return plainly([*members, *extra.values()], total=total)
 
     policy = _policy(model, recipe)
     start = _check_start(Scorer(policy, recipe, device, training=True), encoded, known, plainly, recipe, stored)
@@ -182,7 +182,7 @@ def prepare(
         policy,
         arguments(recipe, plan, out / "state", here),
         PlannedBatches(plan, encoded, objective, arrange, here, blank),
-        held_out=_held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch),
+        held_out=_held_out(evaluated, layout, objective, arrange, budget),
         objective=objective,
         recipe=recipe,
         epoch_ends=plan.epoch_ends(),
@@ -190,8 +190,43 @@ def prepare(
         here=here,
         processor=processor,
     )
-    trained, noted = sum(len(group.pairs) for group in encoded), (*doubts, *altered(encoded))
-    return Prepared(trainer, processor, checked, tuple(dropped), len(encoded), trained, plan, noted)
+    trained = sum(len(group.pairs) for group in encoded)
+    count = len({group.group_id for group in encoded})
+    return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, noted)
+
+
+def _opened(recipe: Recipe, out: Path) -> tuple[tuple[str, ...], Any, Any]:
+    """What is in doubt of the base, the processor and the model that a run starts from."""
+    if device_here().type == "cpu":
+        keep_freed()
+    refuse_own_start(out, (recipe.model, recipe.init))
+    doubts, processor = doubtful_base(recipe), open_processor(recipe.model, None)
+    model = load_model(recipe)
+    name_layers(unwrapped(model))
+    return doubts, processor, model
+
+
+def _fitting(
+    encoded: Sequence[Encoded],
+    evaluated: Sequence[Encoded],
+    layout: Layout,
+    recipe: Recipe,
+    objective: Objective,
+    here: World,
+) -> tuple[list[Encoded], list[Encoded], list[Dropped]]:
+    """Both sides with their too large groups cut, and the pairs to train on that cannot be cut apart.
+
+    Raises:
+        DataError: no group is left to train on.
+    """
+    parts = parts_of(encoded, layout, recipe.tokens_per_batch, objective)
+    if not parts.groups:
+        raise explain_empty(parts.dropped)
+    if here.first and (len(parts.groups) != len(encoded) or parts.dropped):
+        told = f"groups larger than tokens_per_batch are cut: {len(encoded):,} groups are {len(parts.groups):,} parts"
+        more = f"; {len(parts.dropped):,} pairs cannot be cut apart and are left out: too_long" * bool(parts.dropped)
+        print(told + more, file=sys.stderr, flush=True)
+    return parts.groups, parts_of(evaluated, layout, recipe.tokens_per_batch, objective).groups, parts.dropped
 
 
 def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) -> dict[str, Encoded]:

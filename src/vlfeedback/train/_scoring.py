@@ -15,6 +15,7 @@ from vlfeedback import flow
 from vlfeedback.progress import bar
 from vlfeedback.train._arguments import precision
 from vlfeedback.train._collate import Batch, Encoded, Encoder, collate
+from vlfeedback.train._cut import in_pieces
 from vlfeedback.train._layout import Layout
 from vlfeedback.train._logps import forward_logps, grouped_logps
 from vlfeedback.train._plan import pack
@@ -49,6 +50,7 @@ def reference(
         budget: Padded tokens per batch.
         here: The processes that train together.
     """
+    groups = [piece for group in groups for piece in in_pieces(group, layout, budget)]
     if here.first:
         file.gather()  # what a killed run of several processes left
     here.wait()

@@ -44,7 +44,7 @@ class Prompt:
 
 
 class Reads(Protocol):
-    """How the bytes of a picture are read, what is in one, and what damaged and blank ones are called: `_reader.Reader`."""
+    """How a picture is read, what is in one, and what damaged and blank ones are called: `_reader.Reader`."""
 
     def __call__(self, image: Image, recipe: str) -> bytes: ...
 

@@ -42,6 +42,11 @@ class PlackettLuce:
     beta: float
     per: Literal["pair", "token"] = "pair"
 
+    @property
+    def together(self) -> Literal["winner"]:
+        """A response is compared with all that it beats at once; what exceeds the token budget is dropped."""
+        return "winner"
+
     def __call__(self, policy: Tensor, reference: Tensor, lengths: Tensor, preferences: Preferences) -> PairLosses:
         """See `Objective`."""
         import torch
