@@ -50,6 +50,17 @@ def test_epochs_have_orders_of_their_own_and_seeds_too() -> None:
     assert order(1, 1) != order(1, 0)
 
 
+def test_parts_of_one_group_are_in_one_step() -> None:
+    wholes = [n // 3 for n in range(60)]
+    plan = plan_run([2] * 60, [1] * 60, [50] * 60, per_step=12, budget=50, epochs=2, seed=1, wholes=wholes)
+    assert plan.steps == 20
+    for number in range(plan.steps):
+        assert set(Counter(wholes[i] for i in plan.step(number)).values()) == {3}
+    uncut = plan_run([6] * 20, [1] * 20, [50] * 20, per_step=12, budget=50, epochs=2, seed=1)
+    for number in range(plan.steps):
+        assert {wholes[i] for i in plan.step(number)} == set(uncut.step(number))
+
+
 def test_budget_cuts_and_an_oversized_group_stands_alone() -> None:
     assert pack([0, 1, 2, 3], [2, 2, 2, 2], [10, 10, 10, 500], budget=40) == [[0, 1], [2], [3]]
 

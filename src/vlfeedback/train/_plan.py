@@ -53,6 +53,7 @@ def plan_run(
     epochs: int,
     seed: int,
     processes: int = 1,
+    wholes: Sequence[int] | None = None,
 ) -> Plan:
     """Shuffle groups into steps of about equal weight and split each step into batches within a token budget.
 
@@ -65,18 +66,24 @@ def plan_run(
         epochs: Passes over the groups, each in an order of its own.
         seed: Decides the orders.
         processes: That share the batches of every step: their number is a multiple of it.
+        wholes: Number of the group that each of them is a part of, from 0 without a gap: parts of one are in one step,
+            so that a budget decides nothing but batches. None where none was cut.
     """
+    parts: dict[int, list[int]] = {}
+    for i, whole in enumerate(range(len(weights)) if wholes is None else wholes):
+        parts.setdefault(whole, []).append(i)
     steps_of_epoch: list[int] = []
     steps: list[list[list[int]]] = []
     for epoch in range(epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(len(weights))
-        shares = np.asarray([weights[i] for i in order])
+        order = np.random.default_rng([seed, epoch]).permutation(len(parts))
+        shares = np.asarray([sum(weights[i] for i in parts[whole]) for whole in order])
         total = int(shares.sum())
         count = min(max(1, round(total / per_step)), len(order))
         # A group belongs to the step in which its middle pair falls.
         step_of_group = (2 * shares.cumsum() - shares) * count // (2 * total)
         chunks = [
-            sorted((int(i) for i in order[step_of_group == k]), key=lambda i: (widths[i], i)) for k in range(count)
+            sorted((i for whole in order[step_of_group == k] for i in parts[whole]), key=lambda i: (widths[i], i))
+            for k in range(count)
         ]
         chunks = [chunk for chunk in chunks if chunk]
         steps_of_epoch.append(len(chunks))

@@ -339,6 +339,7 @@ def _write_check(out: Path, start: SelfCheck, checked: CheckedLayout) -> None:
 def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe, here: World, twins: Mapping[str, Encoded]) -> Plan:
     if recipe.epochs < 1 or recipe.pairs_per_step < 1 or recipe.tokens_per_batch < 1:
         raise ConfigError("[train] epochs, pairs_per_step and tokens_per_batch must be at least 1")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(group.group_id for group in groups))}
     return plan_run(
         [max(1, len(group.pairs)) for group in groups],
         [layout.rows(group) + (group.group_id in twins) for group in groups],
@@ -348,6 +349,7 @@ def _plan(groups: Sequence[Encoded], layout: Layout, recipe: Recipe, here: World
         epochs=recipe.epochs,
         seed=recipe.seed,
         processes=here.size,
+        wholes=[numbers[group.group_id] for group in groups],
     )
 
 
