@@ -104,6 +104,40 @@ def arrow_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fie
         raise DataError(f"{path} cannot be read as Arrow: {error}. Check that it was copied completely") from error
 
 
+class Column(NamedTuple):
+    """A column of a table, and whether its type is that of pictures: bytes, a struct with bytes, or a list of these."""
+
+    name: str
+    pictures: bool
+
+
+def columns_of(path: Path) -> list[Column]:
+    """Columns of a Parquet file, or of an Arrow file by its name; blanks around their names do not count.
+
+    Raises:
+        DataError: there is no such file, or it is of neither kind.
+    """
+    kind = "Arrow" if path.suffix == ".arrow" else "Parquet"
+    with open_text(path) as stream:
+        try:
+            if kind == "Parquet":
+                schema = pq.read_schema(stream)
+            else:
+                with pa.memory_map(str(path)) as source:
+                    schema = _arrow_reader(source).schema
+            return [Column(field.name.strip(), _holds_bytes(field.type)) for field in schema]
+        except DAMAGED as error:
+            raise DataError(f"{path} cannot be read as {kind}: {error}. Check that it was copied completely") from error
+
+
+def _holds_bytes(kind: Any) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _holds_bytes(kind.value_type)
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
 class _Batches(NamedTuple):
     schema: Any
     batches: Iterator[Any]

@@ -93,7 +93,7 @@ class TestHuggingFace:
         path.write_bytes(bytes(data))
         with pytest.raises(DataError):
             list(hugging_face.load(path, category="huge")())
-        assert [item.prompt for item in hugging_face.load(path)() if isinstance(item, Found)] == ["One?"]
+        assert [item.prompt for item in hugging_face.load(path, image="")() if isinstance(item, Found)] == ["One?"]
 
     def test_several_splits_need_a_name(self, tmp_path: Path) -> None:
         (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')

@@ -155,7 +155,7 @@ class _Rules(NamedTuple):
 def _one_source(
     source: Source, roots: Roots, rules: _Rules, tell: Callable[[str], None] | None
 ) -> Iterator[Instruction | Dropped]:
-    kept = 0
+    kept = shown = 0
     reasons: Counter[str] = Counter()
     example = ""
 
@@ -174,9 +174,15 @@ def _one_source(
             yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
         else:
             kept += 1
+            shown += bool(result.images)
             yield result
     if tell is not None and source.sample is not None and 0 < kept < source.sample:
         tell(f"source {source.name}: {kept:,} usable records of the {source.sample:,} that were asked for")
+    if tell is not None and kept and source.root and not shown:
+        tell(
+            f"source {source.name}: 0 of {kept:,} instructions have a picture, although `images = {source.root!r}` is "
+            "given: see which field holds them, and which one the format reads"
+        )
     if tell is not None and kept and reasons:
         counts = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
         gone = reasons.total()

@@ -11,6 +11,7 @@ from pathlib import Path
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import FieldMap, mapped
+from vlfeedback.source._fit import fitting
 from vlfeedback.source._rows import Row, row_reader
 from vlfeedback.source._table_rows import csv_rows
 
@@ -37,21 +38,22 @@ def load(
     Args:
         path: UTF-8; cells with commas or line breaks in double quotes.
         prompt: Column with the prompt; the only one that must be there.
-        image: Column with the path of a picture below the root.
+        image: Column with the path of a picture below the root; `""` if none has pictures.
         record_id: Column with the record's own id.
         category: Column with the kind of the instruction.
         reference: Column with a known good answer.
         conduct: Column with `answer`, `caution` or `refuse`.
         delimiter: One character.
     Raises:
-        ConfigError: the delimiter is not one character.
+        ConfigError: the delimiter is not one character, or no record has anything in the column of `image`; with the
+            default, where another one seems to hold pictures.
     """
     fields_of = FieldMap(prompt, image, record_id, category, reference, conduct).stripped()
 
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
 
-    return row_reader(lambda: csv_rows(path, delimiter), found_in)
+    return row_reader(lambda: fitting(csv_rows(path, delimiter), fields_of, path), found_in)
 
 
 EXAMPLES = (

@@ -25,6 +25,7 @@ from vlfeedback.source import Embedded, Example, Found, Named, Reader
 from vlfeedback.source._conversations import checked_turns, found_in_turns
 from vlfeedback.source._fields import FieldMap, mapped, objects, pictures
 from vlfeedback.source._files import files_of
+from vlfeedback.source._fit import check_columns
 from vlfeedback.source._rows import Fields, Row, row_reader
 from vlfeedback.source._table_rows import table_rows
 from vlfeedback.table_files import arrow_rows, check_shards, parquet_rows
@@ -56,14 +57,15 @@ def load(
         path: The folder that `save_to_disk` made, a folder of Parquet shards, or one `.arrow` or `.parquet` file.
         split: Which split, where there are several: a folder of that name, or files that begin with it.
         prompt: Column with the prompt or conversation; the only one that must be there.
-        image: Column with the picture or pictures.
+        image: Column with the picture or pictures; `""` if no row has pictures.
         record_id: Column with the record's own id.
         category: Column with the kind of the instruction.
         reference: Column with a known good answer.
         conduct: Column with `answer`, `caution` or `refuse`.
         turns: `first` or `each`, for conversations.
     Raises:
-        ConfigError: `turns` is neither, or there are several splits and none is named.
+        ConfigError: `turns` is neither, there are several splits and none is named, there is no column of the prompt,
+            or none of `image`; with the default, where another one seems to hold pictures.
         DataError: there is no dataset, or shards of it are missing.
     """
     which = checked_turns(turns)
@@ -84,6 +86,7 @@ def load(
         shards = _shards(path, split)
         if path.is_dir():
             check_shards(shards)
+        check_columns(shards, fields_of, path)
         for number, shard in enumerate(shards, 1):
             rows = arrow_rows if shard.suffix == ".arrow" else parquet_rows
             for item in row_reader(lambda rows=rows, shard=shard: table_rows(rows(shard, fields_of)), found_in)():

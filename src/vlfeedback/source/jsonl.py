@@ -12,7 +12,8 @@ from pathlib import Path
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import FieldMap, mapped
-from vlfeedback.source._rows import Row, json_reader
+from vlfeedback.source._fit import fitting
+from vlfeedback.source._rows import Row, json_rows, row_reader
 
 TESTED_ON: tuple[str, ...] = (
     "RLAIF-V detail_test_30_input.jsonl",
@@ -38,17 +39,20 @@ def load(
         path: JSON lines or a JSON list.
         prompt: Field with the prompt; the only one that must be there.
         image: Field with the path of a picture below the root, or a list of paths; missing, null or empty for none.
+            `""`: no record has pictures.
         record_id: Field with the record's own id.
         category: Field with the kind of the instruction.
         reference: Field with a known good answer.
         conduct: Field with `answer`, `caution` or `refuse`.
+    Raises:
+        ConfigError: no record has the field of `image`; with the default, where another one seems to hold pictures.
     """
     fields_of = FieldMap(prompt, image, record_id, category, reference, conduct)
 
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
 
-    return json_reader(path, found_in)
+    return row_reader(lambda: fitting(json_rows(path), fields_of, path), found_in)
 
 
 EXAMPLES = (

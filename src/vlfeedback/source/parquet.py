@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Reader
 from vlfeedback.source._fields import FieldMap, mapped
+from vlfeedback.source._fit import check_columns
 from vlfeedback.source._rows import Row, row_reader
 from vlfeedback.source._table_rows import table_rows
 from vlfeedback.table_files import parquet_rows
@@ -39,18 +40,26 @@ def load(
     Args:
         path: The file.
         prompt: Column with the prompt; the only one that must be there.
-        image: Column with a path below the root, bytes, a struct of `bytes` and `path`, or a list of these.
+        image: Column with a path below the root, bytes, a struct of `bytes` and `path`, or a list of these; `""` if
+            no row has pictures.
         record_id: Column with the record's own id.
         category: Column with the kind of the instruction.
         reference: Column with a known good answer.
         conduct: Column with `answer`, `caution` or `refuse`.
+    Raises:
+        ConfigError: there is no column of the prompt, or none of `image`; with the default, where another one seems to
+            hold pictures.
     """
     fields_of = FieldMap(prompt, image, record_id, category, reference, conduct).stripped()
 
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
 
-    return row_reader(lambda: table_rows(parquet_rows(path, fields_of)), found_in)
+    def rows() -> Iterator[Row | Dropped]:
+        check_columns([path], fields_of, path)
+        return table_rows(parquet_rows(path, fields_of))
+
+    return row_reader(rows, found_in)
 
 
 def _example() -> bytes:
