@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, strategies as st
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.source import Found, Named, llava, llava_med, llavar, svit
+from vlfeedback.source import Embedded, Found, Named, hugging_face, llava, llava_med, llavar, svit
 from vlfeedback.source._conversations import Asked, alone, asked, found_in_turns, question, without_markers
 from vlfeedback.source._rows import BadRecord
 
@@ -95,6 +98,65 @@ def test_a_turn_sees_the_pictures_marked_up_to_it() -> None:
         Found("x#1", "Who?", pictures[:1], reference="You."),
         Found("x#2", "And here?", pictures),
     ]
+
+
+def part(kind: str, text: str | None = None, **more: object) -> dict[str, object]:
+    """As a table has it: all keys of all parts, most of them null."""
+    return {"type": kind, "text": text, "index": None if text else 0, "url": None, **more}
+
+
+class TestPartsWithoutAnAddress:
+    PICTURES = (Named("a.png"), Named("b.png"))
+
+    def test_each_takes_the_next_picture_of_the_record(self) -> None:
+        turns = [
+            {"role": "user", "content": [part("text", "Who?"), part("image")]},
+            {"role": "assistant", "content": [part("text", "You.")]},
+            {"role": "user", "content": [part("image"), part("text", "And here?")]},
+        ]
+        assert list(found_in_turns("x", turns, self.PICTURES, "each")) == [
+            Found("x#1", "Who?", self.PICTURES[:1], reference="You."),
+            Found("x#2", "And here?", self.PICTURES),
+        ]
+
+    def test_they_stand_between_those_with_one(self) -> None:
+        parts = [part("image"), part("image_url", image_url={"url": "own.png"}), part("image"), part("text", "Same?")]
+        (found,) = found_in_turns("x", [{"role": "user", "content": parts}], self.PICTURES, "each")
+        assert found.images == (Named("a.png"), Named("own.png"), Named("b.png")) and found.prompt == "Same?"
+
+    def test_bytes_in_a_part_are_its_picture(self) -> None:
+        parts = [part("image", image={"bytes": b"GIF89a", "path": None}), part("text", "Who?")]
+        (found,) = found_in_turns("x", [{"role": "user", "content": parts}], (), "first")
+        assert found == Found("x", "Who?", (Embedded(b"GIF89a"),))
+
+    def test_more_of_them_than_pictures_are_dropped(self) -> None:
+        turns = [{"role": "user", "content": [part("image"), part("image"), part("text", "Who?")]}]
+        for pictures in ((), self.PICTURES[:1]):
+            with pytest.raises(BadRecord, match=f"show 2 of its pictures, and it names {len(pictures)}") as caught:
+                list(found_in_turns("x", turns, pictures, "first"))
+            assert caught.value.reason == "missing_image"
+
+    def test_a_reply_that_shows_one_leaves_the_order_open(self) -> None:
+        question = {"role": "user", "content": [part("image"), part("text", "Draw it.")]}
+        reply = {"role": "assistant", "content": [part("image"), part("text", "Here.")]}
+        assert len(asked([question, reply])) == 1
+        with pytest.raises(BadRecord, match="not the person's"):
+            asked([question, reply, question])
+
+    def test_a_file_of_fine_tuning_is_read(self, tmp_path: Path) -> None:
+        row = {
+            "messages": [
+                {"role": "user", "content": [part("text", "Who?"), part("image")]},
+                {"role": "assistant", "content": [part("text", "You.")]},
+            ],
+            "images": [{"bytes": b"GIF89a", "path": None}],
+        }
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+        (tmp_path / "a.json").write_text(json.dumps([{**row, "images": ["a.png"]}]))
+        (table,) = hugging_face.load(tmp_path / "a.parquet", prompt="messages", image="images")()
+        (listed,) = llava.load(tmp_path / "a.json")()
+        assert table == Found("row 1", "Who?", (Embedded(b"GIF89a"),), reference="You.")
+        assert listed == Found("record 1", "Who?", (Named("a.png"),), reference="You.")
 
 
 @pytest.mark.parametrize("load", [llava.load, llavar.load, llava_med.load, svit.load])

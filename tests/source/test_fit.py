@@ -37,12 +37,10 @@ class TestPictures:
         with pytest.raises(ConfigError, match=r"'pics', which `image` names.*there are 'prompt', 'image'; pictures"):
             list(load(path, image="pics")())
 
-    @pytest.mark.parametrize("name", ["images", "img", "img_name", "shot"])
+    @pytest.mark.parametrize("name", ["images", "img", "img_name"])
     def test_pictures_in_another_field_are_not_passed_over(
         self, tmp_path: Path, load: Callable[..., Reader], name: str
     ) -> None:
-        if name == "shot" and load in (parquet.load, hugging_face.load):
-            pytest.skip("of a table the columns are looked at, and no row")
         path = file(tmp_path, load, [{"prompt": row["prompt"], name: row["image"]} for row in ROWS])
         with pytest.raises(ConfigError, match=f"pictures seem to lie in '{name}'. Set `image = '{name}'`"):
             list(load(path)())
@@ -57,6 +55,13 @@ class TestPictures:
         rows = [{"prompt": row["prompt"], "pics": ""} for row in ROWS] + [{"prompt": "Who?", "pics": "x.png"}]
         *_, found = load(file(tmp_path, load, rows), image="pics")()
         assert isinstance(found, Found) and found.images == (Named("x.png"),)
+
+
+@pytest.mark.parametrize("load", LOADS[:2])
+def test_files_of_pictures_are_known_under_any_name(tmp_path: Path, load: Callable[..., Reader]) -> None:
+    path = file(tmp_path, load, [{"prompt": row["prompt"], "shot": row["image"]} for row in ROWS])
+    with pytest.raises(ConfigError, match="pictures seem to lie in 'shot'"):
+        list(load(path)())
 
 
 def test_a_column_of_bytes_is_a_column_of_pictures(tmp_path: Path) -> None:

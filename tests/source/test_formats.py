@@ -166,7 +166,9 @@ class TestParts:
         (question,) = asked(turns)
         assert question.prompt == "<image>\nWho?" and question.reply == "You." and len(question.pictures) == 1
 
-    @pytest.mark.parametrize("parts", [[], [{"type": "audio"}], [{"text": "x"}], ["x"], [{"type": "image"}]])
+    @pytest.mark.parametrize(
+        "parts", [[], [{"type": "audio"}], [{"text": "x"}], ["x"], [{"type": "image", "image": 7}]]
+    )
     def test_parts_that_cannot_be_read(self, parts: list[object]) -> None:
         with pytest.raises(BadRecord):
             asked([{"role": "user", "content": parts}])

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.source import Found, Named, Picture
-from vlfeedback.source._fields import objects, optional_text, text
+from vlfeedback.source import Found, Picture
+from vlfeedback.source._fields import objects, optional_text, pictures, text
 from vlfeedback.source._rows import BadRecord, Fields, as_fields
 
 Turns = Literal["first", "each"]
@@ -23,16 +23,19 @@ _PERSON = frozenset({"human", "user"})
 
 
 class Asked(NamedTuple):
-    """A turn of the person, the model's reply to it if there is one, and the pictures that it carries itself."""
+    """A turn of the person, the model's reply to it if there is one, and the pictures that its parts show.
+
+    None stands for a part without an address: the next picture of the record.
+    """
 
     prompt: str
     reply: str | None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | None, ...] = ()
 
 
 class _Said(NamedTuple):
     text: str
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | None, ...] = ()
 
 
 def checked_turns(turns: str) -> Turns:
@@ -53,27 +56,33 @@ def asked(turns: Sequence[Fields]) -> list[Asked]:
         turns: With `from` and `value`, or `role` and `content`; other roles than the person's and `system` reply. A
             content may be a list of parts of type `text`, `image` or `image_url`: a picture's place is then marked.
     Raises:
-        BadRecord: nobody asks, or a turn of the person has no text; a reply without one is none.
+        BadRecord: nobody asks, or a turn of the person has no text; a reply without one is none. Or the person shows
+            the record's next picture where somebody else has shown one of them before.
     """
     found: list[Asked] = []
-    waiting = False
+    waiting = elsewhere = False
     for turn in turns:
         role = text(turn, "from", "role").strip().lower()
         if role in _PERSON:
             said = _said(turn)
+            if elsewhere and None in said.pictures:
+                raise BadRecord("a turn that is not the person's has shown a picture of the record before")
             found.append(Asked(said.text, None, said.pictures))
-        elif role != "system" and waiting:
-            found[-1] = found[-1]._replace(reply=_reply(turn))
+        else:
+            reply = _reply(turn)
+            elsewhere = elsewhere or (reply is not None and None in reply.pictures)
+            if role != "system" and waiting:
+                found[-1] = found[-1]._replace(reply=reply and reply.text)
         waiting = role in _PERSON
     if not found:
         raise BadRecord("no turn of its conversation is a person's")
     return found
 
 
-def _reply(turn: Fields) -> str | None:
-    """Text of a reply, which an instruction does not need."""
+def _reply(turn: Fields) -> _Said | None:
+    """A turn that is not the person's, which an instruction does not need."""
     try:
-        return _said(turn).text
+        return _said(turn)
     except BadRecord:
         return None
 
@@ -86,18 +95,47 @@ def _said(turn: Fields) -> _Said:
     if not content:
         raise BadRecord("a turn has no content")
     words: list[str] = []
-    pictures: list[Picture] = []
+    shown: list[Picture | None] = []
     for part in objects(turn, "value" if turn.get("value") is not None else "content"):
         kind = text(part, "type")
         if kind == "text":
             words.append(text(part, "text", "value"))
         elif kind in ("image", "image_url"):
-            url = part.get("image_url")
-            pictures.append(Named(text(as_fields(url) or part, "url", "value", "image", "path", "image_url")))
-            words.append(f"{MARKER}\n" if not words else f"\n{MARKER}")
+            here = _pictures_of(part)
+            shown += here
+            for _ in here:
+                words.append(f"{MARKER}\n" if not words else f"\n{MARKER}")
         else:
             raise BadRecord(f"a part of type {kind!r} is neither text nor a picture")
-    return _Said("".join(words), tuple(pictures))
+    return _Said("".join(words), tuple(shown))
+
+
+def _pictures_of(part: Fields) -> tuple[Picture | None, ...]:
+    """What a part shows: where it says, or without an address the next picture of the record.
+
+    A part of a table has all keys of all parts, most of them null.
+    """
+    entry = as_fields(part.get("image_url")) or part
+    for key in ("url", "value", "image", "path", "bytes", "image_url"):
+        if found := pictures(entry.get(key), key):
+            return found
+    return (None,)
+
+
+def _in_order(given: tuple[Picture, ...], questions: Sequence[Asked]) -> tuple[Picture, ...]:
+    """All pictures of a conversation: those of the record in the places of the parts without an address.
+
+    Raises:
+        BadRecord: there are more such parts than pictures.
+    """
+    shown = [picture for question in questions for picture in question.pictures]
+    places = shown.count(None)
+    if not places:
+        return (*given, *(picture for picture in shown if picture is not None))
+    if places > len(given):
+        raise BadRecord(f"its parts show {places} of its pictures, and it names {len(given)}", "missing_image")
+    left = iter(given)
+    return (*(next(left) if picture is None else picture for picture in shown), *left)
 
 
 def without_markers(prompt: str, pictures: int) -> str:
@@ -139,14 +177,14 @@ def found_in_turns(
         BadRecord: the conversation cannot be read, or is about a picture that it does not name.
     """
     questions = asked(turns)
-    pictures = (*pictures, *(picture for question in questions for picture in question.pictures))
-    marked = sum(question.prompt.count(MARKER) for question in questions) == len(pictures)
+    shown = _in_order(pictures, questions)
+    marked = sum(question.prompt.count(MARKER) for question in questions) == len(shown)
     so_far = 0
     for number, (prompt, reply, _) in enumerate(questions, 1):
         name = record_id if which == "first" else f"{record_id}#{number}"
         so_far += prompt.count(MARKER)
-        seen = pictures[:so_far] if marked else pictures
-        yield Found(name, alone(prompt, len(pictures)), seen, category, reference=reply)
+        seen = shown[:so_far] if marked else shown
+        yield Found(name, alone(prompt, len(shown)), seen, category, reference=reply)
         if which == "first":
             break
 
