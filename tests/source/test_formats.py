@@ -107,6 +107,34 @@ class TestHuggingFace:
             "test?"
         ]
 
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ["train.parquet", "test.parquet"],
+            ["train_0.parquet", "train_1.parquet", "test_0.parquet"],
+            ["data/train/0000.parquet", "data/test/0000.parquet"],
+            ["train-00000-of-00001.parquet", "test-00000-of-00001.parquet"],
+        ],
+    )
+    def test_splits_in_files_are_not_read_together(self, tmp_path: Path, names: list[str]) -> None:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.table({"prompt": [f"{name}?"]}), tmp_path / name)
+        with pytest.raises(ConfigError, match=r"the splits 'test', 'train': name one with `split`"):
+            list(hugging_face.load(tmp_path)())
+        found = [item.prompt for item in hugging_face.load(tmp_path, split="train")() if isinstance(item, Found)]
+        assert found == [f"{name}?" for name in names if "train" in name]
+        assert len(list(hugging_face.load(tmp_path, split="*")())) == len(names)
+
+    @pytest.mark.parametrize(
+        "names", [["0000", "0001"], ["part_0_7", "part_1_7"], ["train-0", "train-1"], ["a/x", "b/x"]]
+    )
+    def test_files_of_one_split_are_read_together(self, tmp_path: Path, names: list[str]) -> None:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.table({"prompt": [f"{name}?"]}), tmp_path / f"{name}.parquet")
+        assert len(list(hugging_face.load(tmp_path)())) == 2
+
     @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/hostname", 7, None])
     def test_a_listing_cannot_lead_out_of_its_folder(self, tmp_path: Path, name: object) -> None:
         (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
