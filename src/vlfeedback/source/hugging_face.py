@@ -60,8 +60,8 @@ def load(
 
     Args:
         path: The folder that `save_to_disk` made, a folder of Parquet shards, or one `.arrow` or `.parquet` file.
-        split: Which split, where there are several: a folder of that name, or files whose name begins with it; `*` for all
-            files of a folder together.
+        split: Which split, where there are several: a folder of that name, or files whose name begins with it; `*` for
+            all files of a folder together.
         prompt: Column with the prompt or conversation; the only one that must be there.
         image: Column with the picture or pictures; `""` if no row has pictures.
         record_id: Column with the record's own id.

@@ -33,8 +33,10 @@ def load(path: Path, *, choices: bool = True) -> Reader:
         fields = row.fields
         offered = _choices(fields)
         answer = (optional_text(fields, "Answer", "Anwser") or "").strip()
-        labels = (answer, (optional_text(fields, "Answer_label") or "").strip(), _letter(answer))
-        label = next((one for one in labels if one in offered), "")
+        given = (optional_text(fields, "Answer_label") or "").strip()
+        # an answer that is a letter may be a choice's text: `C` where choice B is "C"
+        same = next((letter for letter, choice in offered.items() if answer and choice == f"{letter}: {answer}"), "")
+        label = next((one for one in (given, same, answer, _letter(answer)) if one in offered), "")
         question = text(fields, "Question").strip()
         yield Found(
             record_id=optional_text(fields, "index", "") or row.name,
@@ -77,6 +79,19 @@ EXAMPLES = (
         },
         "test.csv",
         (Found("line 2", "What is shown?\nA: Skin\nB: Bone", (Named("f1.jpg"),), reference="B: Bone"),),
+    ),
+    Example(
+        {
+            "panels.csv": "Figure_path,Question,Answer,Choice A,Choice B,Choice C,Choice D,Answer_label\n"
+            "f1.jpg,Which panel?,C,A:D,B:C,C:A,D:B,B\n"
+            "f1.jpg,Which vitamin?,C,A:D,B:C,C:A,D:B,\n"
+        },
+        "panels.csv",
+        (
+            Found("line 2", "Which panel?", (Named("f1.jpg"),), reference="B: C"),
+            Found("line 3", "Which vitamin?", (Named("f1.jpg"),), reference="B: C"),
+        ),
+        {"choices": False},
     ),
     Example(
         {"train_2.csv": "index,Figure_path,Question,Choice A,Choice B,Answer\n8,f1.jpg,What is shown?,Skin,Bone,A\n"},
