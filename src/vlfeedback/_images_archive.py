@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from vlfeedback._images_names import check_relative
+from vlfeedback._images_names import check_relative, shown
 from vlfeedback.errors import DataError, ImageError
 
 
@@ -43,16 +43,18 @@ class Archive:
         """
         info = self._members.get(name) or self._members.get(self._top + name)
         if info is None:
-            raise ImageError("missing_image", f"{self._path} has no member {name!r}")
+            raise ImageError("missing_image", f"{self._path} has no member {shown(name)}")
         if info.file_size > max_bytes:
-            raise ImageError("image_too_large", f"{name} in {self._path} unpacks to {info.file_size:,} bytes")
+            raise ImageError("image_too_large", f"{shown(name)} in {self._path} unpacks to {info.file_size:,} bytes")
         try:
             with self._zip.open(info) as member:
                 data = member.read(max_bytes + 1)
         except (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile) as error:
-            raise ImageError("bad_image", f"{name} in {self._path} cannot be unpacked: {error}") from error
+            raise ImageError("bad_image", f"{shown(name)} in {self._path} cannot be unpacked: {error}") from error
         if len(data) > max_bytes:
-            raise ImageError("image_too_large", f"{name} in {self._path} unpacks to more than {max_bytes:,} bytes")
+            raise ImageError(
+                "image_too_large", f"{shown(name)} in {self._path} unpacks to more than {max_bytes:,} bytes"
+            )
         return data
 
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import ImageError
 
 # O_NONBLOCK: a pipe in a dataset's folder must not hang the run before it is known to be one.
@@ -54,11 +55,11 @@ def hashed(stream: BinaryIO, stamp: Stamp | None, uri: str, max_bytes: int) -> t
     while chunk:
         read += len(chunk)
         if read > max_bytes:
-            raise ImageError("image_too_large", f"{uri} is larger than {max_bytes:,} bytes")
+            raise ImageError("image_too_large", f"{shown(uri)} is larger than {max_bytes:,} bytes")
         digest.update(chunk)
         chunk = b"" if whole else stream.read(_CHUNK)
     if not read:
-        raise ImageError("bad_image", f"{uri} is empty")
+        raise ImageError("bad_image", f"{shown(uri)} is empty")
     stream.seek(0)
     return digest.hexdigest(), whole
 
@@ -69,7 +70,7 @@ def open_regular(path: Path, name: str, max_bytes: int) -> BinaryIO:
         descriptor = os.open(path, READING)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ImageError("missing_image", f"{name}: {reason or error}") from error
+        raise ImageError("missing_image", f"{shown(name)}: {reason or error}") from error
     return regular(descriptor, name, max_bytes)
 
 
@@ -82,10 +83,10 @@ def regular(descriptor: int, name: str, max_bytes: int) -> BinaryIO:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise ImageError("bad_image", f"{name} is not a regular file")
+        raise ImageError("bad_image", f"{shown(name)} is not a regular file")
     if status.st_size > max_bytes:
         os.close(descriptor)
-        raise ImageError("image_too_large", f"{name} has {status.st_size:,} bytes, more than {max_bytes:,}")
+        raise ImageError("image_too_large", f"{shown(name)} has {status.st_size:,} bytes, more than {max_bytes:,}")
     return os.fdopen(descriptor, "rb")
 
 

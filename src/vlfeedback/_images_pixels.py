@@ -42,6 +42,7 @@ _BEGINNINGS = {
     b"II*\0": ".tiff",
     b"MM\0*": ".tiff",
 }
+UNKNOWN = ".img"
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -265,11 +266,11 @@ def _appearance_or_none(picture: Pillow.Image) -> Appearance | None:
 
 
 def suffix_of(data: bytes) -> str:
-    """The usual ending of a file that begins with these bytes, `.img` where they are of no known format."""
+    """The usual ending of a file that begins with these bytes, `UNKNOWN` where they are of no known format."""
     for start, suffix in _BEGINNINGS.items():
         if data.startswith(start):
             return suffix
-    return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ".img"
+    return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else UNKNOWN
 
 
 @contextmanager

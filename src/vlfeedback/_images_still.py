@@ -12,6 +12,7 @@ import threading
 from typing import NamedTuple
 
 from vlfeedback._images_files import READING, Stamp, stamp_in
+from vlfeedback._images_names import shown
 from vlfeedback.errors import ImageError
 
 
@@ -71,9 +72,9 @@ class Still:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise ImageError("missing_image", f"{self._uri}: {error.strerror or error}") from error
+            raise ImageError("missing_image", f"{shown(self._uri)}: {error.strerror or error}") from error
         if got != size or stamp != self._hashed.stamp:
-            raise ImageError("bad_image", f"{self._uri} has changed while it was sent")
+            raise ImageError("bad_image", f"{shown(self._uri)} has changed while it was sent")
         return piece
 
 

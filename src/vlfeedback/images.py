@@ -20,7 +20,7 @@ from typing import BinaryIO
 from vlfeedback._images_archive import Archive
 from vlfeedback._images_fetch import fetch, fetchable
 from vlfeedback._images_files import READING, Stamp, hashed, open_regular, regular, stamp_of, write_atomically
-from vlfeedback._images_names import check_relative, split_uri
+from vlfeedback._images_names import check_relative, shown, split_uri
 from vlfeedback._images_pixels import (
     FINE,
     MAX_PIXELS,
@@ -116,7 +116,9 @@ class Roots:
         root, relative = split_uri(uri)
         place = self._known(root)
         if _is_archive(place):
-            raise ImageError("missing_image", f"{uri} lies inside the archive {place} and has no path; use open()")
+            raise ImageError(
+                "missing_image", f"{shown(uri)} lies inside the archive {place} and has no path; use open()"
+            )
         return self._inside(place, relative)
 
     def open(self, image: Image) -> bytes:
@@ -132,7 +134,7 @@ class Roots:
             # By its size where there is one: room for the largest picture that is allowed takes long to get.
             data = stream.read(min(stamp.size, self._max_bytes) + 1 if stamp else self._max_bytes + 1)
         if len(data) > self._max_bytes:
-            raise ImageError("image_too_large", f"{image.uri} is larger than {self._max_bytes:,} bytes")
+            raise ImageError("image_too_large", f"{shown(image.uri)} is larger than {self._max_bytes:,} bytes")
         if image.sha256.startswith("uri:") or (
             stamp is not None
             and (known := self._hashed.get(image.uri)) is not None
@@ -140,7 +142,9 @@ class Roots:
         ):
             return data
         if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise ImageError("bad_image", f"{image.uri} has changed since it was read: its hash is another one now")
+            raise ImageError(
+                "bad_image", f"{shown(image.uri)} has changed since it was read: its hash is another one now"
+            )
         self._remember(image.uri, stamp, image.sha256)
         return data
 
@@ -214,7 +218,7 @@ class Roots:
         name = f"{root}:{check_relative(relative, allow_outside=self._allow_outside)}"
         self._known(root)
         with self._stream(root, relative) as stream:
-            return glance(stream, name, self._max_pixels)
+            return glance(stream, shown(name), self._max_pixels)
 
     def weight(self, image: Image) -> int:
         """Bytes of a picture's file without opening it, for bounds of memory; a guess where it lies in an archive."""
@@ -275,11 +279,11 @@ class Roots:
         with self._stream(root, relative) as stream:
             stamp = stamp_of(stream)
             digest, whole = hashed(stream, stamp, uri, self._max_bytes)
-            shown = self._looked(stream if whole is None else whole, uri, digest)
+            seen = self._looked(stream if whole is None else whole, uri, digest)
         self._remember(uri, stamp, digest)
-        if shown.as_is:
-            self._as_is[digest] = shown.as_is
-        return Image(digest, uri, shown.size.width, shown.size.height)
+        if seen.as_is:
+            self._as_is[digest] = seen.as_is
+        return Image(digest, uri, seen.size.width, seen.size.height)
 
     def _keep(self, root: str, relative: str, found: Image) -> Image:
         with self._lock:
@@ -288,11 +292,11 @@ class Roots:
 
     def _looked(self, stream: BinaryIO, uri: str, digest: str) -> Look:
         """Decode a picture once, for its size, to be sure that it is whole, and for what it looks like."""
-        shown = look(stream, uri, self._max_pixels, small=self._looking)
-        if shown.appearance is not None:
+        seen = look(stream, shown(uri), self._max_pixels, small=self._looking)
+        if seen.appearance is not None:
             with self._lock:
-                limited(self._seen, _SEEN)[digest] = shown.appearance
-        return shown
+                limited(self._seen, _SEEN)[digest] = seen.appearance
+        return seen
 
     def _stream(self, root: str, relative: str) -> BinaryIO:
         place = self._places[root]
@@ -345,9 +349,10 @@ class Roots:
                 target = _followed(named.parent) / named.name
             home = _followed(place)
         except (OSError, RuntimeError, ValueError) as error:
-            raise ImageError("missing_image", f"{place / safe} cannot be followed: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else "a name or link that leads nowhere"
+            raise ImageError("missing_image", f"{shown(f'{place / safe}')} cannot be followed: {reason}") from error
         if not self._allow_outside and not target.is_relative_to(home):
-            raise ImageError("refused_path", f"{relative!r} leads out of {place} by a symbolic link")
+            raise ImageError("refused_path", f"{shown(relative)} leads out of {place} by a symbolic link")
         return target
 
 

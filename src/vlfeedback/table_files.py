@@ -57,6 +57,16 @@ def check_shards(files: Iterable[Path]) -> None:
             )
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a file begins as Parquet does.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    with open_text(path) as stream:
+        return stream.read(4) == b"PAR1"
+
+
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fields]:
     """Read a Parquet file, a few rows at a time.
 

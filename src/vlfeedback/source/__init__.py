@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
@@ -155,7 +156,7 @@ class _Rules(NamedTuple):
 def _one_source(
     source: Source, roots: Roots, rules: _Rules, tell: Callable[[str], None] | None
 ) -> Iterator[Instruction | Dropped]:
-    kept = shown = 0
+    kept = pictured = 0
     reasons: Counter[str] = Counter()
     example = ""
 
@@ -174,11 +175,11 @@ def _one_source(
             yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
         else:
             kept += 1
-            shown += bool(result.images)
+            pictured += bool(result.images)
             yield result
     if tell is not None and source.sample is not None and 0 < kept < source.sample:
         tell(f"source {source.name}: {kept:,} usable records of the {source.sample:,} that were asked for")
-    if tell is not None and kept and source.root and not shown:
+    if tell is not None and kept and source.root and not pictured:
         tell(
             f"source {source.name}: 0 of {kept:,} instructions have a picture, although `images = {source.root!r}` is "
             "given: see which field holds them, and which one the format reads"
@@ -259,7 +260,7 @@ def _picture(picture: Named | Embedded, source: Source, roots: Roots) -> Image:
     root = picture.root or source.root
     if not root:
         raise ConfigError(
-            f"source {source.name!r} names pictures such as {picture.path!r}, but no root to find them in: "
+            f"source {source.name!r} names pictures such as {shown(picture.path)}, but no root to find them in: "
             'add `images = "NAME"` to it and NAME = "/path/to/folder" under [images]'
         )
     paths = (picture.path, *picture.or_else)
@@ -269,7 +270,7 @@ def _picture(picture: Named | Embedded, source: Source, roots: Roots) -> Image:
         except ImageError as error:
             if error.reason != "missing_image" or len(paths) == 1:
                 raise
-    raise ImageError("missing_image", f"no file {' or '.join(paths)} in root {root!r}")
+    raise ImageError("missing_image", f"no file {' or '.join(map(shown, paths))} in root {root!r}")
 
 
 def _name(source: Source, record_id: str) -> str:

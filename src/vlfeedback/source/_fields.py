@@ -5,13 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast, get_args
 
+from vlfeedback._images_pixels import UNKNOWN, suffix_of
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Conduct
 from vlfeedback.source import Embedded, Found, Named, Picture
 from vlfeedback.source._rows import BadRecord, Fields, Row, as_fields
+
+_DATA_URL = re.compile(r"data:image/[^,]{1,80};base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+"""A path has a dot somewhere, which base64 has not."""
+_SHORTEST = 40
+"""Letters of the smallest picture there is."""
 
 _CONDUCTS: frozenset[str] = frozenset(get_args(Conduct))
 
@@ -105,9 +113,13 @@ def texts(fields: Fields, *keys: str) -> list[str]:
     return []
 
 
-def named(fields: Fields, *keys: str) -> tuple[Named, ...]:
-    """Pictures that a field names by path."""
-    return tuple(Named(path) for path in texts(fields, *keys))
+def named(fields: Fields, *keys: str) -> tuple[Picture, ...]:
+    """Pictures that a field names by path, or holds as base64.
+
+    Raises:
+        BadRecord: `bad_image`: its base64 is damaged.
+    """
+    return tuple(_written(text) for text in texts(fields, *keys))
 
 
 def from_patterns(picture_id: str, patterns: Sequence[str]) -> Named:
@@ -159,6 +171,17 @@ def embedded(encoded: str) -> Embedded:
         raise BadRecord(f"its picture is not base64: {error}", "bad_image") from error
 
 
+def _written(path: str) -> Picture:
+    """What a text says of a picture: its path, unless it is a data URL, or base64 that begins as a picture does."""
+    if _DATA_URL.match(path):
+        return embedded(path)
+    if len(path) >= _SHORTEST and _BASE64.fullmatch(path):
+        head = "".join(path[:_SHORTEST].split())[:16]
+        if suffix_of(base64.b64decode(head[: len(head) // 4 * 4])) != UNKNOWN:
+            return embedded(path)
+    return Named(path)
+
+
 def mapped(row: Row, fields_of: FieldMap) -> Found:
     """Read a plain record by a field map; a field that is not there is no error unless it is the prompt."""
     fields = row.fields
@@ -183,11 +206,15 @@ def _category(fields: Fields, key: str) -> str:
 
 
 def pictures(value: object, key: str) -> tuple[Picture, ...]:
-    """Pictures of a field: a path, bytes, an object with `bytes` and `path`, or a list of these."""
+    """Pictures of a field: a path, base64, bytes, an object with `bytes` and `path`, or a list of these.
+
+    Raises:
+        BadRecord: it is something else, or base64 that is damaged (`bad_image`).
+    """
     if _missing(value) or value == "":
         return ()
     if isinstance(value, str):
-        return (Named(value),)
+        return (_written(value),)
     if isinstance(value, bytes):
         return (Embedded(value),)
     if isinstance(value, Mapping):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from vlfeedback import flow
+from vlfeedback.errors import ImageError
 from vlfeedback.records import Dropped, Image
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 RECORDS = 256
 """Records of a chunk: the next one begins when all pictures of this one are open."""
 BYTES = 32 << 20
-"""Bytes of pictures that lie in the records themselves, of a chunk."""
+"""Bytes of pictures that lie in the records themselves, and letters of names, of a chunk."""
 THREADS = max(2, min(16, os.cpu_count() or 1))
 
 
@@ -73,6 +74,8 @@ def _at_once(
     def result(picture: Named | Embedded) -> tuple[Named | Embedded, Image | Exception]:
         try:
             return picture, open_one(picture)
+        except ImageError as error:  # without the calls it came through, which hold the names of all pictures
+            return picture, ImageError(error.reason, error.detail)
         except Exception as error:  # in the order of the records it is decided what becomes of it
             return picture, error
 
@@ -112,6 +115,5 @@ def _chunks(records: Iterable[Found | Dropped]) -> Iterator[list[Found | Dropped
 
 
 def _size(picture: Named | Embedded | Image) -> int:
-    """Bytes of a picture that lies in its record."""
-    first = None if isinstance(picture, Image) else picture[0]
-    return len(first) if isinstance(first, bytes) else 0
+    """Of a picture that lies in its record, or of what a record calls it: such a name may be a picture's base64."""
+    return 0 if isinstance(picture, Image) else len(picture[0])
