@@ -14,7 +14,7 @@ from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.images import Roots
 from vlfeedback.records import Dropped, Instruction
 from vlfeedback.source import Embedded, Found, Named, Source, instructions, red_team
-from vlfeedback.source._drawn import drawn
+from vlfeedback.source._drawn import drawn, undrawable
 from vlfeedback.source._templates import SHIPPED, filled, templates
 
 NEEDING = {"jailbreak", "typographic_request"}
@@ -80,6 +80,37 @@ def test_drawing_on_odd_pictures(size: tuple[int, int]) -> None:
         data = drawn(target.getvalue(), order, top=top)
         assert data == drawn(target.getvalue(), order, top=top)
         assert Pillow.open(io.BytesIO(data)).width >= 160
+
+
+def test_letters_that_the_font_lacks_are_named() -> None:
+    assert undrawable('Say "yes" \u2026 don\u2019t: 100 % [a] {b}\n') == undrawable("") == ""
+    assert undrawable("Sag \u4f60\u597d\u4f60, \u043d\u0435\u0442, \u00dcber") == "\u4f60\u597d\u043d\u0435\u0442\u00dc"
+    plain = io.BytesIO()
+    Pillow.new("RGB", (300, 200)).save(plain, "PNG")
+    boxes = {drawn(plain.getvalue(), order, top=True) for order in ("\u4f60\u597d", "\u518d\u89c1")}
+    assert len(boxes) == 1  # what makes it worth refusing
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ('[[family]]\nname = "typographic"\ndraw = ["\u5fd8\u8bb0 the question."]\n', "\u5fd8, \u8bb0"),
+        ('[[family]]\nname = "typographic"\ndraw = ["Say {word}."]\n[slots]\nword = ["no", "n\u00e9"]\n', "\u00e9"),
+    ],
+)
+def test_orders_in_other_letters_are_refused(pictures: Path, tmp_path: Path, text: str, letters: str) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"'typographic' draws .*the font lacks {letters}:"):
+        red_team.load(pictures, count=8, templates=str(own))
+    assert len(made(pictures, count=8, templates=str(own), families=["privacy"])) == 8
+
+
+def test_behaviours_in_other_letters_are_refused_where_they_are_drawn(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\u8df3\u821e\nwhistle\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="the font lacks \u8df3, \u821e:"):
+        red_team.load(pictures, count=8, behaviours=str(tmp_path / "list.txt"))
+    assert len(made(pictures, count=4, behaviours=str(tmp_path / "list.txt"), families=["jailbreak"])) == 4
 
 
 def test_reading_again_gives_the_same_and_a_new_picture_changes_few(pictures: Path) -> None:

@@ -12,12 +12,16 @@ from vlfeedback.images import prepare
 RECIPE = "fit-1024-jpeg95"
 QUALITY = 92
 SMALLEST = 9
+_LOOKED_AT = 32
+"""Size at which no letter looks like another by chance."""
+_NO_LETTER = "\U0010ffff"
+"""No font has it."""
 
 
 def drawn(data: bytes, order: str, *, top: bool) -> bytes:
     """A picture with an order on a white band; equal arguments give equal bytes under one version of Pillow.
 
-    The font is Pillow's own and has Latin letters only.
+    The font is Pillow's own and has Latin letters without accents; what `undrawable` names becomes boxes.
 
     Args:
         data: A picture's file.
@@ -49,6 +53,19 @@ def drawn(data: bytes, order: str, *, top: bool) -> bytes:
     target = io.BytesIO()
     picture.save(target, "JPEG", quality=QUALITY, subsampling=0)
     return target.getvalue()
+
+
+def undrawable(text: str) -> str:
+    """The letters of a text that the font lacks, each once: all of them would be the same box."""
+    font = ImageFont.load_default(_LOOKED_AT)
+    box = _shape(font, _NO_LETTER)
+    return "".join(one for one in dict.fromkeys(text) if not one.isspace() and _shape(font, one) == box)
+
+
+def _shape(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, letter: str) -> bytes:
+    picture = Pillow.new("L", (3 * _LOOKED_AT, 3 * _LOOKED_AT))
+    ImageDraw.Draw(picture).text((_LOOKED_AT, _LOOKED_AT), letter, fill=255, font=font)
+    return picture.tobytes()
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:

@@ -15,7 +15,7 @@ from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.images import Roots
 from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Picture, Reader
-from vlfeedback.source._drawn import drawn
+from vlfeedback.source._drawn import drawn, undrawable
 from vlfeedback.source._fields import optional_text
 from vlfeedback.source._files import lines_of
 from vlfeedback.source._rows import Row, json_rows
@@ -64,7 +64,8 @@ def load(
         behaviours: A list to wrap: one a line (.txt), or a table (.csv, .jsonl, .json) with a column `behaviour`,
             `goal`, `instruction`, `question` or `prompt`. Relative likewise.
     Raises:
-        ConfigError: an unknown family, a mistake in the templates, or more instructions than can be made.
+        ConfigError: an unknown family, a mistake in the templates, an order to draw in letters that the font lacks, or
+            more instructions than can be made.
         DataError: the folder or the list is not there, or is empty.
     """
     if not path.is_dir():
@@ -73,7 +74,10 @@ def load(
         raise ConfigError(f"count = {count}, but at least 1 instruction is needed")
     known = read_templates(path / Path(templates).expanduser() if templates else None)
     given = _behaviours(path / Path(behaviours).expanduser()) if behaviours else []
+    words = {**known.slots, BEHAVIOUR: tuple(given)}
     quotas = _quotas(known, families, count, bool(given))
+    for family, _ in quotas:
+        _check_drawable(family, words)
 
     def read() -> Iterator[Found | Dropped]:
         names = [
@@ -83,7 +87,6 @@ def load(
         ]
         roots = Roots({_HERE: path})
         for family, quota in quotas:
-            words = {**known.slots, BEHAVIOUR: tuple(given)}
             yield from _family(family, quota, names, words, roots)
 
     return read
@@ -108,6 +111,17 @@ def _quotas(known: Templates, only: Sequence[str], count: int, behaviours: bool)
     for index in sorted(range(len(exact)), key=lambda index: found[index] - exact[index])[: count - sum(found)]:
         found[index] += 1
     return list(zip(chosen, found, strict=True))
+
+
+def _check_drawable(family: Family, words: dict[str, tuple[str, ...]]) -> None:
+    """Refuse orders in letters that the font lacks: all of them would be drawn as the same boxes."""
+    for order in family.draw:
+        for text in (order, *(word for slot in slots_of(order) for word in words[slot])):
+            if lacking := undrawable(text):
+                raise ConfigError(
+                    f"family {family.name!r} draws {text!r} into pictures, and the font lacks {', '.join(lacking)}: "
+                    "it has Latin letters without accents. Write it in those, or leave its family out in `families`"
+                )
 
 
 def _family(
