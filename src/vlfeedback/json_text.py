@@ -25,14 +25,23 @@ _OTHER_ENCODINGS = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_PACKED = {b"\x1f\x8b": "packed with gzip", b"PK\x03\x04": "a ZIP archive", b"\x28\xb5\x2f\xfd": "packed with zstd"}
+_PACKED = {
+    b"\x1f\x8b": "packed with gzip", b"PK\x03\x04": "a ZIP archive", b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"\xfd7zX": "packed with xz", b"BZh91AY&SY": "packed with bzip2",
+}  # fmt: skip
+_USE = {"Parquet": '`use = "parquet"` or `"hugging_face"`', "Arrow": '`use = "hugging_face"`'}
+_TABLES = {b"PAR1": "Parquet", b"ARROW1\0\0": "Arrow", b"\xff\xff\xff\xff": "Arrow"}
 
 
-def open_text(path: Path) -> BinaryIO:
+def open_text(path: Path, *, table: bool = False) -> BinaryIO:
     """Open a dataset's file for reading bytes.
 
+    Args:
+        path: The file.
+        table: Whether it may be Parquet or Arrow as well.
     Raises:
-        DataError: it is not there, no regular file, unreadable, or begins with the mark of another encoding than UTF-8.
+        DataError: it is not there, no regular file, unreadable, packed, a table where that is not asked for, or begins
+            with the mark of another encoding than UTF-8.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -49,7 +58,12 @@ def open_text(path: Path) -> BinaryIO:
     if start == _POINTER:
         stream.close()
         raise DataError(f"{path} is a pointer of Git LFS and not the file: fetch it, `git lfs pull` in its repository")
-    start = start[:4]
+    _check_start(start, stream, path, table)
+    return stream
+
+
+def _check_start(start: bytes, stream: BinaryIO, path: Path, table: bool) -> None:
+    """Refuse, and close, what begins as something else than text does."""
     for mark, name in _OTHER_ENCODINGS.items():
         if start.startswith(mark):
             stream.close()
@@ -58,10 +72,17 @@ def open_text(path: Path) -> BinaryIO:
         if start.startswith(mark):
             stream.close()
             raise DataError(f"{path} is {name}, at byte 0, and no text: unpack it, and give the file inside as `path`")
-    if b"\0" in start and start[:4] != b"PAR1" and not start.startswith(b"\xff\xff"):
+    for mark, name in _TABLES.items():
+        if start.startswith(mark):
+            if table:
+                return
+            stream.close()
+            raise DataError(
+                f"{path} is a file of {name}, at byte 0, and no text: a [[source]] reads it with {_USE[name]}"
+            )
+    if b"\0" in start[:4] and not start.startswith(b"\xff\xff"):
         stream.close()
         raise DataError(f"{path} has a zero byte at byte {start.index(0)}: UTF-16 without its mark, or no text at all")
-    return stream
 
 
 def not_utf8(path: Path, line: int, byte: int, error: UnicodeDecodeError) -> DataError:

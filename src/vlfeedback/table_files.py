@@ -63,7 +63,7 @@ def is_parquet(path: Path) -> bool:
     Raises:
         DataError: it cannot be opened.
     """
-    with open_text(path) as stream:
+    with open_text(path, table=True) as stream:
         return stream.read(4) == b"PAR1"
 
 
@@ -76,7 +76,7 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[F
     Raises:
         DataError: there is no such file, or it is not Parquet.
     """
-    with open_text(path) as stream:
+    with open_text(path, table=True) as stream:
         try:
             table = pq.ParquetFile(stream, pre_buffer=False)
             wanted = _chosen(table.schema_arrow, columns)
@@ -99,7 +99,7 @@ def arrow_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fie
     Raises:
         DataError: there is no such file, or it is not Arrow.
     """
-    open_text(path).close()
+    open_text(path, table=True).close()
     try:
         with pa.memory_map(str(path)) as source:
             reader = _arrow_reader(source)
@@ -128,7 +128,7 @@ def columns_of(path: Path) -> list[Column]:
         DataError: there is no such file, or it is of neither kind.
     """
     kind = "Arrow" if path.suffix == ".arrow" else "Parquet"
-    with open_text(path) as stream:
+    with open_text(path, table=True) as stream:
         try:
             if kind == "Parquet":
                 schema = pq.read_schema(stream)

@@ -73,6 +73,13 @@ def test_a_question_on_a_picture_that_is_not_named_is_dropped(prompt: str) -> No
     assert len(list(found_in_turns("x", turns, (Named("a.png"),), "each"))) == 2
 
 
+@pytest.mark.parametrize("name", ["answer_id", "review_id"])
+def test_what_a_model_said_is_no_instruction(name: str) -> None:
+    with pytest.raises(BadRecord, match=f"it has '{name}', so it is what a model said"):
+        question("x", {"question_id": 1, name: "3oW4", "text": "Here are some tips."}, ())
+    assert question("x", {"question_id": 1, name: None, "text": "Who?"}, ()) == Found("x", "Who?")
+
+
 @pytest.mark.parametrize("prompt", ["What does <image> mean in HTML?", "Is <video> a tag?", "<images> of what?"])
 def test_a_question_about_markers_is_text(prompt: str) -> None:
     assert alone(prompt, 0) == prompt

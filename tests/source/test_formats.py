@@ -207,13 +207,18 @@ class TestParts:
     [
         (b"\x1f\x8b\x08\0packed", "packed with gzip.*unpack"),
         (b"PK\x03\x04zip", "a ZIP archive.*unpack"),
+        (b"BZh91AY&SY\0", "packed with bzip2.*unpack"),
+        (b"PAR1\x15\x04\xff", 'a file of Parquet.*`use = "parquet"` or `"hugging_face"`'),
+        (b"ARROW1\0\0", 'a file of Arrow.*`use = "hugging_face"`'),
+        (b"\xff\xff\xff\xff\x10", 'a file of Arrow.*`use = "hugging_face"`'),
         ('[{"a": 1}]'.encode("utf-16-le"), "zero byte at byte 1: UTF-16"),
     ],
 )
 def test_files_that_are_no_text_say_what_they_are(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        list(jsonl.load(tmp_path / "a.jsonl")())
+    for load in (jsonl.load, csv.load, llava.load):
+        with pytest.raises(DataError, match=message):
+            list(load(tmp_path / "a.jsonl")())
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

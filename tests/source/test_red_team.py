@@ -168,12 +168,20 @@ def test_lists_of_behaviours(pictures: Path, tmp_path: Path) -> None:
         "a.txt": "\ufeffhum loudly\r\nhum loudly\n",
         "b.csv": "category,instruction\nx,hum loudly\n",
         "c.jsonl": '{"goal": "hum loudly"}\n{"other": 1}\n',
+        "g.csv": "Index,Goal,Behavior\n1,hum loudly,Noise\n",
+        "h.csv": "Behavior,Tags\nhum loudly,noise\n",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text, newline="")
         found = made(pictures, count=3, families=["jailbreak"], behaviours=str(tmp_path / name))
         assert all("hum loudly" in item.prompt for item in found)
-    for name, data in (("d.txt", b"\n \n"), ("e.csv", b"x,y\n1,2\n"), ("f.txt", b"caf\xe9\n"), ("no.txt", None)):
+    for name, data in (
+        ("d.txt", b"\n \n"),
+        ("e.csv", b"x,y\n1,2\n"),
+        ("f.txt", b"caf\xe9\n"),
+        ("i.json", b'[{"goal": [1]}]'),
+        ("no.txt", None),
+    ):
         if data is not None:
             (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError, match=name.replace(".", r"\.")):

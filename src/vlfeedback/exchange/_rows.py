@@ -72,7 +72,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _file_rows(path: Path, name: str) -> Iterator[Row | Dropped]:
-    with open_text(path) as stream:
+    with open_text(path, table=True) as stream:
         head = stream.read(4096)
         stream.seek(0)
         if not head:

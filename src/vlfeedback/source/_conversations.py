@@ -198,8 +198,12 @@ def question(record_id: str, fields: Fields, pictures: tuple[Picture, ...], cate
     """The instruction of a record that is no conversation, as the question files of these datasets have it.
 
     Raises:
-        BadRecord: it has no question, or one about a picture that it does not name.
+        BadRecord: it has no question, or one about a picture that it does not name; or it is what a model said.
     """
+    if said := next((key for key in ("answer_id", "review_id") if fields.get(key) is not None), ""):
+        raise BadRecord(
+            f"it has {said!r}, so it is what a model said and no instruction: give the file of the questions"
+        )
     asked_for = text(fields, "text", "instruction", "question", "conversations")
     reference = optional_text(fields, "output", "answer", "gpt4_answer") or None
     kind = optional_text(fields, "category", "type") or ""

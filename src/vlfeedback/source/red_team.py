@@ -18,15 +18,18 @@ from vlfeedback.source import Embedded, Example, Found, Named, Picture, Reader
 from vlfeedback.source._drawn import drawn, undrawable
 from vlfeedback.source._fields import optional_text
 from vlfeedback.source._files import lines_of
-from vlfeedback.source._rows import Row, json_rows
+from vlfeedback.source._rows import BadRecord, Row, json_rows
 from vlfeedback.source._table_rows import csv_rows
 from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of, templates as read_templates
 from vlfeedback.source.folder import SUFFIXES
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "FigStep safebench.csv")
 
-FIELDS = ("behaviour", "behavior", "goal", "instruction", "question", "prompt")
-"""Columns or fields that hold a behaviour, where the list is a table."""
+FIELDS = ("goal", "behaviour", "behavior", "instruction", "question", "prompt")
+"""Columns or fields that hold a behaviour, in any case, where the list is a table.
+
+JailbreakBench has `Goal`, a sentence, and `Behavior`, a label for it; HarmBench has the sentence in `Behavior`.
+"""
 
 ROUNDS = 6
 """How often a picture may meet the same template, with other words."""
@@ -61,8 +64,8 @@ def load(
         families: Only these; empty for all.
         templates: A TOML file of your own that extends the shipped one, relative to run.toml (in Python: to
             the folder).
-        behaviours: A list to wrap: one a line (.txt), or a table (.csv, .jsonl, .json) with a column `behaviour`,
-            `goal`, `instruction`, `question` or `prompt`. Relative likewise.
+        behaviours: A list to wrap: one a line (.txt), or a table (.csv, .jsonl, .json) with a column `goal`,
+            `behaviour`, `instruction`, `question` or `prompt`, in any case. Relative likewise.
     Raises:
         ConfigError: an unknown family, a mistake in the templates, an order to draw in letters that the font lacks, or
             more instructions than can be made.
@@ -186,13 +189,21 @@ def _behaviours(path: Path) -> list[str]:
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv", ".json", ".jsonl"):
         rows = json_rows(path) if kind.startswith(".json") else csv_rows(path, "\t" if kind == ".tsv" else ",")
-        found = [(optional_text(row.fields, *FIELDS) or "").strip() for row in rows if isinstance(row, Row)]
+        found = [_behaviour(row, path) for row in rows if isinstance(row, Row)]
     else:
         found = lines_of(path)
     listed = list(dict.fromkeys(text for text in found if text))
     if not listed:
         raise DataError(f"{path} holds no behaviours: one a line, or a column {' or '.join(map(repr, FIELDS))}")
     return listed
+
+
+def _behaviour(row: Row, path: Path) -> str:
+    fields = {name.strip().lower(): value for name, value in row.fields.items() if value is not None}
+    try:
+        return (optional_text(fields, *FIELDS) or "").strip()
+    except BadRecord as error:
+        raise DataError(f"{path}, {row.name}: {error}") from error
 
 
 EXAMPLES = (
