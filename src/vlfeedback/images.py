@@ -116,9 +116,7 @@ class Roots:
         root, relative = split_uri(uri)
         place = self._known(root)
         if _is_archive(place):
-            raise ImageError(
-                "missing_image", f"{shown(uri)} lies inside the archive {place} and has no path; use open()"
-            )
+            raise ImageError("missing_image", f"{shown(uri)} lies in the archive {place} and has no path; use open()")
         return self._inside(place, relative)
 
     def open(self, image: Image) -> bytes:
@@ -142,9 +140,7 @@ class Roots:
         ):
             return data
         if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise ImageError(
-                "bad_image", f"{shown(image.uri)} has changed since it was read: its hash is another one now"
-            )
+            raise ImageError("bad_image", f"{shown(image.uri)} has changed since it was read: its hash is another now")
         self._remember(image.uri, stamp, image.sha256)
         return data
 

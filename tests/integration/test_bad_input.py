@@ -211,7 +211,7 @@ def test_a_picture_that_is_gone_when_it_is_to_be_sent_is_no_fault_of_the_endpoin
     assert {one["error"] for one in left} == {"unreadable_picture"} and sum(one["calls"] for one in left) == 4
     last = said.err.strip().splitlines()[-1]
     assert last.startswith("4 calls have no answer (openai:model-") and ": 1 unreadable_picture" in last
-    assert "1 picture cannot be read any more (own:1.png: No such file or directory). Put it back. The same" in last
+    assert "1 picture cannot be read any more ('own:1.png': No such file or directory). Put it back. The same" in last
     picture.write_bytes(kept)
     assert command(monkeypatch, "run", run, "--to", "annotate") == 0
     assert len(server.served()) == 3 * 4 + 3
