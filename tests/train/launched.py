@@ -69,7 +69,7 @@ def trained(
         config: Settings of accelerate that spread the weights; None leaves them whole.
         place: A folder of packages more.
         processes: How many train together; two by default where weights are spread, else one.
-        changes: Of the recipe; `mixed` has every other group without a picture.
+        changes: Of the recipe; `mixed` has every other group without a picture, `apart` shares no prompts.
     """
     path = os.pathsep.join([str(HERE), str(HERE.parent), str(place or HERE), os.environ.get("PYTHONPATH", "")])
     more = {} if config is None else environment(config)

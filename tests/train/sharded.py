@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from vlfeedback import flow
-from vlfeedback.train import Lora, Recipe, _trainer, train
+from vlfeedback.train import Lora, Recipe, _layouts, _trainer, train
 from vlfeedback.train.sigmoid import load
 
 
@@ -60,6 +60,8 @@ def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any])
     groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
     if changes.pop("mixed", False):
         groups = [toy_llava.told(group) if n % 2 else group for n, group in enumerate(groups)]
+    if changes.pop("apart", False):
+        _layouts.shared_rows = lambda model, pad: None
     if (last := changes.pop("stopped_after", None)) is not None:
         ask_second_to_stop(last)
     usual: dict[str, Any] = {

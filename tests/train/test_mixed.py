@@ -14,6 +14,8 @@ CASES = [
     pytest.param("lora", FSDP2, {}, id="adapters-spread"),
     pytest.param("full", FSDP2, {"pairs_per_step": 3}, id="spread"),
     pytest.param("full", None, {"pairs_per_step": 3, "gradient_checkpointing": True}, id="whole-recomputed"),
+    pytest.param("lora", FSDP2, {"apart": True}, id="adapters-spread-apart"),
+    pytest.param("full", FSDP2, {"apart": True}, id="spread-apart", marks=pytest.mark.slow),
     pytest.param("full", FSDP2, {"gradient_checkpointing": True}, id="spread-recomputed", marks=pytest.mark.slow),
 ]
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -52,7 +53,7 @@ def grouped_logps(model: Any, rows: Rows) -> Logps:
 
 def forward_logps(model: Any, rows: Rows) -> Tensor:
     """Log p of every predicted token of a batch by one forward, fp32, in the order of `rows.targets`, shape (N,)."""
-    inputs = {**rows.inputs, **_seen(model, rows)}
+    inputs = {**rows.inputs, **_seen(rows)}
     found: list[Tensor] = []
     handle = None
     head = unwrapped(model).get_output_embeddings() if rows.direct else None
@@ -60,7 +61,7 @@ def forward_logps(model: Any, rows: Rows) -> Tensor:
     if head is not None and not hasattr(head.weight, "ds_id"):
         handle = head.register_forward_pre_hook(partial(_instead, rows, found))
     try:
-        with as_others(unwrapped(model), rows):
+        with with_features(model, rows), as_others(model, unwrapped(model), rows):
             logits = model(**inputs, use_cache=False, return_dict=True).logits
     except ValueError as error:
         if not rows.pictures:
@@ -144,13 +145,35 @@ def unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _seen(model: Any, rows: Rows) -> dict[str, Any]:
-    """Picture inputs of the forward: features computed once per picture, or the pictures repeated for each response."""
-    if not rows.pictures:
+def _seen(rows: Rows) -> dict[str, Any]:
+    """Picture inputs that the forward is called with: pictures repeated for each response, or nothing yet."""
+    if not rows.pictures or rows.features_once:
         return {}
-    inner = unwrapped(model)
-    if not rows.features_once:
-        return repeat_pictures(rows.pictures, rows.spans, rows.copies)
+    return repeat_pictures(rows.pictures, rows.spans, rows.copies)
+
+
+@contextmanager
+def with_features(model: Any, rows: Rows) -> Generator[None]:
+    """For one forward: give it features computed once per picture, where the layout wants them.
+
+    They are computed when the forward has begun: FSDP2 has no weights to compute them with before.
+    """
+    if not rows.pictures or not rows.features_once:
+        yield
+        return
+
+    def add(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return given, {**named, **_features(unwrapped(model), rows)}
+
+    handle = model.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _features(inner: Any, rows: Rows) -> dict[str, Any]:
+    """Features computed once per picture, repeated for each response, and what a forward needs beside them."""
     import torch
 
     output = features_of(inner, rows.pictures)

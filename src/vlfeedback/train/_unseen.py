@@ -28,22 +28,29 @@ def features_of(inner: Any, pictures: Mapping[str, Tensor]) -> Any:
 
 
 @contextmanager
-def as_others(inner: Any, rows: Rows) -> Generator[None]:
+def as_others(model: Any, inner: Any, rows: Rows) -> Generator[None]:
     """For the forward of a batch: what FSDP and DDP see of it is the same whether the batch has pictures or not.
 
-    A blank picture is looked at when others would be: before the forward where features are made once, else between
+    A blank picture is looked at when others would be: first of all where features are made once, else between
     embedding and language model, where the gradient of nought comes back on the way that a picture's would take.
 
     Args:
+        model: What is called.
         inner: The model itself.
         rows: The batch, on the model's device.
     """
     handles = [inner.register_forward_hook(_only_logits, prepend=True)]
     if rows.unseen:
-        early = _nought(inner, rows.unseen) if rows.features_once else None
+        early: list[Tensor] = []
+
+        def begin(_: Any, __: Any) -> None:
+            early.append(_nought(inner, rows.unseen))
+
+        if rows.features_once:
+            handles.append(model.register_forward_pre_hook(begin))
 
         def add(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            nought = _nought(inner, rows.unseen) if early is None else early
+            nought = early.pop() if early else _nought(inner, rows.unseen)
             embedded = named["inputs_embeds"]
             return given, {**named, "inputs_embeds": embedded + nought.to(embedded.dtype)}
 
