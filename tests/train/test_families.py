@@ -328,3 +328,21 @@ def shown(value: float | int | str) -> str:
         assert math.isfinite(value)
         return f"{value:.0e}"
     return str(value)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+def test_a_blank_picture_changes_nothing_and_trains_what_a_picture_does(family: Family) -> None:
+    bench = Bench(family)
+    policy = make_trainable(bench.model, Recipe(model="", lora=None)).train()
+    shown, told = (bench.album.group(7 + count, pictures=count, responses=2) for count in (1, 0))
+    rows = bench.arranged([told])
+    ways = [bench.arranged([shown]), replace(rows, unseen=bench.album.pictures(shown))]
+    trained: list[set[str]] = []
+    for way in ways:
+        policy.zero_grad()
+        grouped_logps(policy, way).total.sum().backward()
+        trained.append({name for name, one in policy.named_parameters() if one.grad is not None})
+    assert trained[0] == trained[1]
+    policy.eval()
+    with torch.no_grad():
+        assert torch.equal(forward_logps(policy, ways[1]), forward_logps(policy, rows))

@@ -9,7 +9,7 @@ others for ever. The blank picture goes through tower and connector, counted nou
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -70,8 +70,18 @@ def _only_logits(_: Any, __: Any, made: Any) -> Any:
 
 def _nought(inner: Any, pictures: Mapping[str, Tensor]) -> Tensor:
     """0, with everything in its graph that a picture trains."""
+    import torch
+
     output = features_of(inner, pictures)
     # The second is of models that add features in deeper layers too (Qwen3-VL).
     made = [output.pooler_output, getattr(output, "deepstack_features", None)]
-    parts = [one for some in made if some is not None for one in ([some] if hasattr(some, "shape") else some)]
-    return sum((part * 0).sum() for part in parts)  # pyright: ignore[reportReturnType]
+    return torch.stack([(part * 0).sum() for part in _tensors(made)]).sum()
+
+
+def _tensors(made: Any) -> Iterator[Tensor]:
+    """The tensors of a nest of lists, in order."""
+    if isinstance(made, list | tuple):
+        for one in made:
+            yield from _tensors(one)
+    elif made is not None:
+        yield made
