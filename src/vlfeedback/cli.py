@@ -66,14 +66,12 @@ def _run_rooms(run_dir: Path, first: str, last: str, changes: list[str], as_json
     _go(opened, first, last, as_json, plugins)
 
 
-def _go(
-    opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine: str = "local", base_only: bool = False
-) -> None:
+def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine: str = "local", **more: bool) -> None:
     from vlfeedback import pipeline
     from vlfeedback.commands import finished, run as command
 
     command.announce(opened, _tell)
-    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine, base_only=base_only)
+    done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine, **more)
     _emit(done, as_json, lambda one, console: finished.show(opened.run.path, one, console))
     if done.interrupted:
         _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
@@ -109,6 +107,7 @@ def run_command(
     engine: Annotated[
         str, typer.Option(help="Who asks pool and judge: local, or ray (a cluster's workers).")
     ] = "local",
+    again: Annotated[bool, typer.Option("--ask-again", help="Ask again what endpoints refused.")] = False,
     as_json: Json = False,
     plugins: Plugins = False,
 ) -> None:
@@ -118,7 +117,7 @@ def run_command(
     from vlfeedback.commands import run as command
 
     opened = command.open_run(target, out, dict(map(config.assignment, changes)), limit)
-    _go(opened, first, last, as_json, plugins, engine)
+    _go(opened, first, last, as_json, plugins, engine, ask_again=again)
 
 
 @app.command(rich_help_panel="Start here")

@@ -7,13 +7,14 @@ and annotate overlap, because judging starts when an instruction's responses are
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from vlfeedback import flow, groups, pair, preflight, registry, tables
+from vlfeedback import flow, groups, pair, preflight, refused, registry, tables
 from vlfeedback.collecting import Outcome, collect, reused
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
@@ -74,12 +75,14 @@ def run_rooms(
     allow_plugins: bool = False,
     engine: str = "local",
     base_only: bool = False,
+    ask_again: bool = False,
 ) -> Finished:
     """Run the rooms from `first` to `last`.
 
     Args:
         engine: Who asks pool and judges: `local`, this process, or `ray`, the workers of a cluster.
         base_only: Evaluate the policy before training alone; nothing needs to have been trained.
+        ask_again: Ask again what endpoints refused as a bad request.
     Raises:
         ConfigError: there is no such room, or they are in the wrong order.
         RunLocked: another command writes this run folder or its ledger.
@@ -109,6 +112,8 @@ def run_rooms(
         reach = stack.enter_context(access(run, allow_plugins=allow_plugins, engine=asking, base_only=base_only))
         if not follower():
             upstream.check(run, reach, wanted[0], wanted[-1])
+        if ask_again:
+            refused.take_back(run, reach.book.ledger)
         for step in _steps(wanted):
             if flow.interrupted():
                 break
@@ -120,6 +125,8 @@ def run_rooms(
                     raise
         counted, spent = reach.counters, reach.book.ledger.spent()
         stopped = flow.interrupted()
+    for line in refused.lines(counted.refused):
+        print(line, file=sys.stderr, flush=True)
     left = _left(counted.unanswered, outcomes)
     return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped, left)
 

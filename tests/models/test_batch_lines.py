@@ -44,6 +44,7 @@ def test_whatever_comes_is_answered_or_not_and_only_what_is_not_can_be_doubted(r
         ([line("a", 200, {})], set(), {"a"}),
         ([line("a", 200, {}), line("a", 200, REPLY)], {"a"}, set()),
         ([line("a", 500, REPLY), line("b", 400, {"error": {"message": "no"}})], {"b"}, set()),
+        ([line("a", 400, {"error": {"message": "no", "code": "billing_hard_limit_reached"}})], set(), set()),
         (["", "  ", line("other", 200, REPLY)], set(), set()),
         ([line("a", 10**400, REPLY)], set(), set()),
         ([line("a", float("inf"), REPLY)], set(), {"a", "b", "c"}),

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from vlfeedback.compact import read_json
 from vlfeedback.models import _chat
+from vlfeedback.models._refusals import of_account
 from vlfeedback.records import Generation
 
 
@@ -69,6 +70,8 @@ def _answer(status: int, raw: str) -> Generation | None:
     if status not in (400, 413, 422):
         return None
     words, code = _chat.error_words(raw)
+    if of_account(raw, words):
+        return None
     if code in _chat.FILTER_CODES:
         return Generation("", "content_filter", detail=words, raw=raw)
     return _chat.failure("bad_request", f"status {status}: {words}", raw)

@@ -3,7 +3,8 @@
 What a status means here, and who deals with it:
 
     401 403 404, quota spent     the endpoint cannot be used: `Unusable`
-    400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`
+    400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`; or, by
+                                 its words or because nothing else is served, the endpoint (`_refusals`)
     429                          the endpoint rests for everybody, as long as it asks; not an attempt
     408, 5xx, time-out, reset    an attempt that may be made again; a Retry-After is kept to here too
     200 without a usable reply   like 5xx, the body is kept in `raw`; with a 401, 402 or 429 inside it is one
@@ -22,6 +23,7 @@ from vlfeedback.models import _chat
 from vlfeedback.models._base64 import Piece
 from vlfeedback.models._crowd import Crowd
 from vlfeedback.models._limits import Gate, retry_after
+from vlfeedback.models._refusals import Doubts, of_account
 from vlfeedback.models._secrets import Secret, host_of
 from vlfeedback.models._wire import Lost, NotSent, Opening, Reply, Wire, open_wire, unusable
 from vlfeedback.records import Generation, Request, Usage
@@ -76,6 +78,7 @@ class Outcome:
         unsure: No usable reply came, and yet the endpoint may have served and charged the call.
         sent: Whether it reached the endpoint at all.
         unusable: What is wrong with the endpoint, if it cannot be used at all.
+        refusal: The status of an answer that may say more of the endpoint than of the question, see `Endpoint.weigh`.
         took: Seconds of the endpoint and the way there: from the first byte of the body, not from when this process
             came to the call. With pictures of 1 MB its own queue is as long as the answer takes.
     """
@@ -85,6 +88,7 @@ class Outcome:
     unsure: bool = False
     sent: bool = True
     unusable: str = ""
+    refusal: int = 0
     took: float = 0.0
 
     @property
@@ -116,6 +120,7 @@ class Endpoint:
         self._model, self._key, self._policy, self._traffic = model, key, policy, traffic
         self._share = max(1, -(-policy.in_flight // replicas))
         self._mean_tokens = 0.0
+        self._doubts = Doubts()
         self.enter_loop()
 
     def enter_loop(self) -> None:
@@ -134,7 +139,11 @@ class Endpoint:
             tokens: What it was expected to take, for the pace.
         """
         began = time.perf_counter()
-        outcome = await self._attempt(content, began)
+        number = self._doubts.begin()
+        try:
+            outcome = await self._attempt(content, began)
+        finally:
+            self._doubts.end(number)
         if self._policy.token_pace:
             self._pace(request, outcome.generation.usage, tokens)
         if outcome.generation.finish == "error" or outcome.generation.latency:
@@ -156,6 +165,25 @@ class Endpoint:
             return self._mean_tokens
         texts = len(request.system) + sum(len(part.text) for part in request.parts if part.text is not None)
         return texts / 4 + 1000.0 * len(request.images) + request.sampling.max_tokens
+
+    @property
+    def served(self) -> bool:
+        """Whether any question was answered here."""
+        return self._doubts.served
+
+    async def weigh(self, request: Request, outcome: Outcome) -> Outcome:
+        """What a refusal means, once it is known whether the endpoint serves anybody."""
+        verdict = await self._doubts.weigh(request)
+        words = outcome.generation.detail
+        if verdict == "endpoint":
+            why = (
+                f"{self.host} has refused all questions so far and served none ({words}). If it is the questions, "
+                f"leave them or this model out; else mend what it says and run again"
+            )
+            return Outcome(_chat.failure("connection", why, outcome.generation.raw), unusable=why)
+        if verdict == "unknown":  # stopped meanwhile
+            return Outcome(_chat.failure("server", words, outcome.generation.raw))
+        return outcome
 
     async def close(self) -> None:
         """Close the connections; a later call opens them again."""
@@ -195,6 +223,8 @@ class Endpoint:
         if reply.status != 200:
             return self._status(reply.status, text, reply.headers)
         generation = _chat.generation(text, latency)
+        if generation.error == "bad_request":
+            return self._refused(400, text, generation.detail)
         if generation.error == "rate_limited":
             return self._rest(retry_after(reply.headers) or _chat.asked_wait(text), generation)
         if not generation.answered:
@@ -202,7 +232,7 @@ class Endpoint:
             if status is not None:
                 return self._status(status, text, reply.headers)
             return self._failure(Outcome(generation, unsure=True))
-        self._answered()
+        self._served()
         return Outcome(generation, took=took)
 
     def _status(self, status: int, raw: str, headers: Mapping[str, str]) -> Outcome:
@@ -214,11 +244,10 @@ class Endpoint:
             wait = wait or _chat.asked_wait(raw)
             return self._rest(wait, _chat.failure("rate_limited", words, raw, wait))
         if code in _chat.FILTER_CODES:
-            self._answered()
+            self._served()
             return Outcome(Generation(text="", finish="content_filter", detail=words, raw=raw))
         if status in (400, 413, 422):
-            self._answered()
-            return Outcome(_chat.failure("bad_request", f"status {status}: {words}", raw))
+            return self._refused(status, raw, f"status {status}: {words}")
         if status in (408, 409, 425) or status >= 500:
             if wait:
                 self.gate.pause(wait)
@@ -227,17 +256,30 @@ class Endpoint:
         why = unusable(self.host, self._model, self._key, status, words, headers)
         return Outcome(_chat.failure("connection", why, raw), unusable=why)
 
+    def _refused(self, status: int, raw: str, words: str) -> Outcome:
+        if of_account(raw, words):
+            why = f"{self.host} serves nobody with this key or account ({words}); mend it, then run again"
+            return Outcome(_chat.failure("connection", why, raw), unusable=why)
+        self._answered()
+        return Outcome(_chat.failure("bad_request", words, raw), refusal=status)
+
+    def _served(self) -> None:
+        self._doubts.serve()
+        self._answered()
+
     def _answered(self) -> None:
         self.gate.answered()
         self.crowd.answered()
 
     def _failure(self, outcome: Outcome) -> Outcome:
+        self._doubts.disturb()
         if self.gate.failed():
             self.crowd.outage()
         return outcome
 
     def _rest(self, wait: float | None, generation: Generation) -> Outcome:
         self._traffic.rested += 1
+        self._doubts.disturb()
         self.gate.alive()
         seconds = self.gate.pause(wait)
         log.info("%s: %s asks for a rest of %.1f s", self._model, self.host, seconds)

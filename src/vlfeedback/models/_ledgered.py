@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 from vlfeedback._flow_company import Company
@@ -37,6 +38,7 @@ class Counters:
         unanswered: The same by model and class, for whoever has to mend it.
         again: Times that a question was sent once more.
         usage: Tokens of the answers that were bought.
+        refused: By model, how many questions were refused, and the endpoint's words about the first.
     """
 
     made: int = 0
@@ -46,6 +48,7 @@ class Counters:
     errors: Counter[str] = field(default_factory=Counter[str])
     unanswered: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     usage: Usage = field(default_factory=Usage)
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,8 +67,15 @@ class Counters:
         if not generation.answered:
             self.failed += 1
             self.unanswered[model, generation.error or "other"] += 1
+        if generation.error == "bad_request":
+            self.refuse(model, generation.detail)
         one, all_ = generation.usage, self.usage
         self.usage = Usage(all_.input + one.input, all_.output + one.output, all_.cached + one.cached)
+
+    def refuse(self, model: str, words: str) -> None:
+        """A question was refused."""
+        count, first = self.refused.get(model, (0, words))
+        self.refused[model] = (count + 1, first)
 
 
 class LedgerBook:
@@ -226,6 +236,9 @@ class Ledgered:
         except (ModelUnavailable, ConfigError, Unsent):
             await sale.withdraw()
             raise
+        if generation.error == "bad_request" and getattr(self.inner, "doubted", False) and not self._served_before:
+            book.counters.refuse(self.identity, generation.detail)
+            generation = replace(generation, error="server")  # nothing shows that another question would be answered
         cost = self._cost(generation, reserved)
         await sale.close(generation, cost)
         self._settled(key)
@@ -234,6 +247,11 @@ class Ledgered:
         if sale.refused and not generation.answered:
             raise book.purse.exceeded(reserved)
         return generation
+
+    @cached_property
+    def _served_before(self) -> bool:
+        """Whether the model has ever answered anything in this ledger."""
+        return any(one.model == self.identity and one.usage.output for one in self._book.ledger.totals())
 
     def _settled(self, key: str) -> None:
         settled: Callable[[str], None] | None = getattr(self.inner, "settled", None)

@@ -24,6 +24,7 @@ from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic, unse
 from vlfeedback.models._identities import of_endpoint as identity_of
 from vlfeedback.models._limits import NAP, backoff
 from vlfeedback.models._pictures import Addresses, ImageAs, Picturing, Sent
+from vlfeedback.models._replicas import compare
 from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import may_send_again
@@ -197,6 +198,11 @@ class OpenAIModel:
         """Calls that each replica is sent at a time as things stand."""
         return tuple(endpoint.crowd.places for endpoint in self._endpoints)
 
+    @property
+    def doubted(self) -> bool:
+        """Whether nothing has been served yet: what is refused then may be no fault of the question."""
+        return not any(endpoint.served for endpoint in self._endpoints)
+
     def __repr__(self) -> str:
         return f"OpenAIModel({self.identity!r}, hosts={self.hosts})"
 
@@ -227,6 +233,8 @@ class OpenAIModel:
             outcome = await self._attempt(endpoint, call)
             if outcome is None or outcome.resting:
                 continue
+            if outcome.refusal and n == 1:  # several samples may be what it refuses
+                outcome = await endpoint.weigh(request, outcome)
             if outcome.unusable:
                 return self._give_up(call, outcome.unusable)
             if not outcome.sent and call.attempts == 0:
@@ -362,24 +370,9 @@ class OpenAIModel:
         return min(order, key=lambda one: one.gate.closed_for())  # the first of those that are open
 
     async def _agree(self) -> None:
-        """Replicas must be one model: ask each once which models it lists."""
+        """Replicas must be one model."""
         if self._same is None:
-            self._same = asyncio.get_running_loop().create_task(self._compare())
+            urls = [endpoint.url for endpoint in self._endpoints]
+            asked = compare(urls, self._shape.model, self._key, self._policy.timeout, self.identity)
+            self._same = asyncio.get_running_loop().create_task(asked)
         await asyncio.shield(self._same)
-
-    async def _compare(self) -> None:
-        import openai
-
-        listed: dict[str, bool] = {}
-        for endpoint in self._endpoints:
-            client = open_client(endpoint.url, self._key, 1, self._policy.timeout)
-            try:
-                async with asyncio.timeout(min(10.0, self._policy.timeout)), client:
-                    page = await client.models.list()
-                listed[endpoint.url] = any(entry.id == self._shape.model for entry in page.data or [])
-            except (openai.OpenAIError, TimeoutError, AttributeError, TypeError):
-                continue  # a server without that page, or one that is down now: its calls will tell
-        if len(set(listed.values())) > 1:
-            lacking = ", ".join(host_of(url) for url, has in listed.items() if not has)
-            told = f"{lacking} does not list {self._shape.model!r}; give each model its own pool entry"
-            raise ModelUnavailable(f"the replicas of {self.identity} do not serve one model: {told}")
