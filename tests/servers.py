@@ -34,10 +34,10 @@ from typing import Any
 Body = dict[str, Any]
 ASPECTS = ("Helpfulness", "Ethical Considerations", "Visual Faithfulness")
 FAULTS = (
-    "202", "400", "401", "403", "404", "408", "422", "429", "500", "503", "307", "quota", "echo_key", "filter_400",
-    "reset", "truncated", "cut_json", "no_choices", "refusal", "content_filter", "length", "nonsense", "error_in_200",
-    "429_in_200", "slow", "429_hours", "429_date", "429_absurd", "503_rest", "empty", "error_in_choice", "abort",
-    "hang_up",
+    "202", "400", "401", "403", "404", "408", "422", "424", "429", "498", "500", "503", "307", "quota", "echo_key",
+    "filter_400", "reset", "truncated", "cut_json", "no_choices", "refusal", "content_filter", "length", "nonsense",
+    "error_in_200", "429_in_200", "slow", "429_hours", "429_date", "429_absurd", "503_rest", "empty", "error_in_choice",
+    "abort", "hang_up",
 )  # fmt: skip
 DISTURBED = frozenset(
     {"no_choices", "refusal", "content_filter", "length", "error_in_200", "429_in_200", "error_in_choice", "abort"}
@@ -99,6 +99,7 @@ class Server:
     refuses_n: bool = False
     delay: float = 0.0
     slow: float = 5.0
+    refuse: str = ""
     retry_after: str | None = "0.2"
     key: str | None = None
     models: tuple[str, ...] | None = None
@@ -171,6 +172,8 @@ class Server:
             fault = "429"
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             fault = "401"
+        if self.refuse and self.refuse in texts_of(body):
+            fault = "403"
         if self.keep_bodies:
             self.bodies.append(body)
         if self.delay and not (self.most and fault == "429"):

@@ -76,7 +76,21 @@ def test_reasoning_models_get_no_temperature(tmp_path: Path, roots: Roots, ask: 
 
 
 @pytest.mark.parametrize(
-    "fault", ["202", "500", "503", "408", "reset", "truncated", "cut_json", "no_choices", "nonsense", "error_in_200"]
+    "fault",
+    [
+        "202",
+        "500",
+        "503",
+        "408",
+        "424",
+        "498",
+        "reset",
+        "truncated",
+        "cut_json",
+        "no_choices",
+        "nonsense",
+        "error_in_200",
+    ],
 )
 def test_what_says_nothing_of_the_question_is_asked_again(fault: str, tmp_path: Path, roots: Roots, ask: Ask) -> None:
     with serve(tmp_path / "log", faults=[fault, fault]) as server:
@@ -85,7 +99,7 @@ def test_what_says_nothing_of_the_question_is_asked_again(fault: str, tmp_path: 
         assert [line["fault"] for line in server.served()] == [fault, fault, None]
     assert reply.finish == "stop"
     assert model.traffic.sent == reply.sent == 3
-    assert reply.unsure == (0 if fault in ("500", "503", "408") else 2)
+    assert reply.unsure == (0 if fault in ("500", "503", "408", "424", "498") else 2)
 
 
 @pytest.mark.parametrize(

@@ -119,3 +119,40 @@ def test_a_few_refusals_are_kept_only_from_a_model_that_has_ever_answered(
         assert put(one) == ("server", False)
         assert put(two) == (None, True)
         assert put(one) == ("bad_request", True)
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+def test_one_refusal_in_some_by_an_endpoint_that_serves_is_asked_again(
+    status: str, tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    with serve(tmp_path / "log", faults=[status], every={6: status}, delay=0.02) as server:
+        found = answers(open_model(server, roots, in_flight=8), *questions(ask, 40))
+    assert [reply.finish for reply in found] == ["stop"] * 40
+
+
+def test_one_refusal_alone_by_an_endpoint_that_has_served_is_asked_again(
+    tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    with serve(tmp_path / "log", faults=[None, "403", None]) as server:
+        model = open_model(server, roots)
+        assert [answers(model, question)[0].finish for question in questions(ask, 2)] == ["stop", "stop"]
+        assert len(server.served()) == 3
+
+
+def test_a_question_that_is_always_refused_is_a_bad_request_at_last(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "log", refuse="poison", delay=0.02) as server:
+        asked = [*(ask(f"poison {number}", None) for number in range(12)), *questions(ask, 40)]
+        found = answers(open_model(server, roots, in_flight=16, attempts=2), *asked)
+        assert len(server.served()) == 12 * 2 + 40
+    assert [reply.error for reply in found] == ["bad_request"] * 12 + [None] * 40
+    assert found[0].detail.startswith("status 403")
+
+
+@pytest.mark.parametrize("in_flight", [1, 16])
+def test_an_endpoint_that_forbids_everything_from_some_moment_on_stops_the_run(
+    in_flight: int, tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    with serve(tmp_path / "log", faults=[None] * 20 + ["403"] * 200) as server:
+        with pytest.raises(ModelUnavailable, match="forbids"):
+            answers(open_model(server, roots, in_flight=in_flight, attempts=2), *questions(ask, 60))
+        assert len(server.served()) <= 20 + 40

@@ -2,11 +2,14 @@
 
 What a status means here, and who deals with it:
 
-    401 403 404, quota spent     the endpoint cannot be used: `Unusable`
+    401 402 3xx, quota spent     the endpoint cannot be used
     400 413 422                  the question cannot be answered: kept as `bad_request`, or as `content_filter`; or, by
                                  its words or because nothing else is served, the endpoint (`_refusals`)
     429                          the endpoint rests for everybody, as long as it asks; not an attempt
-    408, 5xx, time-out, reset    an attempt that may be made again; a Retry-After is kept to here too
+    other 4xx                    where something is served: an attempt that may be made again, and at last a
+                                 `bad_request`; else, or for several questions in a row, the endpoint cannot be used
+    408 409 424 425 498 5xx,
+    time-out, reset              an attempt that may be made again; a Retry-After is kept to here too
     200 without a usable reply   like 5xx, the body is kept in `raw`; with a 401, 402 or 429 inside it is one
     other 2xx                    like 200 without a usable reply
 """
@@ -29,6 +32,9 @@ from vlfeedback.models._wire import Lost, NotSent, Opening, Reply, Wire, open_wi
 from vlfeedback.records import Generation, Request, Usage
 
 log = logging.getLogger(__name__)
+
+_AGAIN = frozenset({408, 409, 424, 425, 498})
+"""Not of 5xx, and yet the server's own trouble: 424 is TGI's failed generation, 498 Groq's lack of room."""
 
 AT_FIRST = 32
 """Places of a new endpoint, or half of what is allowed if that is more: the first round shows what it bears."""
@@ -78,7 +84,8 @@ class Outcome:
         unsure: No usable reply came, and yet the endpoint may have served and charged the call.
         sent: Whether it reached the endpoint at all.
         unusable: What is wrong with the endpoint, if it cannot be used at all.
-        refusal: The status of an answer that may say more of the endpoint than of the question, see `Endpoint.weigh`.
+        accused: What is wrong with the endpoint if this refusal is not the question's fault, see `Endpoint.weigh`.
+        at_last: What it is when no attempt is left, where that is something else.
         took: Seconds of the endpoint and the way there: from the first byte of the body, not from when this process
             came to the call. With pictures of 1 MB its own queue is as long as the answer takes.
     """
@@ -88,7 +95,8 @@ class Outcome:
     unsure: bool = False
     sent: bool = True
     unusable: str = ""
-    refusal: int = 0
+    accused: str = ""
+    at_last: Generation | None = None
     took: float = 0.0
 
     @property
@@ -173,16 +181,12 @@ class Endpoint:
 
     async def weigh(self, request: Request, outcome: Outcome) -> Outcome:
         """What a refusal means, once it is known whether the endpoint serves anybody."""
-        verdict = await self._doubts.weigh(request)
-        words = outcome.generation.detail
+        verdict = await self._doubts.weigh(request, hard=outcome.at_last is not None)
+        words, raw = outcome.generation.detail, outcome.generation.raw
         if verdict == "endpoint":
-            why = (
-                f"{self.host} has refused all questions so far and served none ({words}). If it is the questions, "
-                f"leave them or this model out; else mend what it says and run again"
-            )
-            return Outcome(_chat.failure("connection", why, outcome.generation.raw), unusable=why)
+            return Outcome(_chat.failure("connection", outcome.accused, raw), unusable=outcome.accused)
         if verdict == "unknown":  # stopped meanwhile
-            return Outcome(_chat.failure("server", words, outcome.generation.raw))
+            return Outcome(_chat.failure("server", words, raw))
         return outcome
 
     async def close(self) -> None:
@@ -224,7 +228,7 @@ class Endpoint:
             return self._status(reply.status, text, reply.headers)
         generation = _chat.generation(text, latency)
         if generation.error == "bad_request":
-            return self._refused(400, text, generation.detail)
+            return self._refused(text, generation.detail)
         if generation.error == "rate_limited":
             return self._rest(retry_after(reply.headers) or _chat.asked_wait(text), generation)
         if not generation.answered:
@@ -247,21 +251,30 @@ class Endpoint:
             self._served()
             return Outcome(Generation(text="", finish="content_filter", detail=words, raw=raw))
         if status in (400, 413, 422):
-            return self._refused(status, raw, f"status {status}: {words}")
-        if status in (408, 409, 425) or status >= 500:
+            return self._refused(raw, f"status {status}: {words}")
+        if status in _AGAIN or status >= 500:
             if wait:
                 self.gate.pause(wait)
             kind = "timeout" if status == 408 else "server"
             return self._failure(Outcome(_chat.failure(kind, f"status {status}: {words}", raw, wait)))
         why = unusable(self.host, self._model, self._key, status, words, headers)
+        if 400 <= status < 500 and status not in (401, 402, 429):
+            self._answered()
+            told = f"status {status}: {words}"
+            at_last = _chat.failure("bad_request", told, raw)
+            return Outcome(_chat.failure("server", told, raw), accused=why, at_last=at_last)
         return Outcome(_chat.failure("connection", why, raw), unusable=why)
 
-    def _refused(self, status: int, raw: str, words: str) -> Outcome:
+    def _refused(self, raw: str, words: str) -> Outcome:
         if of_account(raw, words):
             why = f"{self.host} serves nobody with this key or account ({words}); mend it, then run again"
             return Outcome(_chat.failure("connection", why, raw), unusable=why)
         self._answered()
-        return Outcome(_chat.failure("bad_request", words, raw), refusal=status)
+        accused = (
+            f"{self.host} has refused all questions so far and served none ({words}). If it is the questions, "
+            f"leave them or this model out; else mend what it says and run again"
+        )
+        return Outcome(_chat.failure("bad_request", words, raw), accused=accused)
 
     def _served(self) -> None:
         self._doubts.serve()

@@ -70,19 +70,21 @@ def _codes(raw: str) -> set[str]:
 
 
 class Doubts:
-    """What an endpoint has refused while it served nothing, and what is under way there.
-
-    Attributes:
-        served: Whether anything was ever served.
-    """
+    """What an endpoint has refused since it last served anything, and what is under way there."""
 
     def __init__(self) -> None:
-        self.served = False
-        self._refused: set[Request] = set()
+        self._serves = 0
+        self._refused: set[int] = set()
+        self._proven: set[int] = set()
         self._under_way: set[int] = set()
         self._sent = 0
         self._moved = time.monotonic()
         self._disturbed = False
+
+    @property
+    def served(self) -> bool:
+        """Whether anything was ever served."""
+        return self._serves > 0
 
     def begin(self) -> int:
         """A call is sent; what comes back is for `end`."""
@@ -97,36 +99,46 @@ class Doubts:
         self._moved = time.monotonic()
 
     def serve(self) -> None:
-        """A question was answered, or at least read."""
-        self.served = True
-        self._refused.clear()
+        """A question was answered, or at least read; refusals in a row begin again."""
+        self._serves += 1
+        if self._refused:
+            self._proven |= self._refused  # another question came through: it was not the endpoint
+            self._refused.clear()
+        self._disturbed = False
 
     def disturb(self) -> None:
         """Something failed that says nothing of either, and will be sent again."""
         self._disturbed = True
 
-    async def weigh(self, request: Request, several: int = SEVERAL) -> Verdict:
+    async def weigh(self, request: Request, *, hard: bool) -> Verdict:
         """Whose fault a refusal is, as soon as it can be told.
 
         Args:
             request: The question that was refused.
-            several: How many of them it takes.
+            hard: By a status that is rarely about a question: one suffices where nothing was served, and several in a
+                row also where something was.
         """
-        self._refused.add(request)
-        began = time.monotonic()
-        async with parked():  # the questions that show it must not wait for this one
-            while not self.served and len(self._refused) < several:
-                if interrupted():
-                    return "unknown"
-                if not self._under_way and time.monotonic() - max(began, self._moved) > GRACE:
-                    return "question"
-                await asyncio.sleep(LOOK)
+        name = hash(request)
+        if (self.served and not hard) or name in self._proven:
+            return "question"
+        self._refused.add(name)
+        began, serves, first = time.monotonic(), self._serves, not self.served
+        if first and not hard:
+            async with parked():  # the questions that show it must not wait for this one
+                while self._serves == serves and len(self._refused) < SEVERAL:
+                    if interrupted():
+                        return "unknown"
+                    if not self._under_way and time.monotonic() - max(began, self._moved) > GRACE:
+                        return "question"
+                    await asyncio.sleep(LOOK)
+        elif not first and len(self._refused) < SEVERAL:
+            return "question"
         before = self._sent
-        while not self.served and not self._alone(before):
+        while self._serves == serves and not self._alone(before):
             if interrupted():
                 return "unknown"
             await asyncio.sleep(LOOK)
-        return "question" if self.served else "endpoint"
+        return "endpoint" if self._serves == serves else "question"
 
     def _alone(self, before: int) -> bool:
         """Whether none of the calls up to that number can still be served."""

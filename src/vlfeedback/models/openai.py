@@ -233,13 +233,15 @@ class OpenAIModel:
             outcome = await self._attempt(endpoint, call)
             if outcome is None or outcome.resting:
                 continue
-            if outcome.refusal and n == 1:  # several samples may be what it refuses
+            if outcome.accused and (n == 1 or outcome.at_last):  # several samples may be what it refuses
                 outcome = await endpoint.weigh(request, outcome)
             if outcome.unusable:
                 return self._give_up(call, outcome.unusable)
             if not outcome.sent and call.attempts == 0:
                 return call.end(outcome.generation)  # never got as far as the endpoint
-            if outcome.generation.answered or call.attempts >= self._policy.attempts or interrupted():
+            if call.attempts >= self._policy.attempts and not interrupted():
+                return self._settle(call, endpoint, outcome.at_last or outcome.generation)
+            if outcome.generation.answered or interrupted():
                 return self._settle(call, endpoint, outcome.generation)
             if outcome.unsure and not await may_send_again():
                 return call.end(outcome.generation)
