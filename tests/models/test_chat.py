@@ -60,6 +60,7 @@ def test_bodies_are_json_whatever_the_texts(system: str, text: str, model: str) 
         ("length", "length"),
         ("max_tokens", "length"),
         ("content_filter", "content_filter"),
+        *((reason, "content_filter") for reason in ("RECITATION", "SPII", "IMAGE_SAFETY", "OTHER", "BLOCKLIST")),
     ],
 )
 def test_reasons_to_finish(reason: str | None, finish: str) -> None:
@@ -122,7 +123,7 @@ def test_a_reply_nested_beyond_reason_is_a_failure_of_the_server() -> None:
     assert error_words(deep)[1] == ""
 
 
-@pytest.mark.parametrize("reason", ["error", "abort", "cancelled"])
+@pytest.mark.parametrize("reason", ["error", "abort", "cancelled", "insufficient_system_resource"])
 def test_a_server_that_gave_up_has_not_answered(reason: str) -> None:
     found = generation(json.dumps({"choices": [{"message": {"content": "half a"}, "finish_reason": reason}]}))
     assert (found.error, found.answered) == ("server", False)

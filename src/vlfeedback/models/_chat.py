@@ -36,11 +36,11 @@ _FINISH: dict[str, Finish] = {
     "length": "length",
     "max_tokens": "length",
     "content_filter": "content_filter",
-    "safety": "content_filter",
-    "prohibited_content": "content_filter",
-    "blocklist": "content_filter",
+    **dict.fromkeys(
+        ("safety", "image_safety", "prohibited_content", "blocklist", "spii", "recitation", "other"), "content_filter"
+    ),
 }
-_NO_ENDING = frozenset({"error", "abort", "aborted", "cancelled"})
+_NO_ENDING = frozenset({"error", "abort", "aborted", "cancelled", "insufficient_system_resource"})
 """Reasons to finish of a server that gave up on a reply: it is asked for again."""
 
 
