@@ -90,6 +90,18 @@ def test_blanks_before_a_score_are_no_other_answer() -> None:
     assert found == {Cell("a", "Helpfulness"): pytest.approx((4 * 0.5 + 3 * 0.4) / 0.9)}
 
 
+def test_a_draft_of_the_same_words_in_the_thoughts_is_not_read() -> None:
+    rubric = vlfeedback.load(aspects=["Helpfulness"])
+    place = rubric.scores_at(HEADINGS, ORDER)[Cell("a", "Helpfulness")]
+    draft = f"<think>{HEADINGS}</think>"
+    at = place + len(draft)
+    made = tokens(
+        draft + HEADINGS, {place + 7, place + 8, at, at + 1}, {place + 7: {"4": 1.0}, at: {"4": 0.5, "5": 0.5}}
+    )
+    found = expected_scores(rubric, Generation(HEADINGS, "stop", logprobs=made), ORDER, rubric.scale)
+    assert found[Cell("a", "Helpfulness")] == pytest.approx(4.5)
+
+
 def test_too_little_probability_on_scores_is_no_mean() -> None:
     rubric = vlfeedback.load(aspects=["Helpfulness"])
     text = "#### Helpfulness Assessment\n##### Output for Text 1\nRating: 4\nRationale: x"

@@ -139,3 +139,30 @@ def test_an_error_in_a_list_is_read() -> None:
 def test_a_filter_in_disguise_is_an_answer() -> None:
     found = generation(json.dumps({"error": {"code": "content_filter", "message": "no"}}))
     assert (found.finish, found.answered) == ("content_filter", True)
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "reasoning", "text"),
+    [
+        ("<think>\nA draft.\n</think>\n\nA cat.", "stop", "A draft.", "A cat."),
+        ("  <think></think>A cat.", "stop", "", "A cat."),
+        ("A draft.\n</think>\n\nA cat.", "stop", "A draft.", "A cat."),
+        ("<think>A draft, cut", "length", "A draft, cut", ""),
+        ("<think>A draft, cut", "stop", None, "<think>A draft, cut"),
+        ("<think>A draft.</think>A <think>x</think>", "stop", "A draft.", "A <think>x</think>"),
+        ("It says <think>hm</think> first.", "stop", None, "It says <think>hm</think> first."),
+        ("The tag is `</think>`.", "stop", None, "The tag is `</think>`."),
+        ("A cat.", "stop", None, "A cat."),
+    ],
+)
+def test_leading_thoughts_are_no_part_of_the_text(content: str, finish: str, reasoning: str | None, text: str) -> None:
+    reply = {"choices": [{"message": {"content": content}, "finish_reason": finish}]}
+    raw = json.dumps(reply)
+    found = generation(raw)
+    assert (found.reasoning, found.text, found.raw) == (reasoning, text, raw)
+
+
+def test_thoughts_that_a_server_tells_apart_stay_as_it_says() -> None:
+    message = {"content": "<think>b</think>A cat.", "reasoning_content": "a"}
+    found = generation(json.dumps({"choices": [{"message": message}]}))
+    assert (found.reasoning, found.text) == ("a", "A cat.")

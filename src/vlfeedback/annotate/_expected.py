@@ -45,7 +45,7 @@ def expected_scores(
     if not generation.logprobs or not isinstance(rubric, Located) or not 0 <= scale[0] <= scale[1] <= 9:
         return {}
     whole = "".join(token.token for token in generation.logprobs)
-    shift = whole.find(generation.text)
+    shift = whole.rfind(generation.text)  # thoughts before it may hold a draft of the same words
     if shift < 0:
         return {}  # tokens that are no text, such as halves of characters: places cannot be compared
     ends = list(accumulate(len(token.token) for token in generation.logprobs))

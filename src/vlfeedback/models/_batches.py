@@ -13,6 +13,7 @@ from vlfeedback.ids import call_key
 from vlfeedback.models import _checkpoints
 from vlfeedback.models._noise import KeyedSampler, read_logprobs, seed_of
 from vlfeedback.models._prompts import Encoded, Encoder
+from vlfeedback.models._thoughts import apart
 from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs, Usage
 
 if TYPE_CHECKING:
@@ -176,9 +177,11 @@ def _read(
     tokenizer = loaded.encoder.tokenizer
     text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     spent = len(ids) + (finish == "stop")
+    said = apart(text.strip(), finish)
     return Generation(
-        text=text.strip(),
+        text=said.text,
         finish=finish,
+        reasoning=said.thoughts,
         usage=Usage(input=len(encoded.ids), output=spent, image=encoded.image_tokens),
         logprobs=_logprobs(loaded, sampler, number, row[:spent], request.top_logprobs),
         latency=latency,

@@ -20,6 +20,7 @@ import orjson
 from vlfeedback.compact import read_json, storable
 from vlfeedback.errors import ConfigError
 from vlfeedback.models._counts import logprobs_of, usage_of
+from vlfeedback.models._thoughts import apart
 from vlfeedback.records import ErrorClass, Finish, Generation, Image, Part, Request
 
 P = TypeVar("P")
@@ -319,10 +320,11 @@ def _answer(
     text = _words(message.get("content")) or storable(str(refusal or ""))  # it is said in one place or the other
     finish: Finish = "refused" if refusal else _FINISH.get(str(choice.get("finish_reason")).lower(), "stop")
     reasoning = message.get("reasoning_content") or message.get("reasoning")
+    said = apart(text, finish)
     return Generation(
-        text=text,
+        text=said.text,
         finish=finish,
-        reasoning=storable(str(reasoning)) if reasoning else None,
+        reasoning=storable(str(reasoning)) if reasoning else said.thoughts,
         detail=storable(str(refusal)) if refusal else "",
         usage=usage_of(reply.get("usage")),
         logprobs=logprobs_of(choice.get("logprobs")),

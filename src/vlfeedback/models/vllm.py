@@ -29,6 +29,7 @@ from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._batches import Checkpoint, ends_of
 from vlfeedback.models._noise import seed_of
 from vlfeedback.models._prompts import Encoder
+from vlfeedback.models._thoughts import apart
 from vlfeedback.models._weights import number_format
 from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs, Usage
 
@@ -289,7 +290,8 @@ def read_output(output: Any, request: Request, outlined: int, latency: float = 0
         image=max(0, read - outlined + pictures) if pictures else 0,
     )
     logprobs = None if request.top_logprobs is None else _logprobs(first, request.top_logprobs)
-    return Generation(text=first.text.strip(), finish=finish, usage=usage, logprobs=logprobs, latency=latency)
+    thoughts, text = apart(first.text.strip(), finish)
+    return Generation(text, finish, reasoning=thoughts, usage=usage, logprobs=logprobs, latency=latency)
 
 
 def _logprobs(first: Any, wanted: int) -> tuple[TokenLogprobs, ...]:
