@@ -105,8 +105,27 @@ def test_ten_failures_in_a_row_are_an_outage_and_any_answer_ends_it(monkeypatch:
     assert gate.failed() and gate.closed_for() == 2 * FIRST_PAUSE
     gate.answered()
     assert gate.out_for() == 0
-    gate.alive()
+    gate.rest(None)
     assert not gate.failed()
+
+
+def test_rests_in_vain_are_counted_once_they_are_over_and_not_while_nobody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    gate = Gate()
+    for _ in range(32):
+        gate.rest(40.0)
+    assert gate.in_vain == 0
+    clock[0] += 3600.0
+    gate.rest(20.0)
+    assert gate.in_vain == 40.0
+    clock[0] += 20.0
+    gate.rest(7200.0)
+    assert gate.in_vain == 60.0
+    gate.answered()
+    assert gate.in_vain == 0
 
 
 def test_calls_and_tokens_have_their_pace_and_a_call_that_took_less_gives_time_back(

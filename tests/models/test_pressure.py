@@ -76,6 +76,32 @@ def test_an_endpoint_that_stays_out_is_given_up_after_a_while(tmp_path: Path, ro
     assert "nothing has been answered" in str(given_up[0])
 
 
+@pytest.mark.parametrize("retry_after", [None, "0.05"])
+def test_an_endpoint_that_answers_nothing_but_429_is_given_up(
+    retry_after: str | None, tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "LONGEST_REST", 0.5)
+    with serve(tmp_path / "log", faults=[None], every={1: "429"}, retry_after=retry_after) as server:
+        model = open_model(server, roots, in_flight=2)
+        requests = [ask(str(number), None) for number in range(200)]
+        with pytest.raises(ModelUnavailable, match=r"nothing but 429 .*made to fail"):
+            list(flow.each(requests, model.answer, in_flight=2))
+        flow.run(model.aclose())
+        assert len(server.served()) < 60
+
+
+def test_an_endpoint_that_serves_between_its_rests_is_not_given_up(
+    tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "LONGEST_REST", 1.5)
+    with serve(tmp_path / "log", every={2: "429", 3: "429"}, retry_after="0.3") as server:
+        model = open_model(server, roots, in_flight=1)
+        for number in range(8):  # one after the other: no call rests for long
+            [reply] = asyncio.run(gathered(model, ask(str(number), None)))
+            assert isinstance(reply, Generation) and reply.finish == "stop"
+    assert model.traffic.rested >= 8
+
+
 def test_who_may_have_been_charged_says_so_when_the_endpoint_is_given_up(
     tmp_path: Path, roots: Roots, ask: Ask
 ) -> None:

@@ -116,6 +116,7 @@ class Endpoint:
     Attributes:
         host: Who sees what is sent.
         gate: When it may be sent something.
+        said: Its words about the last rest that it asked for.
         crowd: How much at a time.
         opens: Opens the way there.
     """
@@ -129,6 +130,7 @@ class Endpoint:
         self._share = max(1, -(-policy.in_flight // replicas))
         self._mean_tokens = 0.0
         self._doubts = Doubts()
+        self.said = ""
         self.enter_loop()
 
     def enter_loop(self) -> None:
@@ -293,7 +295,7 @@ class Endpoint:
     def _rest(self, wait: float | None, generation: Generation) -> Outcome:
         self._traffic.rested += 1
         self._doubts.disturb()
-        self.gate.alive()
-        seconds = self.gate.pause(wait)
+        self.said = generation.detail
+        seconds = self.gate.rest(wait)
         log.info("%s: %s asks for a rest of %.1f s", self._model, self.host, seconds)
         return Outcome(generation, resting=True)

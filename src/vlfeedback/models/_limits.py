@@ -88,6 +88,8 @@ class Gate:
     _streak: int = field(default=0, init=False)
     _failures: int = field(default=0, init=False)
     _failing_since: float = field(default=0.0, init=False)
+    _resting: float = field(default=0.0, init=False)
+    _in_vain: float = field(default=0.0, init=False)
 
     def closed_for(self) -> float:
         """Seconds until the common pause ends; 0 if there is none."""
@@ -110,13 +112,28 @@ class Gate:
         self._open_at = max(self._open_at, now + seconds)
         return seconds
 
-    def alive(self) -> None:
-        """Something was answered, be it a refusal: the endpoint is not out."""
+    def rest(self, asked: float | None) -> float:
+        """The same after a 429: something was answered, so the endpoint is not out."""
         self._failures = 0
+        if time.monotonic() >= self._open_at:  # the rest before is over, and nothing was served after it
+            self._in_vain += self._resting
+            self._resting = 0.0
+        seconds = self.pause(asked)
+        self._resting = max(self._resting, seconds)
+        return seconds
+
+    @property
+    def in_vain(self) -> float:
+        """Seconds of rests that were kept since something was served, the present one not counted.
+
+        Not the time since the first of them: an endpoint that nobody asked for an hour has refused nothing meanwhile.
+        """
+        return self._in_vain
 
     def answered(self) -> None:
         """The endpoint served a call: the next pause starts short again."""
         self._streak = self._failures = 0
+        self._resting = self._in_vain = 0.0
 
     def failed(self) -> bool:
         """A call was not answered, or with nothing that is an answer.

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_REST = 900.0
-"""Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`."""
+"""Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`; and
+seconds of rests in a row, of any calls and with nothing served between, after which the endpoint is given up."""
 
 NOBODY_THERE = 5.0
 """Seconds of nothing but failures after which an endpoint that never answered is given up."""
@@ -318,6 +319,10 @@ class OpenAIModel:
                 if out > (self._policy.patience if self._ever_reached else min(NOBODY_THERE, self._policy.patience)):
                     words = f"nothing has been answered at {endpoint.url} for {out:.0f} s"
                     self._given_up = f"{words}; see what the server says, and run again"
+                    return None
+                if min(each.gate.in_vain for each in self._endpoints) >= LONGEST_REST:
+                    words = f"{endpoint.host} has answered nothing but 429 through {LONGEST_REST:.0f} s of rests"
+                    self._given_up = f"{words} ({endpoint.said}); see what its limits are, and run again later"
                     return None
                 if closed + call.rested > LONGEST_REST or interrupted():
                     until = time.strftime("%d %b %H:%M", time.localtime(time.time() + closed))
