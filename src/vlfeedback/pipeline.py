@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from vlfeedback import flow, groups, pair, preflight, refused, registry, tables
+from vlfeedback import _collecting_refused as refused, flow, groups, pair, preflight, registry, tables
 from vlfeedback.collecting import Outcome, collect, reused
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError
