@@ -18,8 +18,9 @@ from vlfeedback.flow import Committer, Failures
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
+from vlfeedback.models._chat import failure
 from vlfeedback.models._kept import Kept
-from vlfeedback.models._purse import Purse
+from vlfeedback.models._purse import FirstBill, Purse
 from vlfeedback.models._sends import NotBatched, Unsent, permitting
 from vlfeedback.records import Generation, Request, Usage
 
@@ -150,7 +151,7 @@ class Ledgered:
         otherwise: Ledgered | None = None,
     ) -> None:
         self.inner, self.recipe, self._book, self._price, self._reserve = inner, recipe, book, price, reserve
-        self._factor = 1.0
+        self._factor, self._first_bill = 1.0, FirstBill()
         self._otherwise = otherwise
 
     @property
@@ -209,6 +210,19 @@ class Ledgered:
             close()
 
     async def _buy(self, key: str, question: str, request: Request) -> Generation:
+        if self._book.purse.limit is None or hasattr(self.inner, "adopts"):  # a batch's bill comes when all is bought
+            return await self._bought(key, question, request)
+        if not await self._first_bill.turn():
+            return replace(failure("connection", "stopped before it was sent"), sent=0)
+        billed = False
+        try:
+            generation = await self._bought(key, question, request)
+            billed = generation.answered and generation.error is None
+        finally:
+            self._first_bill.ended(billed=billed)
+        return generation
+
+    async def _bought(self, key: str, question: str, request: Request) -> Generation:
         book, factor = self._book, self._factor
         reserved = self._reserve(request) * factor
         sale = _Sale(book, Intent(key, self.identity, question, request.purpose, reserved).packed())

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import NamedTuple
 
 from vlfeedback.errors import BudgetExceeded
+from vlfeedback.flow import interrupted, parked
+
+FIRST_BILL = 20.0
+"""Seconds for which a model's first call keeps its others waiting, at most: a judge's reply takes ten."""
+
+LOOK = 0.02
+"""Seconds between two looks of those that wait for it."""
 
 
 class _Waiting(NamedTuple):
@@ -14,6 +22,65 @@ class _Waiting(NamedTuple):
 
     amount: float
     granted: asyncio.Future[None]
+
+
+class Exceeded(BudgetExceeded):
+    """What to tell the user whose next call costs up to `amount`; by the money as it stands when it is told.
+
+    Calls in flight are waited for before an error reaches the user, and they too are billed.
+    """
+
+    def __init__(self, purse: Purse, amount: float) -> None:
+        super().__init__()
+        self._purse, self._amount = purse, amount
+
+    def __str__(self) -> str:
+        limit, spent, held = self._purse.limit or 0.0, self._purse.settled, self._purse.held
+        flying = f", {held:.2f} set aside for calls in flight" if held > 0 else ""
+        over = (
+            " The endpoint has billed more than the price table says a call can cost: check the table."
+            if spent > limit
+            else ""
+        )
+        return (
+            f"the budget of {limit:.2f} is used up ({spent:.4g} spent{flying}; the next call may cost up to "
+            f"{self._amount:.4f}).{over} Everything so far is kept: raise `budget` under [annotate] and run again."
+        )
+
+
+class FirstBill:
+    """Lets one call of a model go first where there is a budget.
+
+    What the table says of a price may be wrong, and the first bill shows it. A whole window of calls in flight, each
+    billed at several times what was set aside for it, would pass the budget before anybody knew.
+    """
+
+    def __init__(self) -> None:
+        self._busy = self._known = False
+        self._until = 0.0
+
+    async def turn(self) -> bool:
+        """Wait until a bill is known, or nobody is finding out.
+
+        Returns:
+            False where the user asked to stop meanwhile.
+        """
+        if self._known:
+            return True
+        self._until = self._until or time.monotonic() + FIRST_BILL
+        if self._busy:
+            async with parked():  # the others of the room may be for other models
+                while self._busy and not self._known and time.monotonic() < self._until:
+                    if interrupted():
+                        return False
+                    await asyncio.sleep(LOOK)
+                self._busy = True
+        self._busy = True
+        return True
+
+    def ended(self, *, billed: bool) -> None:
+        """A call is over; one that was not billed says nothing, and another one goes first."""
+        self._busy, self._known = False, self._known or billed
 
 
 class Purse:
@@ -77,12 +144,8 @@ class Purse:
         self._serve()
 
     def exceeded(self, amount: float) -> BudgetExceeded:
-        """What to tell the user whose next call costs up to `amount`."""
-        limit = 0.0 if self.limit is None else self.limit
-        return BudgetExceeded(
-            f"the budget of {limit:.2f} is used up ({self.used:.2f} spent or reserved, the next call may cost "
-            f"up to {amount:.4f}). Everything so far is kept: raise `budget` under [annotate] and run again."
-        )
+        """See `Exceeded`."""
+        return Exceeded(self, amount)
 
     def _serve(self) -> None:
         while self._waiting:
