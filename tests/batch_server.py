@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,10 @@ class BatchServer:
         mangle: What becomes of a line of the output file, by its number.
         looked: The status of every look at a batch from now on, with nothing that is one, if not 0.
         lose_answer: How many batches are made without the client being told: the connection is cut instead.
+        bad: Statuses with which the next requests are refused, by page: `files`, `batches` (one is made all the
+            same where it is 5xx) or `content`.
+        queue: Batches that may be under way; a further one fails, if not 0.
+        uploads: Most uploads at a time.
     """
 
     log: Path
@@ -40,6 +45,10 @@ class BatchServer:
     mangle: Callable[[int, str], str] = lambda _, line: line
     lose_answer: int = 0
     looked: int = 0
+    bad: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    queue: int = 0
+    uploads: int = 0
+    uploading: int = 0
     port: int = 0
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     batches: dict[str, Body] = field(default_factory=dict[str, Body])
@@ -74,9 +83,13 @@ class BatchServer:
             name = f"batch_{len(self.batches) + 1}"
             self.batches[name] = {
                 "id": name, "object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"],
-                "completion_window": "24h", "status": "in_progress", "created_at": 1, "metadata": asked.get("metadata"),
-                "left": self.looks,
+                "completion_window": "24h", "status": "validating" if self.refuse else "in_progress", "created_at": 1,
+                "metadata": asked.get("metadata"), "left": self.looks,
             }  # fmt: skip
+            if self.queue and sum(one["status"] == "in_progress" for one in self.batches.values()) > self.queue:
+                words = "Enqueued token limit reached for m. Please try again once some batches have been completed."
+                errors = {"object": "list", "data": [{"code": "token_limit_exceeded", "message": words}]}
+                self.batches[name] |= {"status": "failed", "errors": errors}
             return self.batches[name]
 
     def look(self, name: str) -> Body:
@@ -84,7 +97,7 @@ class BatchServer:
         batch = self.batches[name]
         if batch["left"] > 0:
             batch["left"] -= 1
-        elif batch["status"] == "in_progress":
+        elif batch["status"] in ("in_progress", "validating"):
             self._end(batch)
         return batch
 
@@ -127,9 +140,22 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
+        def _refused(self, page: str) -> bool:
+            status = server.bad[page].pop(0) if server.bad.get(page) else 0
+            if status:
+                data = json.dumps({"error": {"message": "not now", "code": "rate_limit_exceeded"}}).encode()
+                self.send_response(status)
+                self.send_header("Retry-After", "0.1")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+            return status > 0
+
         def do_GET(self) -> None:
             parts = self.path.split("?")[0].strip("/").split("/")[1:]
             if parts[0] == "files" and parts[-1] == "content":
+                if self._refused("content"):
+                    return
                 self._send(server.files[parts[1]])
             elif parts == ["batches"]:
                 self._send({"object": "list", "data": list(server.batches.values()), "has_more": False})
@@ -144,6 +170,14 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
             data = self.rfile.read(int(self.headers["Content-Length"]))
             path = self.path.split("/v1/")[1]
             if path == "files":
+                with server.lock:
+                    server.uploading += 1
+                    server.uploads = max(server.uploads, server.uploading)
+                time.sleep(0.2)
+                with server.lock:
+                    server.uploading -= 1
+                if self._refused("files"):
+                    return
                 boundary = self.headers["Content-Type"].split("boundary=")[1].strip('"').encode()
                 part = next(one for one in data.split(b"--" + boundary) if b"filename=" in one)
                 with server.lock:
@@ -152,7 +186,11 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
                 self._send({"id": name, "object": "file", "bytes": len(data), "created_at": 1, "filename": "x",
                             "purpose": "batch", "status": "processed"})  # fmt: skip
             elif path == "batches":
+                if server.bad.get("batches", [500])[:1] < [500] and self._refused("batches"):
+                    return
                 batch = server.make(json.loads(data))
+                if self._refused("batches"):
+                    return
                 if server.lose_answer:
                     server.lose_answer -= 1
                     self.close_connection = True

@@ -17,6 +17,7 @@ from vlfeedback.ledger import Ledger
 
 COUNT = 6
 FAST = "import vlfeedback.models._batch as batch\nbatch.POLL, batch.LINGER, batch.SHARD_CALLS = 0.1, 1.5, 4\n"
+FAST += "batch.QUEUE_WAIT, batch.QUEUE_TRIES = 0.5, 12\n"
 
 
 @pytest.fixture(autouse=True)
@@ -166,12 +167,29 @@ def test_batches_of_a_killed_process_are_found_again(tmp_path: Path) -> None:
 def test_a_batch_whose_id_never_arrived_is_found_by_its_name(tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", lose_answer=1) as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)
-        assert "Run again" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
-        world.collect(run)
+        world.collect(toml, "--out", run)
         # A slow machine may fill two shards; none of them may be made twice, although nobody would look at the first.
         names = [batch["metadata"]["vlfeedback"] for batch in server.batches.values()]
         assert len(names) == len(set(names))
         assert set(server.bought().values()) == {1}
+
+
+def test_a_full_queue_is_waited_for_and_the_shard_sent_again(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", queue=1, looks=40) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        world.collect(toml, "--out", run)
+        assert any(batch["status"] == "failed" for batch in server.batches.values()), "the queue was never full"
+        assert len(server.lines("batch")) == COUNT
+        assert set(server.bought().values()) == {1}
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
+
+
+def test_a_queue_that_is_always_full_ends_the_run(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", refuse="Enqueued token limit reached for judge.") as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        assert "Enqueued token limit" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
+        assert len(server.batches) > 12
+        assert cost_of_judging(run) == 0
 
 
 def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
@@ -191,9 +209,9 @@ def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
 
 
 def test_a_refused_batch_is_said_and_costs_nothing(tmp_path: Path) -> None:
-    with serve_batches(tmp_path / "log", refuse="enqueued token limit reached") as server:
+    with serve_batches(tmp_path / "log", refuse="the file is no file") as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)
-        assert "enqueued token limit" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
+        assert "the file is no file" in world.call("run", toml, "--out", run, "--to", "pair", code=1)
         assert cost_of_judging(run) == 0
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
+from vlfeedback.models._batch_desk import Desk, queue_full
 from vlfeedback.models._batch_lines import Lines
 from vlfeedback.models._sends import NotBatched, Unsent
 from vlfeedback.models.openai import OpenAIModel
@@ -43,6 +44,15 @@ POLL = 20.0
 
 ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
 LEFT = "Stopped. Batches that were sent go on at the provider: the next run fetches them."
+BEGUN = ENDED - {"failed"} | {"in_progress", "finalizing", "cancelling"}
+"""A batch that got past the provider's first look; until then its questions may have to be sent again."""
+
+QUEUE_WAIT = 600.0
+"""Seconds after which a batch that found the provider's queue full is sent again, if none of ours has ended before."""
+
+QUEUE_TRIES = 24
+"""How often in a row that may be in vain: four hours."""
+
 LOOKS = 8
 """Looks in a row that may fail before the run gives up; the batches go on at the provider."""
 
@@ -108,6 +118,7 @@ class Batched:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._client: AsyncOpenAI | None = None
+        self._desk, self._ends = Desk(self._open), 0
         self._open_keys: dict[str, set[str]] = {}
         self._left = self._read_journal(done)
 
@@ -226,10 +237,9 @@ class Batched:
         import openai
 
         try:
-            if not shard.batch:
-                shard.batch = await self._sent_before(shard) or await self._send(shard)
-                self._write(shard)
-            await self._fetch(shard, await self._ended(shard))
+            batch = await self._through(shard)
+            self._ends += 1
+            await self._fetch(shard, batch)
         except Exception as problem:  # whatever it is, nobody may go on waiting for it
             told = self.live.secret.scrub(f"{type(problem).__name__} {problem}")[:400]
             words = f"batch {shard.batch or shard.name} of {self.identity}: {told}"
@@ -239,28 +249,25 @@ class Batched:
                 advice += f" If the batch is gone for good, delete {note}: its questions are asked anew then."
             self._fail(shard.keys, lambda: VLFeedbackError(f"{words}. {advice}"))
 
-    async def _sent_before(self, shard: _Shard) -> str:
-        """Id of a batch that was made just before this process's predecessor was killed."""
-        if shard.name not in self._killed:
-            return ""
-        async for batch in self._open().batches.list(limit=100):
-            if (batch.metadata or {}).get("vlfeedback") == shard.name:
-                return batch.id
-        return ""
-
-    async def _send(self, shard: _Shard) -> str:
-        client = self._open()
-        path = self._lines(shard)
-        data = await asyncio.to_thread(path.read_bytes)
-        file = await client.files.create(file=(f"{shard.name}.jsonl", data), purpose="batch")
-        del data
-        batch = await client.batches.create(
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            completion_window="24h",
-            metadata={"vlfeedback": shard.name},
-        )
-        return batch.id
+    async def _through(self, shard: _Shard) -> Any:
+        """The batch of a shard when it has ended; where the provider's queue was full, it is sent once more."""
+        tries = 0
+        while True:
+            if not shard.batch:
+                # Made just before this process's predecessor was killed?
+                known = await self._desk.named(shard.name) if shard.name in self._killed else ""
+                shard.batch = known or await self._desk.send(self._lines(shard), shard.name)
+                self._write(shard)
+            batch, ends = await self._ended(shard), self._ends
+            if not queue_full(batch) or tries >= QUEUE_TRIES or not self._lines(shard).exists():
+                return batch
+            log.info("batch %s of %s waits for room in the provider's queue", shard.batch, self.identity)
+            shard.batch = ""
+            self._write(shard)
+            until = time.monotonic() + QUEUE_WAIT
+            while self._ends == ends and time.monotonic() < until:
+                await asyncio.sleep(min(self._poll, QUEUE_WAIT))
+            tries = 0 if self._ends > ends else tries + 1
 
     async def _ended(self, shard: _Shard) -> Any:
         import openai
@@ -268,8 +275,10 @@ class Batched:
         failures = 0
         while True:
             try:
-                batch = await self._open().batches.retrieve(shard.batch)
+                batch = await self._desk.look(shard.batch)
                 failures = 0
+                if batch.status in BEGUN:
+                    self._lines(shard).unlink(missing_ok=True)
                 if batch.status in ENDED:
                     return batch
             except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError):
@@ -282,7 +291,7 @@ class Batched:
         lines = Lines(shard.keys, self.live.secret.scrub_body)
         for name in (batch.output_file_id, batch.error_file_id):
             if name:
-                lines.take((await self._open().files.content(name)).text)
+                lines.take(await self._desk.text(name))
         if batch.status == "failed" and not any(lines.found.values()):
             errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
             words = "; ".join(str(one.message) for one in errors) or "no reason was given"
@@ -323,7 +332,7 @@ class Batched:
     # ── The journal ──
 
     def _lines(self, shard: _Shard) -> Path:
-        return self._journal / f"{shard.name}.jsonl"  # of questions, until the batch has an id
+        return self._journal / f"{shard.name}.jsonl"  # of questions, until the batch is begun
 
     def _write(self, shard: _Shard) -> None:
         """Durable before anything is uploaded, and again once the batch has an id."""
@@ -334,8 +343,6 @@ class Batched:
             file.flush()
             os.fsync(file.fileno())
         part.replace(self._journal / f"{shard.name}.json")
-        if shard.batch:
-            self._lines(shard).unlink(missing_ok=True)
 
     def _forget(self, name: str) -> None:
         self._open_keys.pop(name, None)
