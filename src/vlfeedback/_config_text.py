@@ -1,9 +1,8 @@
-"""Settings as text and plain tables: one `key=value`, absolute paths, flat keys, values for all, mistakes in words."""
+"""Settings as text and plain tables: one `key=value`, flat keys, values for all, mistakes in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -49,49 +48,6 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for key, one in items:
         found |= flat(one, f"{prefix}.{key}" if prefix else key)
     return found
-
-
-FILES = ("path", "templates", "behaviours", "judge_prompt")
-"""Options of plug-ins that are paths, relative to run.toml."""
-
-
-def anchor(data: dict[str, Any], folder: Path) -> None:
-    """Make relative paths absolute, so that a run folder can be resumed from anywhere."""
-
-    def anchored(value: object) -> object:
-        return str(folder / Path(value).expanduser()) if isinstance(value, str) and value else value
-
-    images = data.get("images")
-    if isinstance(images, dict):
-        data["images"] = {key: anchored(value) for key, value in cast("dict[str, Any]", images).items()}
-    for key in ("ledger", "prices"):
-        _anchor_paths(data.get(key), anchored)
-    for one in data.get("source", []):
-        _anchor_paths(one, anchored)
-    evaluate = data.get("evaluate")
-    if isinstance(evaluate, dict):
-        for one in cast("dict[str, Any]", evaluate).values():
-            _anchor_paths(one, anchored)
-    if isinstance(train := data.get("train"), dict):
-        _anchor_training(cast("dict[str, Any]", train), folder, anchored)
-
-
-def _anchor_training(table: dict[str, Any], folder: Path, anchored: Callable[[object], object]) -> None:
-    """Run folders are paths; `model` and `init` may be names of a hub, and are paths where such a folder is there."""
-    if isinstance(table.get("data"), list):
-        table["data"] = [anchored(one) for one in table["data"]]
-    for key in ("model", "init"):
-        if isinstance(name := table.get(key), str) and name and (folder / Path(name).expanduser()).exists():
-            table[key] = anchored(name)
-
-
-def _anchor_paths(table: Any, anchored: Callable[[object], object]) -> None:
-    if not isinstance(table, dict):
-        return
-    options = cast("dict[str, Any]", table)
-    for key in FILES:
-        if key in options:
-            options[key] = anchored(options[key])
 
 
 def spread(data: dict[str, Any], section: str, keys: tuple[str, ...]) -> dict[str, Any]:

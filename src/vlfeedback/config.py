@@ -7,6 +7,7 @@ Defaults are the paper's where the paper has one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,7 +21,8 @@ from vlfeedback._config_models import (
     PoolTable as PoolTable,
     Table,
 )
-from vlfeedback._config_text import anchor, assignment, explain, flat, for_all, spread, without_none
+from vlfeedback._config_paths import anchor
+from vlfeedback._config_text import assignment, explain, flat, for_all, spread, without_none
 from vlfeedback.errors import ConfigError
 
 __all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
@@ -311,7 +313,7 @@ def load(path: Path) -> Settings:
 
 
 def changed(settings: Settings, assignments: Mapping[str, Any], where: str = "--set") -> Settings:
-    """Settings with some values replaced.
+    """Settings with some values replaced; relative paths among these are relative to the current folder.
 
     Args:
         assignments: Dotted key → value, such as `{"train.beta": 0.2}`; list entries by number: `pool.0.model`.
@@ -319,17 +321,29 @@ def changed(settings: Settings, assignments: Mapping[str, Any], where: str = "--
         ConfigError: a key or value that run.toml could not have either.
     """
     data = settings.model_dump(mode="python")
-    for key, value in for_all(assignments, "evaluate", SAMPLED, settings.evaluate).items():
-        target: Any = data
-        *path, last = key.split(".")
-        for part in path:
-            target = _step(target, part, key, where)
-        if isinstance(target, list | tuple):
-            raise ConfigError(
-                f"{where} {key}: ends at a list; name a key of one of its entries, such as {path[-1]}.0.KEY"
-            )
-        target[last] = value
+    given = for_all(assignments, "evaluate", SAMPLED, settings.evaluate)
+    for key, value in given.items():
+        _table_of(data, key, where)[key.rpartition(".")[2]] = value
+    # Kept as they were typed, they would mean the run folder when it is resumed, and an empty ledger there.
+    there = deepcopy(data)
+    anchor(there, Path.cwd())
+    for key in given:
+        last = key.rpartition(".")[2]
+        _table_of(data, key, where)[last] = _table_of(there, key, where)[last]
     return parse(data, where)
+
+
+def _table_of(data: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The table in which the last part of a dotted key stands; made where it is not there."""
+    target: Any = data
+    *path, _ = key.split(".")
+    for part in path:
+        target = _step(target, part, key, where)
+    if isinstance(target, list | tuple):
+        raise ConfigError(f"{where} {key}: ends at a list; name a key of one of its entries, such as {path[-1]}.0.KEY")
+    if not isinstance(target, dict):
+        raise ConfigError(f"{where} {key}: {'.'.join(path)} is no table but {target!r}.")
+    return cast("dict[str, Any]", target)
 
 
 def _step(target: Any, part: str, key: str, where: str) -> Any:
@@ -338,9 +352,12 @@ def _step(target: Any, part: str, key: str, where: str) -> Any:
         if not part.isdigit() or int(part) >= len(entries):
             raise ConfigError(f"{where} {key}: {part!r} is no entry of a list of {len(entries)}.")
         return entries[int(part)]
-    if part not in target:
-        target[part] = {}
-    return target[part]
+    if not isinstance(target, dict):
+        raise ConfigError(f"{where} {key}: there is no table with a {part!r}, but {target!r}.")
+    table = cast("dict[str, Any]", target)
+    if table.get(part) is None:
+        table[part] = {}
+    return table[part]
 
 
 def to_toml(settings: Settings) -> str:

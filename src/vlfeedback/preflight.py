@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlfeedback._config_paths import FROM_FOLDERS, PATH_LIKE
 from vlfeedback.config import PluginTable, Settings
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import RUN_ROOT
 from vlfeedback.locks import launched
-
-PATH_LIKE = ("/", "./", "../", "~")
-"""How a model's name begins where it is a folder and no name of a hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def require_models(settings: Settings, *, training: bool) -> None:
 
 def _model(table: PluginTable) -> str:
     name = table.options.get("model", "")
-    return name if table.use in ("transformers", "vllm") and isinstance(name, str) else ""
+    return name if table.use in FROM_FOLDERS and isinstance(name, str) else ""
 
 
 def one_process(folder: Path) -> None:
