@@ -58,10 +58,11 @@ def check(run: RunFolder, reach: Access, first: str, last: str) -> None:
             _tell(f"{run.table(made.name)} is taken as it is, without a look at the settings it was made with: {error}")
             continue
         if wanted != found.inputs:
+            same = "" if run.written else " with the same --set"
             raise StaleInput(
                 f"{run.table(made.name)} is out of date: {made.depends} changed since it was made. Run `vlfeedback run "
-                f"{run.path} --from {made.room} --to {last}`, which asks only what the ledger does not have; or change "
-                "the settings back."
+                f"{run.path} --from {made.room} --to {last}`{same}, which asks only what the ledger does not have; or "
+                "change the settings back."
             )
 
 

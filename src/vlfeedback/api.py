@@ -136,7 +136,7 @@ def _with(run: RunFolder | str | Path, section: str, changes: dict[str, Any]) ->
     if not changes:
         return opened
     dotted = {f"{section}.{key.replace('__', '.')}": value for key, value in changes.items()}
-    return RunFolder.create(opened.path, config.changed(opened.settings, dotted, section))
+    return RunFolder(opened.path, config.changed(opened.settings, dotted, section), written=False)
 
 
 def _through(run: RunFolder, first: str, last: str, engine: str = "local", *, base_only: bool = False) -> RunFolder:
@@ -146,4 +146,4 @@ def _through(run: RunFolder, first: str, last: str, engine: str = "local", *, ba
     done = pipeline.run_rooms(run, first, last, engine=engine, base_only=base_only)
     if words := left(done.unanswered, waiting_in(done), pictures_in(done)):
         print(words, file=sys.stderr, flush=True)
-    return run
+    return RunFolder(run.path, run.settings)  # run.toml says the same by now

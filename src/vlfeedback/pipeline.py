@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from vlfeedback import _collecting_refused as refused, flow, groups, pair, preflight, registry, tables
 from vlfeedback.collecting import Outcome, collect, reused
 from vlfeedback.config import PairTable
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError, PluginError
 from vlfeedback.locks import follower
 from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
@@ -88,21 +88,17 @@ def run_rooms(
         RunLocked: another command writes this run folder or its ledger.
         StaleInput: tables of the rooms before `first` are of other settings.
     """
-    from vlfeedback import _pipeline_upstream as upstream
+    from vlfeedback import _pipeline_options as options, _pipeline_upstream as upstream
 
-    for name in (first, last):
-        if name not in ROOMS:
-            raise ConfigError(f"there is no room {name!r}; {registry.closest(name, ROOMS)}")
-    wanted = ROOMS[ROOMS.index(first) : ROOMS.index(last) + 1]
-    if not wanted:
-        raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
-    if first != last:  # a run without a policy or a benchmark ends with the data; the room alone says what is missing
-        wanted = tuple(name for name in wanted if name not in _unset(run))
+    wanted = _wanted(run, first, last)
     if wanted != ("train",):
         preflight.one_process(run.path)
-    if {"source", "decode", "annotate"} & set(wanted):
+    collecting = {"source", "decode", "annotate"} & set(wanted)
+    if collecting or not run.written:
         preflight.check(run.settings)
+    if collecting:
         preflight.require_models(run.settings, training="train" in wanted)
+    options.check(run.settings, run.roots, wanted, plugins=allow_plugins, new=not run.written)
     asking = engine if engine not in ENGINES or {"decode", "annotate"} & set(wanted) else "local"
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
@@ -112,6 +108,7 @@ def run_rooms(
         reach = stack.enter_context(access(run, allow_plugins=allow_plugins, engine=asking, base_only=base_only))
         if not follower():
             upstream.check(run, reach, wanted[0], wanted[-1])
+            stack.enter_context(keeping_settings(run, reach, outcomes))
         if ask_again:
             refused.take_back(run, reach.book.ledger)
         for step in _steps(wanted):
@@ -129,6 +126,34 @@ def run_rooms(
         print(line, file=sys.stderr, flush=True)
     left = _left(counted.unanswered, outcomes)
     return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped, left)
+
+
+def _wanted(run: RunFolder, first: str, last: str) -> tuple[str, ...]:
+    for name in (first, last):
+        if name not in ROOMS:
+            raise ConfigError(f"there is no room {name!r}; {registry.closest(name, ROOMS)}")
+    wanted = ROOMS[ROOMS.index(first) : ROOMS.index(last) + 1]
+    if not wanted:
+        raise ConfigError(f"--from {first} comes after --to {last}: the rooms are {', '.join(ROOMS)}.")
+    if first == last:  # a run without a policy or a benchmark ends with the data; the room alone says what is missing
+        return wanted
+    return tuple(name for name in wanted if name not in _unset(run))
+
+
+@contextmanager
+def keeping_settings(run: RunFolder, reach: Access, outcomes: Sequence[Outcome] = ()) -> Generator[None]:
+    """Write run.toml, and put the old one back where the new one turns out to be wrong before it has done anything.
+
+    Args:
+        outcomes: Of the rooms that have run in the block so far.
+    """
+    put_back = run.keep_settings()
+    try:
+        yield
+    except (ConfigError, PluginError, DataError):
+        if not reach.counters.made and all(room.reused for room in outcomes):
+            put_back()
+        raise
 
 
 def _left(counted: Mapping[tuple[str, str], int], outcomes: Sequence[Outcome]) -> tuple[Unanswered, ...]:

@@ -85,10 +85,13 @@ class RunFolder:
     Attributes:
         path: The folder.
         settings: As resolved, from its run.toml.
+        written: Whether its run.toml says so. What a command line changes is written by `keep_settings`, when nobody
+            else works on the folder and nothing is wrong with it.
     """
 
     path: Path
     settings: Settings
+    written: bool = True
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -115,12 +118,30 @@ class RunFolder:
         Raises:
             DataError: the folder cannot be written.
         """
-        with told_when_unwritable(path):
-            path.mkdir(parents=True, exist_ok=True)
-            part = path / f".run.toml.{os.getpid()}.part"
-            part.write_text(config.to_toml(settings), encoding="utf-8")
-            part.replace(path / "run.toml")
+        cls(path, settings, written=False).keep_settings()
         return cls(path, settings)
+
+    def keep_settings(self) -> Callable[[], None]:
+        """Write run.toml, if it does not say the same already.
+
+        Returns:
+            What puts the old one back, where there was one.
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        if self.written:
+            return lambda: None
+        place = self.path / "run.toml"
+        with told_when_unwritable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            old = place.read_bytes() if place.exists() else None
+            self._write_toml(config.to_toml(self.settings).encode())
+        return lambda: None if old is None else self._write_toml(old)
+
+    def _write_toml(self, text: bytes) -> None:
+        part = self.path / f".run.toml.{os.getpid()}.part"
+        part.write_bytes(text)
+        part.replace(self.path / "run.toml")
 
     @property
     def ledger_path(self) -> Path:

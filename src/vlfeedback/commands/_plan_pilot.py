@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlfeedback import collecting, decode, flow, preflight, progress, sourcing, tables
+from vlfeedback import collecting, decode, flow, pipeline, preflight, progress, sourcing, tables
 from vlfeedback._collecting_figures import Figures
+from vlfeedback._pipeline_options import check as check_options
 from vlfeedback.annotate import Answered, Waiting
 from vlfeedback.commands._plan_estimate import Measured
 from vlfeedback.commands._plan_world import Seen
@@ -58,8 +59,11 @@ def pilot(run: RunFolder, count: int, *, allow_plugins: bool = False) -> Pilot:
     """
     preflight.check(run.settings)
     preflight.require_models(run.settings, training=False)
+    rooms = ("source", "decode", "annotate")
+    check_options(run.settings, run.roots, rooms, plugins=allow_plugins, new=not run.written)
     with run.writing(), flow.draining_on_interrupt(), access(run, allow_plugins=allow_plugins) as reach:
-        sourcing.source(run, reach)
+        with pipeline.keeping_settings(run, reach):
+            sourcing.source(run, reach)
         chosen = _chosen(run, count)
         with progress.figures(Figures(reach)):
             keys = list(_ask(run, reach, chosen))

@@ -127,8 +127,9 @@ def import_scores(format: str, importer: ScoreImporter, path: Path, out: Path) -
     sheets = list(importer.sheets(path, tally))
     found = read(iter(sheets))
     settings = Settings(title=f"{format}: {path.name}")
-    run = RunFolder.create(out, config.load(out / "run.toml") if again else settings)
+    run = RunFolder(out, config.load(out / "run.toml") if again else settings, written=again)
     with run.writing():
+        run.keep_settings()
         tables.write(run.table("answers"), Answer, found.answers, room="exchange")
         tables.write(run.table("item_scores"), ItemScore, found.item_scores, room="exchange")
         told = {"conditions": [one.to_json() for one in found.conditions]}

@@ -123,7 +123,7 @@ def demo(out: Path, *, quick: bool = False, seed: int = 0, tell: Callable[[str],
     began = time.monotonic()
     with oracle.serve() as url:
         tell(f"pocket judge listens on {url}")
-        run = RunFolder.create(out, config.changed(wanted, {"judge.0.base_url": url}, "demo"))
+        run = RunFolder(out, config.changed(wanted, {"judge.0.base_url": url}, "demo"), written=False)
         done = pipeline.run_rooms(run)
     seconds = time.monotonic() - began
     lines, controls = ((), ()) if done.interrupted else _lines(run)

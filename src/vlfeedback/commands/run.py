@@ -19,7 +19,7 @@ class Opened(NamedTuple):
 
 
 def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: int | None = None) -> Opened:
-    """Find or make the run folder that a command works on.
+    """Find the run folder that a command works on, or say what a new one will hold; nothing is written yet.
 
     Args:
         target: A run.toml, or a run folder to go on with.
@@ -28,7 +28,7 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
         limit: From `--limit`.
     Raises:
         ConfigError: neither exists, a name is too long, or a setting is wrong.
-        DataError: the run folder cannot be written.
+        DataError: the run folder cannot be looked at.
     """
     if limit is not None:
         changes = {**changes, "limit": limit}
@@ -39,7 +39,7 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
         if out is not None and out.resolve() != target.resolve():
             raise ConfigError(f"{target} is a run folder already: leave --out away, or give a run.toml.")
         new = config.changed(old.settings, changes) if changes else old.settings
-        return Opened(RunFolder.create(target, new), tuple(config.differences(old.settings, new)))
+        return Opened(RunFolder(target, new, written=not changes), tuple(config.differences(old.settings, new)))
     settings = config.changed(config.load(target), changes) if changes else config.load(target)
     folder = out or Path("runs") / target.stem
     differing: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
         again = (folder / "run.toml").exists()
     if again:
         differing = tuple(config.differences(RunFolder.open(folder).settings, settings))
-    return Opened(RunFolder.create(folder, settings), differing)
+    return Opened(RunFolder(folder, settings, written=False), differing)
 
 
 def _short_enough(path: Path | None) -> None:

@@ -59,7 +59,9 @@ def open_data(
         raise DataError(f"none of the {found.books.rows:,} rows of {data} gives a pair: {_counted(found.dropped)}.")
     run = RunFolder.open(out)
     fresh = run.settings.model_copy(update={"train": type(run.settings.train)()})
-    return Opened(RunFolder.create(out, config.changed(fresh, given)), ())  # what the command line asks for is no news
+    return Opened(
+        RunFolder(out, config.changed(fresh, given), written=False), ()
+    )  # what the command line asks for is no news
 
 
 def _tell(data: Path, found: ImportSummary) -> None:
