@@ -60,15 +60,29 @@ class Access:
         return bare(table, where, self.roots, self.allow_plugins)
 
     def _asked(self, table: PluginTable, where: str) -> Model:
-        """A model as it is asked: from here, or through workers."""
+        """A model as it is asked: from here, or through workers; batches are fetched from here."""
         model = self.bare(table, where)
-        return model if self.spread is None else self.spread(model, table, where)
+        return model if self.spread is None or self._in_batches(model) else self.spread(model, table, where)
+
+    @property
+    def _journal(self) -> Path:
+        ledger = self.book.ledger.path
+        return ledger.with_name(ledger.name + ".batches")
+
+    def _in_batches(self, model: Model) -> bool:
+        """Whether an earlier run has put questions to a model into batches, and has not fetched them."""
+        if not self._journal.is_dir():
+            return False
+        from vlfeedback.models._batch_desk import under_way
+
+        return under_way(self._journal, model.identity)
 
     def ledgered(self, model: Model, *, batch: bool = False) -> Model:
         """A model whose calls go through the ledger, at the prices of the table.
 
         Args:
             batch: Ask in provider batches, at their price; live, at the full one, what a batch leaves unanswered.
+                Without it, only what an earlier run has put into one is fetched.
         Raises:
             ConfigError: it is asked over the network and its price is not known, or it knows no batches.
         """
@@ -77,9 +91,9 @@ class Access:
             return Ledgered(model, self.book, price=_free, reserve=_free, recipe=recipe)
         rate = self.table.of(model)
         live = Ledgered(model, self.book, price=rate.cost, reserve=rate.reserve, recipe=recipe)
-        return self._batched(model, live, rate) if batch else live
+        return self._batched(model, live, rate, fetching=not batch) if batch or self._in_batches(model) else live
 
-    def _batched(self, model: Model, live: Ledgered, rate: prices.Price) -> Model:
+    def _batched(self, model: Model, live: Ledgered, rate: prices.Price, *, fetching: bool) -> Model:
         from vlfeedback.models._batch import Batched
         from vlfeedback.models.openai import OpenAIModel
 
@@ -90,7 +104,7 @@ class Access:
         def done(keys: list[str]) -> set[str]:
             return {key for start in range(0, len(keys), 500) for key in ledger.replies(keys[start : start + 500])}
 
-        inner = Batched(model, ledger.path.with_name(ledger.path.name + ".batches"), done)
+        inner = Batched(model, self._journal, done, fetching=fetching)
         return Ledgered(inner, self.book, price=less.cost, reserve=less.reserve, recipe=live.recipe, otherwise=live)
 
     def pool(self) -> list[PoolModel]:

@@ -208,6 +208,49 @@ def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
         assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
 
 
+def stopped_when_sent(server: BatchServer, toml: Path, run: Path, *arguments: str, count: int) -> None:
+    """Begin a run, stop it with Ctrl-C when so many questions lie at the provider, and let their batches end."""
+    process = world.start("run", toml, "--out", run, "--to", "pair", *arguments)
+    wait_for(lambda: sent(server) == count)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    for batch in server.batches.values():
+        batch["left"] = 0
+
+
+def test_batches_are_fetched_after_the_user_wants_no_more_of_them(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        stopped_when_sent(server, toml, run, "--limit", "4", count=4)
+        made = list(server.batches)
+        process = world.start("run", run, "--to", "pair", "--set", "judge.0.batch=false", "--set", "limit=6")
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+        assert "4 questions of an earlier run lie in batches (batch_1" in told
+        assert list(server.batches) == made
+        assert set(server.bought().values()) == {1}
+        assert (len(server.lines("batch")), len(server.lines("live"))) == (4, 4 * COUNT + 2)
+        assert cost_of_judging(run) == pytest.approx(4 * LIVE / 2 + 2 * LIVE)
+        assert not list((run / "ledger.sqlite.batches").rglob("*.json*")), "nothing is left under way"
+        assert world.collect(run)["calls_made"] == 0
+
+
+def test_what_was_never_uploaded_is_asked_live_without_batches(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        killed_when_sent(server, toml, run)
+        for note in (run / "ledger.sqlite.batches").rglob("*.json"):
+            note.write_text(json.dumps({**json.loads(note.read_text()), "batch": ""}), encoding="utf-8")
+            note.with_suffix(".jsonl").touch()
+        server.batches.clear()
+        world.collect(run, "--set", "judge.0.batch=false")
+        assert not server.batches
+        assert set(server.bought().values()) == {1}
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE), "no intent was counted as lost"
+
+
 def test_a_refused_batch_is_said_and_costs_nothing(tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", refuse="the file is no file") as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
-from vlfeedback.models._batch_desk import Desk, queue_full
+from vlfeedback.models._batch_desk import Desk, notes_of, queue_full
 from vlfeedback.models._batch_lines import Lines
 from vlfeedback.models._sends import NotBatched, Unsent
 from vlfeedback.models.openai import OpenAIModel
@@ -92,6 +92,7 @@ class Batched:
         done: Which of some keys are answered in the ledger already.
         poll: Seconds between two looks at a batch.
         linger: Seconds to wait for company.
+        fetching: Nothing is put into a batch any more: what lies in one is fetched, because it is paid for.
     """
 
     def __init__(
@@ -104,9 +105,11 @@ class Batched:
         linger: float | None = None,
         shard_bytes: int | None = None,
         shard_calls: int | None = None,
+        fetching: bool = False,
     ) -> None:
+        self._fetching = fetching
         self.live, self.recipe = live, live.recipe
-        self._journal = journal / hash_id("batches", live.identity)[:16]
+        self._journal = notes_of(journal, live.identity)
         self._poll, self._linger = poll or POLL, linger or LINGER
         self._most_bytes, self._most_calls = shard_bytes or SHARD_BYTES, shard_calls or SHARD_CALLS
         self._waiting: dict[str, asyncio.Future[Generation]] = {}
@@ -121,10 +124,22 @@ class Batched:
         self._desk, self._ends = Desk(self._open), 0
         self._open_keys: dict[str, set[str]] = {}
         self._left = self._read_journal(done)
+        if fetching and self._left:
+            names = ", ".join(shard.batch or "without an id yet" for shard in self._left)
+            log.warning(
+                "%s: %d questions of an earlier run lie in batches (%s). They are fetched, not bought again, although "
+                "batch = true is not set any more, and the run waits for them; everything else is asked now. To give "
+                "them up, delete %s.",
+                self.identity, len(self._adopted), names, self._journal,
+            )  # fmt: skip
 
     @property
     def identity(self) -> str:
         return self.live.identity
+
+    def takes(self, key: str) -> bool:
+        """Whether a question is to be asked here."""
+        return not self._fetching or key in self._adopted
 
     def adopts(self, key: str) -> bool:
         """Whether a batch of an earlier process holds this question: its money is set aside already."""
@@ -238,6 +253,10 @@ class Batched:
 
         try:
             batch = await self._through(shard)
+            if batch is None:
+                self._forget(shard.name)
+                self._hand_out(shard, dict.fromkeys(shard.keys))
+                return
             self._ends += 1
             await self._fetch(shard, batch)
         except Exception as problem:  # whatever it is, nobody may go on waiting for it
@@ -250,16 +269,21 @@ class Batched:
             self._fail(shard.keys, lambda: VLFeedbackError(f"{words}. {advice}"))
 
     async def _through(self, shard: _Shard) -> Any:
-        """The batch of a shard when it has ended; where the provider's queue was full, it is sent once more."""
+        """The batch of a shard when it has ended; where the provider's queue was full, it is sent once more.
+
+        None where nothing is put into batches any more and the provider has none of it.
+        """
         tries = 0
         while True:
             if not shard.batch:
                 # Made just before this process's predecessor was killed?
                 known = await self._desk.named(shard.name) if shard.name in self._killed else ""
+                if not known and self._fetching:
+                    return None
                 shard.batch = known or await self._desk.send(self._lines(shard), shard.name)
                 self._write(shard)
             batch, ends = await self._ended(shard), self._ends
-            if not queue_full(batch) or tries >= QUEUE_TRIES or not self._lines(shard).exists():
+            if self._fetching or not queue_full(batch) or tries >= QUEUE_TRIES or not self._lines(shard).exists():
                 return batch
             log.info("batch %s of %s waits for room in the provider's queue", shard.batch, self.identity)
             shard.batch = ""
@@ -301,7 +325,10 @@ class Batched:
             )
             return
         self._doubt(shard, lines.doubtful)
-        self._found |= lines.found
+        self._hand_out(shard, lines.found)
+
+    def _hand_out(self, shard: _Shard, found: dict[str, Generation | None]) -> None:
+        self._found |= found
         for key in shard.keys:
             future = self._waiting.get(key)
             if future is not None and not future.done():

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vlfeedback.ids import hash_id
 from vlfeedback.models._chat import NO_MONEY_CODES
 from vlfeedback.models._limits import retry_after
 
@@ -142,3 +143,17 @@ def _unsure(problem: Exception) -> bool:
     import openai
 
     return not isinstance(problem, openai.RateLimitError)
+
+
+def under_way(journal: Path, identity: str) -> bool:
+    """Whether an earlier process has left shards of a model.
+
+    Args:
+        journal: Folder for shards that are under way.
+    """
+    return any(notes_of(journal, identity).glob("*.json"))
+
+
+def notes_of(journal: Path, identity: str) -> Path:
+    """Where the shards of a model are noted."""
+    return journal / hash_id("batches", identity)[:16]

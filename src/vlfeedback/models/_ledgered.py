@@ -210,6 +210,9 @@ class Ledgered:
             close()
 
     async def _buy(self, key: str, question: str, request: Request) -> Generation:
+        takes: Callable[[str], bool] | None = getattr(self.inner, "takes", None)
+        if takes is not None and self._otherwise is not None and not takes(key):
+            return await self._otherwise._buy(key, question, request)
         if self._book.purse.limit is None or hasattr(self.inner, "adopts"):  # a batch's bill comes when all is bought
             return await self._bought(key, question, request)
         if not await self._first_bill.turn():
