@@ -11,13 +11,45 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vlfeedback import collecting, pipeline, preflight, run_models, sourcing
 from vlfeedback.config import PluginTable, Settings
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, PluginError, StaleInput
+from vlfeedback.models import Model
 from vlfeedback.run_folder import RunFolder
 from vlfeedback.run_models import Access
+from vlfeedback.tables import TableInfo
+
+
+class _Knowing(Protocol):
+    """What tells who models and rubrics are."""
+
+    @property
+    def allow_plugins(self) -> bool: ...
+
+    def bare(self, table: PluginTable, where: str) -> Model: ...
+
+
+class _Looking(NamedTuple):
+    """For a look from outside: code of others is not run, and no model is opened."""
+
+    allow_plugins: bool = False
+
+    def bare(self, table: PluginTable, where: str) -> Model:
+        raise PluginError(f"{where}: only opening {table.use!r} tells who it is")
+
+
+class Behind(NamedTuple):
+    """A table that is older than its settings, or than what it was made of."""
+
+    name: str
+    room: str
+    depends: str
+
+    def words(self, run: RunFolder) -> str:
+        """What is wrong, as a sentence without an end."""
+        return f"{run.table(self.name)} is out of date: {self.depends} changed since it was made"
 
 
 class _Made(NamedTuple):
@@ -26,7 +58,17 @@ class _Made(NamedTuple):
     name: str
     room: str
     depends: str
-    inputs: Callable[[RunFolder, Access], str]
+    inputs: Callable[[RunFolder, _Knowing], str]
+
+    def found(self, run: RunFolder) -> TableInfo | None:
+        """The table, if it says what it was made from: imports have no settings, and a judging may have broken off."""
+        info = run.info(self.name)
+        return None if info is None or info.room != self.room or info.inputs == "interrupted" else info
+
+    @property
+    def behind(self) -> Behind:
+        """It, out of date."""
+        return Behind(self.name, self.room, self.depends)
 
 
 class _Named(NamedTuple):
@@ -47,10 +89,12 @@ def check(run: RunFolder, reach: Access, first: str, last: str) -> None:
     """
     if first == "train" and run.settings.train.data:
         return  # what other runs have collected is read, and nothing of this one
+    if first == "report":  # shows what is there, whatever it was made from
+        for one in behind(run):
+            _tell(f"note: {one.words(run)}; `vlfeedback run {run.path} --from {one.room}` brings it up to date.")
     for made in _READ.get(first, ()):
-        found = run.info(made.name)
-        # Imports have no settings, and a judging that broke off does not say what it was made from.
-        if found is None or found.room != made.room or found.inputs == "interrupted":
+        found = made.found(run)
+        if found is None:
             continue
         try:
             wanted = made.inputs(run, reach)
@@ -60,13 +104,25 @@ def check(run: RunFolder, reach: Access, first: str, last: str) -> None:
         if wanted != found.inputs:
             same = "" if run.written else " with the same --set"
             raise StaleInput(
-                f"{run.table(made.name)} is out of date: {made.depends} changed since it was made. Run `vlfeedback run "
-                f"{run.path} --from {made.room} --to {last}`{same}, which asks only what the ledger does not have; or "
-                "change the settings back."
+                f"{made.behind.words(run)}. Run `vlfeedback run {run.path} --from {made.room} --to {last}`{same}, which "
+                "asks only what the ledger does not have; or change the settings back."
             )
 
 
-def _instructions(run: RunFolder, reach: Access) -> str:
+def behind(run: RunFolder) -> tuple[Behind, ...]:
+    """The tables of a run folder that `run` would make anew; what cannot be compared here is left out."""
+    found: list[Behind] = []
+    for made in (_INSTRUCTIONS, _RESPONSES, _ANNOTATIONS, _PAIRS):
+        info = made.found(run)
+        try:
+            if info is not None and made.inputs(run, _Looking()) != info.inputs:
+                found.append(made.behind)
+        except (ConfigError, DataError, ModelUnavailable, PluginError):
+            continue
+    return tuple(found)
+
+
+def _instructions(run: RunFolder, reach: _Knowing) -> str:
     del reach
     _require_files(run.settings)
     return sourcing.instructions_from(run.settings)
@@ -85,26 +141,26 @@ def _require_files(settings: Settings) -> None:
             raise ConfigError(f"{place} is not here")
 
 
-def _responses(run: RunFolder, reach: Access) -> str:
+def _responses(run: RunFolder, reach: _Knowing) -> str:
     settings = run.settings
     preflight.require_models(settings, training=False)
     pool = [(_named(table, "[[pool]]", reach), table.share) for table in settings.pool]
     return collecting.responses_from(settings, run.need("instructions", "source").digest, pool)
 
 
-def _annotations(run: RunFolder, reach: Access) -> str:
+def _annotations(run: RunFolder, reach: _Knowing) -> str:
     preflight.require_models(run.settings, training=False)
     judges = [_named(table, "[[judge]]", reach) for table in run.settings.judge]
     who = collecting.judged_by(run.settings, judges, collecting.rubric_of(run, reach))
     return collecting.annotations_from(run.need("responses", "decode").digest, who)
 
 
-def _pairs(run: RunFolder, reach: Access) -> str:
+def _pairs(run: RunFolder, reach: _Knowing) -> str:
     del reach
     return pipeline.pairs_from(run, run.settings.pair)
 
 
-def _named(table: PluginTable, where: str, reach: Access) -> _Named:
+def _named(table: PluginTable, where: str, reach: _Knowing) -> _Named:
     """Who a model is: keys, endpoints and GPUs of the rooms before need not be at hand."""
     said = run_models.identity_of(table, where, allow_plugins=reach.allow_plugins)
     if said is not None:

@@ -32,6 +32,13 @@ class Named(Protocol):
     def identity(self) -> str: ...
 
 
+class Plugged(Protocol):
+    """Whoever knows whether code from outside the package is allowed."""
+
+    @property
+    def allow_plugins(self) -> bool: ...
+
+
 class Outcome(NamedTuple):
     """What a room did.
 
@@ -250,7 +257,7 @@ def _missing(run: RunFolder) -> dict[str, int]:
     return found
 
 
-def rubric_of(run: RunFolder, reach: Access) -> Rubric:
+def rubric_of(run: RunFolder, reach: Plugged) -> Rubric:
     """The rubric that [annotate] names."""
     plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=reach.allow_plugins)
     return registry.bind(plugin, run.settings.annotate.options, "[annotate.options]")

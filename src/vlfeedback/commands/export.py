@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
-from vlfeedback import groups, progress, registry
-from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
+from vlfeedback import _pipeline_upstream as upstream, groups, progress, registry
+from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, StaleInput
 from vlfeedback.exchange import Exporter
 from vlfeedback.ids import hash_id
 from vlfeedback.run_folder import RunFolder, told_when_unwritable
@@ -54,6 +55,7 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
         How many rows were written, and what was left out.
     Raises:
         ConfigError: unknown format or option, no such run folder, or `out` is not empty.
+        StaleInput: the pairs are older than their settings, or than the responses or annotations that are there.
         DataError: there is nothing to export, the disk is full, or `out` cannot be written.
     """
     if format == MERGED:
@@ -63,10 +65,24 @@ def export(format: str, run_dir: Path, out: Path, *, options: Mapping[str, objec
         raise ConfigError(f"{format!r} can only be imported. `vlfeedback export --help` lists what can be written.")
     run = RunFolder.open(run_dir)
     total = run.need("instructions", "source").rows
+    _refuse_stale(run)
     with _appearing(out) as part:
         found = progress.track(groups.load(run_dir, rationales=False), "export", total, "instructions")
         shape = exporter.write(found, run.roots.open, part)
     return ExportSummary(format, out, shape.rows, shape.left_out)
+
+
+def _refuse_stale(run: RunFolder) -> None:
+    """Pairs of other tables or settings are not given away; of tables before them it is said.
+
+    Raises:
+        StaleInput: the pairs are out of date.
+    """
+    for one in upstream.behind(run):
+        again = f"`vlfeedback run {run.path} --from {one.room} --to pair` brings it up to date."
+        if one.name == "pairs":
+            raise StaleInput(f"{one.words(run)}. {again}")
+        print(f"note: {one.words(run)}; {again}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from vlfeedback import tables
+from vlfeedback import _pipeline_upstream as upstream, tables
+from vlfeedback._pipeline_upstream import Behind
 from vlfeedback.commands._terminal import table
 from vlfeedback.errors import ConfigError
 from vlfeedback.ledger import Ledger, Total
@@ -32,6 +34,7 @@ class Status:
         spent: Upper bound of what they cost.
         waiting: Instructions that were not judged because responses to them may still come.
         next: The command to type next.
+        stale: Tables that are older than their settings, or than what they were made of.
     """
 
     run: Path
@@ -41,6 +44,7 @@ class Status:
     spent: float
     next: str
     waiting: int = 0
+    stale: tuple[Behind, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -52,6 +56,7 @@ class Status:
             "spent": self.spent,
             "next": self.next,
             "waiting": self.waiting,
+            "stale": {one.name: one.depends for one in self.stale},
         }
 
 
@@ -83,16 +88,17 @@ def status(path: Path) -> Status:
         with Ledger.open(run.ledger_path, write=False) as ledger:
             totals = ledger.totals()
     spent = sum(total.cost + total.lost_cost for total in totals)
-    return Status(path, found, dropped, totals, spent, _next(run, found), len(waiting))
+    stale = upstream.behind(run)
+    return Status(path, found, dropped, totals, spent, _next(run, found, stale), len(waiting), stale)
 
 
 def next_step(path: Path) -> str:
     """The command to type next."""
     run = RunFolder.open(path)
-    return _next(run, {name: info for name in TABLES if (info := run.info(name)) is not None})
+    return _next(run, {name: info for name in TABLES if (info := run.info(name)) is not None}, upstream.behind(run))
 
 
-def _next(run: RunFolder, found: dict[str, TableInfo]) -> str:
+def _next(run: RunFolder, found: dict[str, TableInfo], stale: Sequence[Behind]) -> str:
     path = run.path
     order = {"instructions": "source", "responses": "decode", "annotations": "annotate", "pairs": "pair"}
     imported = any(info.room == "exchange" for info in found.values())
@@ -106,16 +112,26 @@ def _next(run: RunFolder, found: dict[str, TableInfo]) -> str:
         if imported and "pairs" in found:
             break
         return f"vlfeedback pair {path}" if imported and room == "pair" else f"vlfeedback run {path}"
+    if stale:
+        return f"vlfeedback run {path} --from {stale[0].room}"
     trained = is_finished(path / "checkpoint")
     if run.settings.train.model and not trained:
         return f"vlfeedback train {path}"
     if run.settings.train.model and run.settings.evaluate and not _whole(found.get("scores")):
         return f"vlfeedback evaluate {path}"
-    if (path / "report.html").exists():
+    if _is_newest(path / "report.html", run, found):
         return f"open {path / 'report.html'}"
     if trained and not run.settings.evaluate:
         return f"the checkpoint is {path / 'checkpoint'}; vlfeedback report {path}"
     return f"vlfeedback report {path}"
+
+
+def _is_newest(report: Path, run: RunFolder, found: Iterable[str]) -> bool:
+    """Whether a report is there, and no table has been made since."""
+    if not report.exists():
+        return False
+    made = report.stat().st_mtime_ns
+    return all(run.table(name).stat().st_mtime_ns <= made for name in found)
 
 
 def _whole(found: TableInfo | None) -> bool:
@@ -124,10 +140,16 @@ def _whole(found: TableInfo | None) -> bool:
 
 def show(found: Status, console: Console) -> None:
     """Print a status for people."""
+    stale = {one.name for one in found.stale}
     rows = table(f"run {found.run}", "table", "rows", "complete", "made by", numbers=("rows",))
     for name, info in found.tables.items():
-        rows.add_row(name, f"{info.rows:,}", "yes" if info.complete else "[bold]no[/bold]", info.room)
+        whole = "yes" if info.complete else "[bold]no[/bold]"
+        rows.add_row(name, f"{info.rows:,}", "[bold]out of date[/bold]" if name in stale else whole, info.room)
     console.print(rows)
+    for one in found.stale:
+        console.print(
+            f"{one.name} is out of date: {one.depends} changed since", soft_wrap=True, highlight=False, markup=False
+        )
     if found.dropped:
         gone = table("dropped", "room", "reason", "records", numbers=("records",))
         for room, reasons in found.dropped.items():
