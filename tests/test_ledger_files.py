@@ -19,6 +19,8 @@ from vlfeedback.records import Instruction, Response
 from vlfeedback.run_folder import RunFolder
 from vlfeedback.run_models import access
 
+SYSTEM = Path("/proc" if Path("/proc").is_dir() else "/dev/null")
+
 CODE = """
 import os, resource, sys
 from pathlib import Path
@@ -117,3 +119,11 @@ def test_a_run_that_was_killed_at_its_first_moment_begins_again(run: RunFolder, 
         Ledger.open(run.ledger_path, write=False)
     with access(run) as reach:
         assert reach.book.ledger.spent() == 0
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_place_where_nothing_can_be_is_said(tmp_path: Path, write: bool) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "l.sqlite", tmp_path / "file" / "deep" / "l.sqlite", SYSTEM / "x" / "y"):
+        with pytest.raises(LedgerError, match=r"\[ledger\] path" if write else "is not there"):
+            Ledger.open(place, write=write)

@@ -102,10 +102,11 @@ def check(run: RunFolder, reach: Access, first: str, last: str) -> None:
             _tell(f"{run.table(made.name)} is taken as it is, without a look at the settings it was made with: {error}")
             continue
         if wanted != found.inputs:
+            again = f"`vlfeedback run {run.path} --from {made.room} --to {last}`"
             same = "" if run.written else " with the same --set"
             raise StaleInput(
-                f"{made.behind.words(run)}. Run `vlfeedback run {run.path} --from {made.room} --to {last}`{same}, which "
-                "asks only what the ledger does not have; or change the settings back."
+                f"{made.behind.words(run)}. Run {again}{same}, which asks only what the ledger does not have; or change "
+                "the settings back."
             )
 
 

@@ -116,10 +116,16 @@ class Ledger:
             RunLocked: another process is writing it.
             LedgerError: it is missing or empty (when only reading), damaged, or cannot be written.
         """
-        if not write and not path.exists():
-            raise LedgerError(f"ledger {path} is not there: nothing has been collected yet.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(path, write=write)
+        try:
+            if not write and not path.exists():
+                raise LedgerError(f"ledger {path} is not there: nothing has been collected yet.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return cls(path, write=write)
+        except (
+            OSError
+        ) as error:  # of the folder or the lock: below a file, another user's, on a disk that takes nothing
+            words = f"ledger {path} cannot be opened ({error}). Name a place that can be written in [ledger] path."
+            raise LedgerError(words) from error
 
     def _connect(self, write: bool) -> sqlite3.Connection:
         target = str(self.path) if write else address(self.path)

@@ -54,6 +54,7 @@ REFUSED = {
     "an option that an objective does not have": ("train.loss.nope=1",),
     "a rubric that is not there": ("annotate.rubric=nope",),
     "a source that is not there": ("source.0.path=nope.jsonl",),
+    "a ledger below a file": ("ledger.path=run.toml/led.sqlite",),
     "a price table that is not there": ("prices.path=nope.toml",),
 }
 
