@@ -105,8 +105,8 @@ def check(run: RunFolder, reach: Access, first: str, last: str) -> None:
             again = f"`vlfeedback run {run.path} --from {made.room} --to {last}`"
             same = "" if run.written else " with the same --set"
             raise StaleInput(
-                f"{made.behind.words(run)}. Run {again}{same}, which asks only what the ledger does not have; or change "
-                "the settings back."
+                f"{made.behind.words(run)}. Run {again}{same}, which asks only what the ledger does not have; or "
+                "change the settings back."
             )
 
 

@@ -59,7 +59,9 @@ def test_pairs_of_other_responses_are_named(
     assert command(monkeypatch, "report", run) == 0
     assert "pairs.parquet is out of date: [pair], the annotations or the responses changed" in capsys.readouterr().err
     assert command(monkeypatch, "export", "trl", run, "--out", run / "trl") == 1
-    assert f"`vlfeedback run {run} --from pair --to pair` brings it up to date" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {run / 'pairs.parquet'} is out of date")
+    assert f"`vlfeedback run {run} --from pair --to pair` brings it up to date" in said
     assert command(monkeypatch, *found.next.split()[1:], "--to", "pair") == 0
     assert status(run).stale == ()
     assert command(monkeypatch, "export", "trl", run, "--out", run / "trl") == 0
