@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -25,6 +26,24 @@ def assignment(text: str) -> tuple[str, Any]:
         return key.strip(), toml_text.loads(f"value = {value}")["value"]
     except toml_text.TOMLError:
         return key.strip(), value.strip()
+
+
+KEY_LENGTH = 20
+"""Letters of a key that could be a name; providers' have thirty and more."""
+
+NO_VARIABLE = (
+    "api_key_env is the name of an environment variable, such as OPENAI_API_KEY. What stands there is none, and may be "
+    "the key itself: put the key into a variable (export NAME=…), and write NAME here."
+)
+"""Without what stands there: it would be in terminals, logs and reports of mistakes."""
+
+
+def is_variable(name: str) -> bool:
+    """Whether a text may be the name of an environment variable, and is no key that looks like one (`gsk_aB3…`)."""
+    if name in os.environ:
+        return True
+    mixed = all(any(test(letter) for letter in name) for test in (str.isupper, str.islower, str.isdigit))
+    return name.isascii() and name.isidentifier() and not (mixed and len(name) >= KEY_LENGTH)
 
 
 def without_none(value: Any) -> Any:
@@ -106,5 +125,7 @@ def explain(error: ValidationError, where: str, settings: type[BaseModel]) -> Co
         elif not name:
             lines.append(f"{where}: {one['msg'].removeprefix('Value error, ')}")
         else:
-            lines.append(f"{where}: {name}: {one['msg'].lower()} (it is {one['input']!r})")
+            # A whole table is not shown: whoever has put a key into one would find it in logs.
+            shown = "" if isinstance(one["input"], Mapping | list | tuple) else f" (it is {one['input']!r})"
+            lines.append(f"{where}: {name}: {one['msg'].lower()}{shown}")
     return ConfigError("\n".join(lines))

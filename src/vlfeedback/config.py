@@ -22,14 +22,14 @@ from vlfeedback._config_models import (
     Table,
 )
 from vlfeedback._config_paths import anchor
-from vlfeedback._config_text import assignment, explain, flat, for_all, spread, without_none
+from vlfeedback._config_text import NO_VARIABLE, assignment, explain, flat, for_all, is_variable, spread, without_none
 from vlfeedback.errors import ConfigError
 
 __all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
 
 
 class _Strict(Table, BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), hide_input_in_errors=True)
 
 
 class SourceTable(PluginTable):
@@ -277,7 +277,17 @@ class Settings(_Strict):
                 name = table.options.get("model")
                 if isinstance(name, str) and not name.strip():
                     raise ValueError(f"[[{section}]] {number}: model = {name!r} names no model")
+                _refuse_key(table, f"[[{section}]] {number}")
+        for name, test in self.evaluate.items():
+            if test.judge is not None:
+                _refuse_key(test.judge, f"[evaluate.{name}.judge]")
         return self
+
+
+def _refuse_key(table: PluginTable, where: str) -> None:
+    variable = table.options.get("api_key_env")
+    if isinstance(variable, str) and variable and not is_variable(variable):
+        raise ValueError(f"{where}: {NO_VARIABLE}")
 
 
 def parse(data: Mapping[str, Any], where: str) -> Settings:

@@ -7,6 +7,7 @@ import os
 import re
 from urllib.parse import quote, urlsplit
 
+from vlfeedback._config_text import NO_VARIABLE, is_variable
 from vlfeedback.compact import read_json
 from vlfeedback.errors import ConfigError, ModelUnavailable
 
@@ -95,9 +96,11 @@ def find_key(variable: str, hosts: list[str]) -> Secret:
     """The key from the environment, or a dummy for endpoints that need none.
 
     Raises:
-        ConfigError: what the variable holds is no key.
+        ConfigError: what is named is no variable, or what the variable holds is no key.
         ModelUnavailable: the variable is unset and one of the hosts certainly wants a key.
     """
+    if variable and not is_variable(variable):
+        raise ConfigError(NO_VARIABLE)
     value = os.environ.get(variable, "").strip() if variable else ""
     if not all("!" <= letter <= "~" for letter in value):
         raise ConfigError(f"the environment variable {variable} holds no API key: it has blanks, line ends or accents")
