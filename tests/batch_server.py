@@ -125,82 +125,87 @@ class BatchServer:
         batch["status"] = "expired" if left else "completed"
 
 
-def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    state: BatchServer
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: Any) -> None:
-            pass
+    def log_message(self, *_: Any) -> None:
+        pass
 
-        def _send(self, body: Body | bytes, status: int = 200) -> None:
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    def _send(self, body: Body | bytes, status: int = 200) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _refused(self, page: str) -> bool:
+        status = self.state.bad[page].pop(0) if self.state.bad.get(page) else 0
+        if status:
+            data = json.dumps({"error": {"message": "not now", "code": "rate_limit_exceeded"}}).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Retry-After", "0.1")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+        return status > 0
 
-        def _refused(self, page: str) -> bool:
-            status = server.bad[page].pop(0) if server.bad.get(page) else 0
-            if status:
-                data = json.dumps({"error": {"message": "not now", "code": "rate_limit_exceeded"}}).encode()
-                self.send_response(status)
-                self.send_header("Retry-After", "0.1")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-            return status > 0
+    def _take_time(self) -> None:
+        with self.state.lock:
+            self.state.uploading += 1
+            self.state.uploads = max(self.state.uploads, self.state.uploading)
+        time.sleep(0.2)
+        with self.state.lock:
+            self.state.uploading -= 1
 
-        def do_GET(self) -> None:
-            parts = self.path.split("?")[0].strip("/").split("/")[1:]
-            if parts[0] == "files" and parts[-1] == "content":
-                if self._refused("content"):
-                    return
-                self._send(server.files[parts[1]])
-            elif parts == ["batches"]:
-                self._send({"object": "list", "data": list(server.batches.values()), "has_more": False})
-            elif parts[0] == "batches" and server.looked:
-                self._send(b"<html>" if server.looked == 200 else {"error": {"message": "no such"}}, server.looked)
-            elif parts[0] == "batches":
-                self._send(server.look(parts[1]))
-            else:
-                self._send({"error": {"message": "no such page"}}, 404)
+    def do_GET(self) -> None:
+        parts = self.path.split("?")[0].strip("/").split("/")[1:]
+        if parts[0] == "files" and parts[-1] == "content":
+            if self._refused("content"):
+                return
+            self._send(self.state.files[parts[1]])
+        elif parts == ["batches"]:
+            self._send({"object": "list", "data": list(self.state.batches.values()), "has_more": False})
+        elif parts[0] == "batches" and self.state.looked:
+            self._send(b"<html>" if self.state.looked == 200 else {"error": {"message": "no such"}}, self.state.looked)
+        elif parts[0] == "batches":
+            self._send(self.state.look(parts[1]))
+        else:
+            self._send({"error": {"message": "no such page"}}, 404)
 
-        def do_POST(self) -> None:
-            data = self.rfile.read(int(self.headers["Content-Length"]))
-            path = self.path.split("/v1/")[1]
-            if path == "files":
-                with server.lock:
-                    server.uploading += 1
-                    server.uploads = max(server.uploads, server.uploading)
-                time.sleep(0.2)
-                with server.lock:
-                    server.uploading -= 1
-                if self._refused("files"):
-                    return
-                boundary = self.headers["Content-Type"].split("boundary=")[1].strip('"').encode()
-                part = next(one for one in data.split(b"--" + boundary) if b"filename=" in one)
-                with server.lock:
-                    name = f"file_{len(server.files) + 1}"
-                    server.files[name] = part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
-                self._send({"id": name, "object": "file", "bytes": len(data), "created_at": 1, "filename": "x",
-                            "purpose": "batch", "status": "processed"})  # fmt: skip
-            elif path == "batches":
-                if server.bad.get("batches", [500])[:1] < [500] and self._refused("batches"):
-                    return
-                batch = server.make(json.loads(data))
-                if self._refused("batches"):
-                    return
-                if server.lose_answer:
-                    server.lose_answer -= 1
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                self._send(batch)
-            else:
-                self._send(server.answer(json.loads(data), "live"))
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        path = self.path.split("/v1/")[1]
+        if path == "files":
+            self._take_time()
+            if self._refused("files"):
+                return
+            boundary = self.headers["Content-Type"].split("boundary=")[1].strip('"').encode()
+            part = next(one for one in data.split(b"--" + boundary) if b"filename=" in one)
+            with self.state.lock:
+                name = f"file_{len(self.state.files) + 1}"
+                self.state.files[name] = part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
+            self._send({"id": name, "object": "file", "bytes": len(data), "created_at": 1, "filename": "x",
+                        "purpose": "batch", "status": "processed"})  # fmt: skip
+        elif path == "batches":
+            if self.state.bad.get("batches", [500])[:1] < [500] and self._refused("batches"):
+                return
+            batch = self.state.make(json.loads(data))
+            if self._refused("batches"):
+                return
+            if self.state.lose_answer:
+                self.state.lose_answer -= 1
+                self.close_connection = True
+                self.connection.close()
+                return
+            self._send(batch)
+        else:
+            self._send(self.state.answer(json.loads(data), "live"))
 
-    return Handler
+
+def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
+    return type("Handler", (_Handler,), {"state": server})
 
 
 @contextlib.contextmanager

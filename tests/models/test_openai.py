@@ -77,21 +77,9 @@ def test_reasoning_models_get_no_temperature(tmp_path: Path, roots: Roots, ask: 
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        "202",
-        "500",
-        "503",
-        "408",
-        "424",
-        "498",
-        "reset",
-        "truncated",
-        "cut_json",
-        "no_choices",
-        "nonsense",
-        "error_in_200",
-    ],
-)
+    ["202", "500", "503", "408", "424", "498", "reset", "truncated", "cut_json", "no_choices", "nonsense",
+     "error_in_200"],
+)  # fmt: skip
 def test_what_says_nothing_of_the_question_is_asked_again(fault: str, tmp_path: Path, roots: Roots, ask: Ask) -> None:
     with serve(tmp_path / "log", faults=[fault, fault]) as server:
         model = open_model(server, roots)
