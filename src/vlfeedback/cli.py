@@ -171,6 +171,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="With --data: the folder to make.")] = None,
     images: Annotated[Path | None, typer.Option(help="With --data: folder or .zip of the pictures.")] = None,
     format: Annotated[str, typer.Option(help="With --data: trl, rlaif_v or llama_factory.")] = "trl",
+    split: Annotated[str, typer.Option(help="With --data: of a folder with several splits, only this one.")] = "",
     changes: Set = [],  # noqa: B006
     as_json: Json = False,
     plugins: Plugins = False,
@@ -185,13 +186,8 @@ def train(
         _run_rooms(run_dir, "train", "train", changes, as_json, plugins)
     elif data is not None:
         given = dict(map(config.assignment, changes))
-        _go(
-            command.open_data(data, model, out, format=format, images=images, changes=given),
-            "train",
-            "train",
-            as_json,
-            plugins,
-        )
+        opened = command.open_data(data, model, out, format=format, images=images, split=split, changes=given)
+        _go(opened, "train", "train", as_json, plugins)
 
 
 @app.command(rich_help_panel="One room of a run folder")

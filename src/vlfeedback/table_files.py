@@ -34,6 +34,12 @@ _TOLD = 5
 """Missing shards that are told one by one."""
 
 
+def shard_start(name: str) -> str:
+    """What stands before `-00000-of-00002` in the name of a shard; empty for any other file."""
+    named = _SHARD.match(name)
+    return named["start"] if named else ""
+
+
 def check_shards(files: Iterable[Path]) -> None:
     """Refuse a part of a dataset: a name such as `train-00000-of-00003.parquet` says how many shards there are.
 

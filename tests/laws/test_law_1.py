@@ -12,7 +12,7 @@ import vlfeedback
 
 SRC = Path(vlfeedback.__file__).parent
 LAYERS = (
-    ("records", "ids", "errors", "compact", "json_text", "toml_text", "table_files"),
+    ("records", "ids", "errors", "compact", "json_text", "toml_text", "table_files", "split_files"),
     (
         "config",
         "images",

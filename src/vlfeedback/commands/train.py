@@ -23,6 +23,7 @@ def open_data(
     *,
     format: str = "trl",
     images: Path | None = None,
+    split: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> Opened:
     """A run folder with the pairs of a preference file, ready to be trained on.
@@ -36,6 +37,7 @@ def open_data(
         out: The run folder.
         format: Name of the format, see `vlfeedback import --help`.
         images: Folder or `.zip` of the pictures; None if they come inside the file.
+        split: Of a folder with several splits, the only one to read.
         changes: From `--set`.
     Raises:
         ConfigError: no model or no folder is named, a setting is wrong, or the format holds ratings and no pairs.
@@ -51,7 +53,7 @@ def open_data(
     given = {"train.model": model, **(changes or {})}
     # Reading and hashing pictures takes long: mistakes in settings are said before.
     config.changed(Settings(title="train"), {key: value for key, value in given.items() if key.startswith("train.")})
-    found = import_data(format, data, images=images, out=out)
+    found = import_data(format, data, images=images, out=out, options={"split": split} if split else {})
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
     _tell(data, found)

@@ -44,6 +44,7 @@ from vlfeedback.records import (
     Purpose,
     Rating,
     Response,
+    Split,
 )
 from vlfeedback.tables import balance
 
@@ -147,7 +148,7 @@ class Intake:
     Args:
         origin: Name of the format; becomes `Instruction.source`, and the strategy of its pairs.
         judge: Name of whoever rated; empty where the format has no ratings.
-        eval_share: Share of pictures on the eval side, 0 to 1.
+        eval_share: Share of pictures on the eval side, 0 to 1, of items whose data have no splits of their own.
     """
 
     def __init__(self, *, origin: str, judge: str, eval_share: float) -> None:
@@ -156,6 +157,7 @@ class Intake:
         self._responses: set[str] = set()
         self._rows: set[str] = set()
         self._paired: set[str] = set()
+        self._sides: dict[str, Split] = {}
         self._calls: list[Call] = []
         self._now = time.time()
         self.books = Books()
@@ -182,12 +184,14 @@ class Intake:
 
     def _item(self, item: Item) -> Iterator[Record]:
         prompt = item.prompt.strip()
-        split = side(prompt, item.images, self._eval_share)
+        split = self._side(prompt, item)
         usable = [one for one in item.completions if isinstance(one, Completion)]
         if not prompt:
             yield self._drop(Dropped("exchange", item.where, "empty_prompt"))
         elif split is None:
             detail = "its pictures lie on different sides of the split"
+            if item.side is not None:
+                detail = "it is in the held-out split, and its picture or prompt in the training split too"
             yield self._drop(Dropped("exchange", item.where, "split_conflict", detail))
         elif not usable:
             yield self._drop(Dropped("exchange", item.where, "no_responses"))
@@ -208,6 +212,16 @@ class Intake:
                 self.books.bare += not item.images
                 yield Instruction(key, prompt, item.images, self._origin, item.category, split=split)
             yield from self._inside(key, item, read, found)
+
+    def _side(self, prompt: str, item: Item) -> Split | None:
+        """Side of an item; None where a picture (without one, the prompt) would be on both sides.
+
+        The data's own splits are kept, but no picture is on both sides (law 6): what was there first keeps its side.
+        """
+        if item.side is None:
+            return side(prompt, item.images, self._eval_share)
+        keys = [image.sha256 for image in item.images] or [_digest(prompt)]
+        return item.side if {self._sides.setdefault(key, item.side) for key in keys} == {item.side} else None
 
     def _inside(self, key: str, item: Item, read: Sequence[_Read], found: str) -> Iterator[Record]:
         """Responses, annotation and pairs of a row that is kept."""

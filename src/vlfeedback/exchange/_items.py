@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.exchange._rows import Json
 from vlfeedback.images import RUN_ROOT, Roots, unopened
-from vlfeedback.records import Dropped, Group, Image
+from vlfeedback.records import Dropped, Group, Image, Split
 
 IMAGES_ROOT = "images"
 """Root under which the pictures of an import lie; `import` writes it into run.toml."""
@@ -66,6 +66,7 @@ class Item:
     Attributes:
         where: Place in the file (`data.jsonl:12`), for what is dropped.
         completions: In the order of the file; an unusable one is its own `Dropped`, so that positions stay.
+        side: Where the data's own splits say it; else the pictures decide.
     """
 
     where: str
@@ -74,6 +75,7 @@ class Item:
     category: str
     completions: tuple[Completion | Dropped, ...]
     preferences: tuple[Preference, ...] = ()
+    side: Split | None = None
 
 
 class Pictures:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import orjson
 
-from vlfeedback.errors import DataError
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.exchange._folder import parts_of
 from vlfeedback.json_text import elements, not_utf8, open_text
-from vlfeedback.records import Dropped
-from vlfeedback.table_files import Fields, arrow_rows, check_shards, parquet_rows
+from vlfeedback.records import Dropped, Split
+from vlfeedback.table_files import Fields, arrow_rows, parquet_rows
 
 Json = None | bool | int | float | str | bytes | list["Json"] | dict[str, "Json"]
 """A value of a data file; bytes come from Parquet only."""
@@ -30,45 +32,38 @@ _SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 
 
 class Row(NamedTuple):
-    """One row as found: where it stands (`file.jsonl:12`) and its fields."""
+    """One row as found: where it stands (`file.jsonl:12`), its fields, and its side where the data's splits say it."""
 
     where: str
     fields: dict[str, Json]
+    side: Split | None = None
 
 
-def rows(path: Path) -> Iterator[Row | Dropped]:
+def rows(path: Path, *, split: str = "", tally: Counter[str] | None = None) -> Iterator[Row | Dropped]:
     """Read the rows of a file or folder one after the other.
 
     Args:
         path: JSON lines, a JSON array of objects, a Parquet file, an Arrow file, or a folder of one kind of them.
+        split: Of a folder with several, the only one to read; empty for the training split and then what is held out.
+        tally: Counts what of a folder is held out or not read.
     Returns:
-        Rows in the order of the file; files of a folder by name.
+        Rows in the order of the file; files of a folder by split and name.
     Raises:
+        ConfigError: there is no such split, or the names of several do not say which is for training.
         DataError: nothing is there, it is empty, shards are missing, or it is not in one of these formats.
     """
-    if path.is_dir():
-        files = _files(path)
-        if not files:
-            raise DataError(f"{path} holds no .parquet, .arrow, .jsonl or .json file. Name the file or its folder.")
-        check_shards(files)
-        for file in files:
-            yield from _file_rows(file, file.relative_to(path).as_posix())
-    else:
+    if not path.is_dir():
+        if split:
+            raise ConfigError(f"{path} is a file, which has no splits: leave the split {split!r} away.")
         yield from _file_rows(path, path.name)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The data files of a folder: the first kind that is there, so that side files are not read as rows."""
-    for pattern in ("*.parquet", "*.arrow", "*.jsonl", "*.json"):
-        found = sorted(
-            file
-            for file in folder.rglob(pattern)
-            # `datasets` keeps its own working files beside the data under these names
-            if not file.name.startswith((".", "cache-")) and file.name not in ("dataset_info.json", "state.json")
-        )
-        if found:
-            return found
-    return []
+        return
+    noticed: Counter[str] = Counter() if tally is None else tally
+    for part in parts_of(path, split, noticed):
+        for file in part.files:
+            for row in _file_rows(file, file.relative_to(path).as_posix()):
+                if part.side == "eval":
+                    noticed[f"rows of the split {part.name!r}, which is held out"] += 1
+                yield row if part.side is None or isinstance(row, Dropped) else row._replace(side=part.side)
 
 
 def _file_rows(path: Path, name: str) -> Iterator[Row | Dropped]:

@@ -50,26 +50,28 @@ class _Turn(NamedTuple):
     text: str
 
 
-def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Importer:
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown", split: str = "") -> Importer:
     """LLaMA-Factory's ranking format.
 
     Args:
         chosen_model: Who wrote the better text.
         rejected_model: Who wrote the worse one.
+        split: Of a folder with several splits, the one to read; empty for the training split and what is held out.
     """
-    return _LlamaFactory(chosen_model, rejected_model)
+    return _LlamaFactory(chosen_model, rejected_model, split)
 
 
 class _LlamaFactory:
     judge = ""
     prefers = True
 
-    def __init__(self, chosen_model: str, rejected_model: str) -> None:
+    def __init__(self, chosen_model: str, rejected_model: str, split: str) -> None:
+        self._split = split
         self._chosen_model, self._rejected_model = chosen_model, rejected_model
 
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
-        for row in rows(path):
+        for row in rows(path, split=self._split, tally=tally):
             found = row if isinstance(row, Dropped) else self._item(row, pictures, tally)
             if isinstance(found, Item) and any(_PLACE in text for text in _texts(found)):
                 tally[f"rows that say {_PLACE} where there is no picture for it: read as a word"] += 1
@@ -97,7 +99,7 @@ class _LlamaFactory:
             Completion(self._chosen_model, chosen.text, chosen.text),
             Completion(self._rejected_model, rejected.text, rejected.text),
         )
-        return Item(row.where, prompt, images, "", completions, (Preference(0, 1),))
+        return Item(row.where, prompt, images, "", completions, (Preference(0, 1),), row.side)
 
 
 def _texts(item: Item) -> Iterator[str]:

@@ -34,26 +34,28 @@ EXAMPLES = (
 """A row, and its prompt, chosen and rejected text."""
 
 
-def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Importer:
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown", split: str = "") -> Importer:
     """RLAIF-V's format.
 
     Args:
         chosen_model: Who wrote the better text; one column of the data set names the origin of both texts in free form.
         rejected_model: Likewise for the worse one.
+        split: Of a folder with several splits, the one to read; empty for the training split and what is held out.
     """
-    return _RlaifV(chosen_model, rejected_model)
+    return _RlaifV(chosen_model, rejected_model, split)
 
 
 class _RlaifV:
     judge = ""
     prefers = True
 
-    def __init__(self, chosen_model: str, rejected_model: str) -> None:
+    def __init__(self, chosen_model: str, rejected_model: str, split: str) -> None:
+        self._split = split
         self._chosen_model, self._rejected_model = chosen_model, rejected_model
 
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
-        for row in rows(path):
+        for row in rows(path, split=self._split, tally=tally):
             found = row if isinstance(row, Dropped) else self._item(row, pictures)
             if isinstance(found, Item) and _PLACE in found.prompt:
                 tally[f"rows that say {_PLACE}, which is read as a word and as no place of a picture"] += 1
@@ -81,7 +83,7 @@ class _RlaifV:
             Completion(self._chosen_model, chosen, chosen),
             Completion(self._rejected_model, rejected, rejected),
         )
-        return Item(row.where, question, (image,), _category(row.fields), completions, (Preference(0, 1),))
+        return Item(row.where, question, (image,), _category(row.fields), completions, (Preference(0, 1),), row.side)
 
 
 def _category(fields: dict[str, Json]) -> str:

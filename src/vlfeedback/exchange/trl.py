@@ -62,14 +62,15 @@ class Texts(NamedTuple):
     shared: bool = False
 
 
-def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown") -> Trl:
+def load(*, chosen_model: str = "unknown", rejected_model: str = "unknown", split: str = "") -> Trl:
     """TRL's format, in and out.
 
     Args:
         chosen_model: Who wrote the better text, where no column `chosen_model` says so.
         rejected_model: Likewise for the worse one.
+        split: Of a folder with several splits, the one to read; empty for the training split and what is held out.
     """
-    return Trl(chosen_model, rejected_model)
+    return Trl(chosen_model, rejected_model, split)
 
 
 class Trl:
@@ -78,12 +79,12 @@ class Trl:
     judge = ""
     prefers = True
 
-    def __init__(self, chosen_model: str, rejected_model: str) -> None:
-        self._models = (chosen_model, rejected_model)
+    def __init__(self, chosen_model: str, rejected_model: str, split: str) -> None:
+        self._models, self._split = (chosen_model, rejected_model), split
 
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of a file or folder, one per row; see `Importer.read`."""
-        for row in rows(path):
+        for row in rows(path, split=self._split, tally=tally):
             yield row if isinstance(row, Dropped) else self.item(row, pictures, tally)
 
     def item(self, row: Row, pictures: Pictures, tally: Tally) -> Item | Dropped:
@@ -109,9 +110,8 @@ class Trl:
             for name, text in zip(names, (texts.chosen, texts.rejected), strict=True)
         )
         category = row.fields.get("category")
-        return Item(
-            row.where, texts.prompt, images, category if isinstance(category, str) else "", completions, (preference,)
-        )
+        named = category if isinstance(category, str) else ""
+        return Item(row.where, texts.prompt, images, named, completions, (preference,), row.side)
 
     def write(self, groups: Iterable[Group], open_image: Callable[[Image], bytes], out: Path) -> Shape:
         """Write every pair as one row of Parquet shards; see `Exporter.write`."""

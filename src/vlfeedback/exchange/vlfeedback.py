@@ -79,6 +79,7 @@ def load(
     citations: Literal["strip", "keep"] = "strip",
     repeated_ids: Literal["keep", "drop"] = "keep",
     judge: str = "gpt-4-vision",
+    split: str = "",
 ) -> Importer:
     """The reader of the released data.
 
@@ -86,22 +87,23 @@ def load(
         citations: Cut citation marks such as 【12†source】 from the responses, or leave them in.
         repeated_ids: Keep rows whose id also stands at another prompt, or drop them as `repeated_id`.
         judge: Name of the model that rated.
+        split: Of a folder with several splits, the one to read; empty for the training split and what is held out.
     """
-    return _Released(strip=citations == "strip", drop_repeated=repeated_ids == "drop", judge=judge)
+    return _Released(strip=citations == "strip", drop_repeated=repeated_ids == "drop", judge=judge, split=split)
 
 
 class _Released:
     prefers = False
 
-    def __init__(self, *, strip: bool, drop_repeated: bool, judge: str) -> None:
-        self.judge = judge
+    def __init__(self, *, strip: bool, drop_repeated: bool, judge: str, split: str) -> None:
+        self.judge, self._split = judge, split
         self._strip, self._drop_repeated = strip, drop_repeated
 
     def read(self, path: Path, pictures: Pictures, tally: Tally) -> Iterator[Item | Dropped]:
         """Items of the file; see `Importer.read`."""
-        repeated = _repeated(path) if self._drop_repeated else None
+        repeated = _repeated(path, self._split) if self._drop_repeated else None
         seen: dict[str, _Seen] = {}
-        for row in rows(path):
+        for row in rows(path, split=self._split, tally=tally):
             if isinstance(row, Dropped):
                 yield row
                 continue
@@ -130,7 +132,7 @@ class _Released:
             return Dropped("exchange", row.where, error.reason, error.detail)
         if image is None:
             return Dropped("exchange", row.where, "missing_image", "the row has neither an id nor a picture")
-        return Item(row.where, prompt, (image,), _category(_name(row.fields)), completions)
+        return Item(row.where, prompt, (image,), _category(_name(row.fields)), completions, (), row.side)
 
     def _completions(self, row: Row, tally: Tally) -> tuple[Completion | Dropped, ...] | _Unusable:
         found = _as_list(row.fields.get("completions"))
@@ -184,10 +186,10 @@ class _Seen:
             self.prompts = (*self.prompts, key)
 
 
-def _repeated(path: Path) -> set[str]:
+def _repeated(path: Path, split: str) -> set[str]:
     """Ids that stand at several prompts; a first pass over the file."""
     seen: dict[str, _Seen] = {}
-    for row in rows(path):
+    for row in rows(path, split=split):
         if isinstance(row, Row) and (name := _name(row.fields)) and isinstance(prompt := row.fields.get("prompt"), str):
             seen.setdefault(name, _Seen()).add(prompt)
     return {name for name, one in seen.items() if len(one.prompts) > 1}

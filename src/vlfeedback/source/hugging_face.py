@@ -12,15 +12,14 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.errors import ConfigError
 from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Reader
 from vlfeedback.source._conversations import checked_turns, found_in_turns
@@ -29,6 +28,7 @@ from vlfeedback.source._files import files_of
 from vlfeedback.source._fit import check_columns
 from vlfeedback.source._rows import Fields, Row, row_reader
 from vlfeedback.source._table_rows import table_rows
+from vlfeedback.split_files import saved_files as _saved, saved_splits as _splits
 from vlfeedback.table_files import arrow_rows, check_shards, parquet_rows
 
 TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by save_to_disk and to_parquet",)
@@ -157,39 +157,6 @@ def _split_of(file: Path, path: Path) -> str:
 
 def _beginning(file: Path) -> str:
     return file.name.split("-")[0].removesuffix(file.suffix)
-
-
-def _splits(path: Path) -> list[str]:
-    """Splits of what `save_to_disk` made of several."""
-    listing = path / "dataset_dict.json"
-    if not listing.is_file():
-        return []
-    names = _json(listing).get("splits")
-    if not isinstance(names, list):
-        raise DataError(f"{listing} lists no splits: check that the dataset was copied completely")
-    return [str(name) for name in cast("list[object]", names)]
-
-
-def _saved(folder: Path) -> list[Path]:
-    """Files that `state.json` lists; a name that leads out of the folder is refused."""
-    listed = _json(folder / "state.json").get("_data_files")
-    if not isinstance(listed, list):
-        raise DataError(f"{folder / 'state.json'} lists no files: check that the dataset was copied completely")
-    found: list[Path] = []
-    for entry in cast("list[object]", listed):
-        name = cast("Fields", entry).get("filename") if isinstance(entry, Mapping) else None
-        if not isinstance(name, str) or Path(name).name != name:
-            raise DataError(f"{folder / 'state.json'} lists {name!r}, which is no file of this folder")
-        found.append(folder / name)
-    return found
-
-
-def _json(path: Path) -> Fields:
-    try:
-        value: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}. Check that the dataset was copied completely") from error
-    return cast("Fields", value) if isinstance(value, dict) else {}
 
 
 _ROWS: list[dict[str, object]] = [
