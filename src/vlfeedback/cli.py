@@ -170,7 +170,7 @@ def train(
     model: Annotated[str, typer.Option(help="With --data: the policy before training, folder or hub name.")] = "",
     out: Annotated[Path | None, typer.Option(help="With --data: the folder to make.")] = None,
     images: Annotated[Path | None, typer.Option(help="With --data: folder or .zip of the pictures.")] = None,
-    format: Annotated[str, typer.Option(help="With --data: trl, rlaif_v or llama_factory.")] = "trl",
+    format: Annotated[str, typer.Option(help="With --data: trl, rlaif_v, llama_factory; default: by columns.")] = "",
     split: Annotated[str, typer.Option(help="With --data: of a folder with several splits, only this one.")] = "",
     changes: Set = [],  # noqa: B006
     as_json: Json = False,

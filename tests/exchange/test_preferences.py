@@ -10,7 +10,8 @@ from exchange import released as r
 
 from vlfeedback import tables
 from vlfeedback.commands.import_ import import_data
-from vlfeedback.exchange import Item, Pictures, Tally, llama_factory, rlaif_v
+from vlfeedback.exchange import Item, Pictures, Tally, llama_factory, rlaif_v, trl
+from vlfeedback.exchange._form import form_of
 from vlfeedback.records import Dropped, PreferencePair
 
 CASES = [(module, *case) for module in (rlaif_v, llama_factory) for case in module.EXAMPLES]
@@ -23,6 +24,33 @@ def test_examples_of_the_formats(tmp_path: Path, module: Any, row: dict[str, Any
     assert isinstance(item, Item)
     assert (item.prompt, *(one.text for one in item.completions)) == expected  # type: ignore[union-attr]
     assert item.preferences[0][:2] == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "row"), [(one, case[0]) for one in (trl, rlaif_v, llama_factory) for case in one.EXAMPLES]
+)
+def test_columns_say_which_format_it_is(tmp_path: Path, module: Any, row: dict[str, Any]) -> None:
+    path = r.write(tmp_path / "a.jsonl", ["a row that is none", row])
+    assert form_of(path) == module.__name__.rpartition(".")[2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"question": "Which way is north?"}, "column question is not read as one: the format rlaif_v reads it"),
+        ({"messages": [{"role": "user", "content": "Which way?"}]}, "the format llama_factory reads it"),
+        ({"query": "Which way is north?"}, "column query is not read as one: call it prompt"),
+    ],
+)
+def test_a_question_that_trl_does_not_read_is_never_cut_out_of_the_answers(
+    tmp_path: Path, asked: dict[str, Any], words: str
+) -> None:
+    answers = {"chosen": "The arrow points up.", "rejected": "The arrow points down."}
+    rows = [{"prompt": "q", **answers}, {**asked, **answers}, {"prompt": None, **asked, **answers}, answers]
+    summary = import_data("trl", r.write(tmp_path / "a.jsonl", rows), out=tmp_path / "run")
+    assert summary.dropped == {"bad_record": 1, "empty_prompt": 1} and summary.books.pairs == 2
+    dropped = tables.read(tmp_path / "run" / "dropped" / "exchange.parquet", Dropped)
+    assert words in next(one.detail for one in dropped if one.reason == "bad_record")
 
 
 def pair(**changes: Any) -> dict[str, Any]:

@@ -105,6 +105,8 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bad_record", row(chosen=None)),
     ("bad_record", row(rejected=7)),
     ("bad_record", row(prompt=7)),
+    ("bad_record", {**{key: value for key, value in row().items() if key != "prompt"}, "question": "what is there ?"}),
+    ("empty_prompt", row(prompt=None)),
     ("bad_record", row(images=7)),
     ("bad_record", row(images=[None])),
     ("bad_record", row(margin="much")),
@@ -133,7 +135,7 @@ def test_rows_that_cannot_be_used_are_counted_by_reason_before_training(train: T
     dropped = {one.record_id: one for one in tables.read(tmp_path / "out" / "dropped" / "exchange.parquet", Dropped)}
     found = [one and one.reason for one in (dropped.get(f"a.jsonl:{number}") for number in range(3, 3 + len(ROWS)))]
     assert found == [reason if reason != "too_long" else None for reason, _ in ROWS]
-    assert dropped["a.jsonl:10"].detail == "its picture is in the column img_path, which must be called images"
+    assert dropped["a.jsonl:12"].detail == "its picture is in the column img_path, which must be called images"
 
 
 def test_what_is_kept_but_doubtful_is_said(train: Train) -> None:
@@ -211,8 +213,9 @@ def test_rlhf_v_keeps_its_texts_in_one_column(train: Train) -> None:
     said = {"question": "what is there ?", "chosen": "a red circle", "rejected": "no"}
     told = train(
         lines(*(packed(number, said) for number in range(3)), packed(3, ["what ?"]), {**packed(3, 0), "text": "{"}),
-        format="rlaif_v",
+        format="",
     )
+    assert "a.jsonl, read as rlaif_v: 5 rows" in told, "the columns say which format it is"
     assert "3 pairs of 3 groups to train on" in told and "  2 left out: bad_record" in told
 
 

@@ -12,6 +12,7 @@ from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.commands.run import Opened
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.exchange._form import form_of
 from vlfeedback.locks import launched
 from vlfeedback.run_folder import RunFolder
 
@@ -21,7 +22,7 @@ def open_data(
     model: str,
     out: Path | None,
     *,
-    format: str = "trl",
+    format: str = "",
     images: Path | None = None,
     split: str = "",
     changes: Mapping[str, Any] | None = None,
@@ -35,7 +36,7 @@ def open_data(
         data: File or folder in a preference format.
         model: The policy before training: folder or hub name.
         out: The run folder.
-        format: Name of the format, see `vlfeedback import --help`.
+        format: Name of the format, see `vlfeedback import --help`; empty for the one that its columns say.
         images: Folder or `.zip` of the pictures; None if they come inside the file.
         split: Of a folder with several splits, the only one to read.
         changes: From `--set`.
@@ -44,8 +45,9 @@ def open_data(
         DataError: nothing in the data can be used.
     """
     if launched() > 1:
+        named = format or "FORMAT"
         raise ConfigError(
-            f"{launched()} processes were started, and the data can only be read by one: `vlfeedback import {format} "
+            f"{launched()} processes were started, and the data can only be read by one: `vlfeedback import {named} "
             f"{data} --out DIR` first, then start `vlfeedback train DIR --set train.model=NAME` with the launcher."
         )
     if not model or out is None:
@@ -53,7 +55,9 @@ def open_data(
     given = {"train.model": model, **(changes or {})}
     # Reading and hashing pictures takes long: mistakes in settings are said before.
     config.changed(Settings(title="train"), {key: value for key, value in given.items() if key.startswith("train.")})
-    found = import_data(format, data, images=images, out=out, options={"split": split} if split else {})
+    if not format and data.exists():
+        format = form_of(data, split)
+    found = import_data(format or "trl", data, images=images, out=out, options={"split": split} if split else {})
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
     _tell(data, found)
@@ -69,7 +73,9 @@ def open_data(
 def _tell(data: Path, found: ImportSummary) -> None:
     """Say before anything is computed what of the data is used, what is not, and why."""
     books = found.books
-    told = [f"{data}: {books.rows:,} rows, {books.pairs:,} pairs of {books.instructions:,} prompts"]
+    told = [
+        f"{data}, read as {found.format}: {books.rows:,} rows, {books.pairs:,} pairs of {books.instructions:,} prompts"
+    ]
     told += [f"  {count:,} left out: {reason}" for reason, count in found.dropped.items()]
     told += [f"  {count:,} {what}" for what, count in found.notes.items()]
     if found.dropped:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vlfeedback.errors import DataError, ImageError
+from vlfeedback.exchange._form import unread_question
 from vlfeedback.exchange._items import Completion, Item, Pictures, Preference, Shape, Tally
 from vlfeedback.exchange._pictures import BOTH, LATE, MORE, images_of, is_second
 from vlfeedback.exchange._rows import Json, Row, rows
@@ -183,12 +184,16 @@ def read_texts(fields: dict[str, Json]) -> Texts:
     """Prompt, better and worse text of a row, whichever of the format's shapes it has.
 
     Raises:
-        ValueError: it has none of them, or a conversation that an instruction cannot hold (a system message or several
-            turns before the answer).
+        ValueError: it has none of them, its question stands in a column of another format, or it is a conversation that
+            an instruction cannot hold (a system message or several turns before the answer).
     """
     chosen, rejected = fields.get("chosen"), fields.get("rejected")
     prompt = fields.get("prompt")
     if isinstance(chosen, str) and isinstance(rejected, str):
+        if prompt is None and "prompt" in fields:
+            return Texts("", chosen, rejected)  # nothing was asked: dropped as `empty_prompt`
+        if prompt is None and (unread := unread_question(fields)):
+            raise ValueError(unread)
         if prompt is None:
             return _split(chosen, rejected)
         if isinstance(prompt, str):
