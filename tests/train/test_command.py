@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from in_process import command
 from PIL import Image
 
-from vlfeedback import tables
+from vlfeedback import pipeline, tables
+from vlfeedback.errors import ConfigError
 from vlfeedback.records import Instruction
+from vlfeedback.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -48,6 +51,31 @@ def test_a_preference_file_becomes_a_checkpoint(
     before = (out / "checkpoint" / "adapter_model.safetensors").read_bytes()
     assert command(monkeypatch, *order) == 0
     assert (out / "checkpoint" / "adapter_model.safetensors").read_bytes() == before
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Nothing is trained; the run folders that would be."""
+    seen: list[Path] = []
+
+    def look(run: RunFolder, *rooms: str, **options: Any) -> NoReturn:
+        seen.append(run.path)
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(pipeline, "run_rooms", look)
+    return seen
+
+
+def test_a_share_to_hold_out_holds_in_the_import(
+    data: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untrained: list[Path]
+) -> None:
+    order = ["train", "--data", data, "--images", tmp_path / "pictures", "--model", model_path, "--out"]
+    for share, held in (("1.0", 5), ("0.0", 0)):
+        assert command(monkeypatch, *order, tmp_path / share, "--set", f"eval_share={share}") == 2
+        sides = [one.split for one in tables.read(tmp_path / share / "instructions.parquet", Instruction)]
+        assert sides.count("eval") == held
+    assert command(monkeypatch, *order, tmp_path / "wrong", "--set", "eval_share=2") == 2
+    assert len(untrained) == 2 and not (tmp_path / "wrong").exists()
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,12 @@ def open_data(
         raise ConfigError("--data wants --model (a folder or hub name) and --out (the folder to make).")
     given = {"train.model": model, **(changes or {})}
     # Reading and hashing pictures takes long: mistakes in settings are said before.
-    config.changed(Settings(title="train"), {key: value for key, value in given.items() if key.startswith("train.")})
+    own = {key: value for key, value in given.items() if key == "eval_share" or key.startswith("train.")}
+    asked = config.changed(Settings(title="train"), own)
     if not format and data.exists():
         format = form_of(data, split)
-    found = import_data(format or "trl", data, images=images, out=out, options={"split": split} if split else {})
+    options = {"split": split} if split else {}
+    found = import_data(format or "trl", data, images=images, out=out, eval_share=asked.eval_share, options=options)
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
     _tell(data, found)
