@@ -78,7 +78,7 @@ def trainer(
     model: str | Path,
     *,
     out: str | Path,
-    loss: Mapping[str, Any] | None = None,
+    loss: str | Mapping[str, Any] | None = None,
     images: str | Path | None = None,
     eval_share: float = 0.0,
     **settings: Any,
@@ -94,29 +94,24 @@ def trainer(
             `datasets.Dataset`; pictures are PIL pictures, bytes or paths.
         model: Folder or hub name of a vision-language model.
         out: Folder of the checkpoint.
-        loss: Name of the objective and its options; default `{"use": "sigmoid", "beta": 0.1}`.
+        loss: Name of the objective, or a table of it and its options; default `{"use": "sigmoid", "beta": 0.1}`.
         images: Folder or `.zip` below which paths are looked up.
         eval_share: Share of pictures held out and evaluated after each epoch, 0 to 1.
-        settings: Fields of `vlfeedback.train.Recipe`: `learning_rate=1e-5`, `epochs=3`, `lora=Lora(r=64)`, …
+        settings: Fields of `vlfeedback.train.Recipe`: `learning_rate=1e-5`, `epochs=3`, `lora=Lora(r=64)` (or a table
+            of its fields; None trains all weights), …
     Raises:
         DataError: no row can be used.
-        ConfigError: an objective or option is unknown.
+        ConfigError: a setting or option is unknown, of the wrong type or out of range, or `rows` are no rows.
+        PluginError: there is no such objective.
     """
-    from vlfeedback import registry, rows as in_memory
-    from vlfeedback.train import Recipe, run_key
+    from vlfeedback import rows as in_memory
+    from vlfeedback.recipes import asked_from_python
+    from vlfeedback.train import run_key
     from vlfeedback.train._run import prepare
 
-    options = dict(loss or {"use": "sigmoid"})
-    plugin = registry.find("train", str(options.pop("use", "sigmoid")))
-    objective = registry.bind(plugin, options, "loss")
-    try:
-        recipe = Recipe(model=str(model), **settings)
-    except TypeError as error:
-        raise ConfigError(f"{error}: settings are the fields of vlfeedback.train.Recipe") from error
+    recipe, objective, share = asked_from_python(model, loss, eval_share, settings)
     folder = Path(out)
-    data = in_memory.grouped(
-        rows, folder / "images", images=None if images is None else Path(images), eval_share=eval_share
-    )
+    data = in_memory.grouped(rows, folder / "images", images=None if images is None else Path(images), eval_share=share)
     for reason, count in Counter(one.reason for one in data.dropped).most_common():
         print(f"{count:,} left out: {reason}", file=sys.stderr)
     for what, count in data.noticed.items():

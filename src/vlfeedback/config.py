@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vlfeedback import toml_text
 from vlfeedback._config_models import (
@@ -26,6 +26,14 @@ from vlfeedback._config_text import NO_VARIABLE, assignment, explain, flat, for_
 from vlfeedback.errors import ConfigError
 
 __all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+"""A list of names; a single one may stand without brackets, and is never read letter by letter."""
 
 
 class _Strict(Table, BaseModel):
@@ -122,7 +130,7 @@ class LoraSettings(_Strict):
     r: int = Field(default=64, ge=1)
     alpha: int = Field(default=16, ge=1)
     dropout: float = Field(default=0.05, ge=0, lt=1)
-    targets: tuple[str, ...] | None = None
+    targets: Names | None = None
 
 
 class LossTable(PluginTable):
@@ -157,18 +165,18 @@ class TrainSettings(_Strict):
     init: str | None = None
     full: bool = False
     epochs: int = Field(default=3, ge=1)
-    learning_rate: float = Field(default=1e-5, gt=0)
+    learning_rate: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
     pairs_per_step: int = Field(default=256, ge=1)
     warmup: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0, allow_inf_nan=False)
     adam_beta2: float = Field(default=0.98, gt=0, lt=1)
     max_length: int = Field(default=2048, ge=1)
     tokens_per_batch: int = Field(default=8192, ge=1)
     dtype: Literal["bf16", "fp32"] = "bf16"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     image: Literal["seen", "blind"] = "seen"
     gradient_checkpointing: bool = False
-    report_to: tuple[str, ...] = ()
+    report_to: Names = ()
     quantization: Literal["none", "nf4"] = "none"
     loss: LossTable = LossTable()
     lora: LoraSettings = LoraSettings()

@@ -14,7 +14,6 @@ from vlfeedback import (
     evaluate as evaluate_room,
     flow,
     progress,
-    registry,
     tables,
     train as train_room,
     training_data,
@@ -27,10 +26,11 @@ from vlfeedback.ids import hash_id
 from vlfeedback.locks import follower
 from vlfeedback.models import Model
 from vlfeedback.pipeline import Outcome
+from vlfeedback.recipes import objective_of, recipe_of
 from vlfeedback.records import Answer, Dropped, ItemScore, Judgement, Score
 from vlfeedback.run_folder import RunFolder, inputs_digest
 from vlfeedback.run_models import LOCAL_IN_FLIGHT, Access, close, is_local
-from vlfeedback.train import Lora, Recipe, TrainResult
+from vlfeedback.train import TrainResult
 from vlfeedback.train._note import is_finished, read_note
 from vlfeedback.training_data import TrainingData
 
@@ -93,15 +93,6 @@ def with_control(settings: Settings, control: ControlTable) -> Settings:
     return config.changed(settings, control.set, f"[[control]] {control.name!r}")
 
 
-def recipe_of(settings: Settings, weights: str) -> Recipe:
-    """[train] as the trainer takes it."""
-    asked = settings.train
-    lora = None if asked.full else Lora(asked.lora.r, asked.lora.alpha, asked.lora.dropout, asked.lora.targets)
-    same = ("epochs", "learning_rate", "pairs_per_step", "warmup", "weight_decay", "adam_beta2", "max_length", "dtype")
-    more = ("seed", "image", "gradient_checkpointing", "init", "tokens_per_batch", "report_to", "quantization")
-    return Recipe(model=weights, lora=lora, **{name: getattr(asked, name) for name in (*same, *more)})
-
-
 def _trained(run: RunFolder, base: Any, control: ControlTable | None) -> Trained:
     settings = run.settings if control is None else with_control(run.settings, control)
     name = f"{base.identity}+{settings.train.name if control is None else control.name}"
@@ -150,15 +141,12 @@ def _data_of(run: RunFolder, settings: Settings, reach: Access) -> TrainingData:
 def _fit(
     run: RunFolder, reach: Access, settings: Settings, data: TrainingData, made: Trained, weights: str
 ) -> TrainResult:
-    loss = settings.train.loss
-    plugin = registry.find("train", loss.use, allow_plugins=reach.allow_plugins)
-    objective = registry.bind(plugin, loss.options, "[train.loss]")
     return train_room.train(
         data.groups,
-        recipe_of(settings, weights),
+        recipe_of(settings.train, weights),
         roots=data.pictures,
         out=made.folder,
-        objective=objective,
+        objective=objective_of(settings.train.loss, allow_plugins=reach.allow_plugins),
         reference=run.path / "checkpoint" / "reference.jsonl",  # found by content: what sees the same is not run again
         made_as=made.made_as,
     )

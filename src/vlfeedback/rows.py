@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from vlfeedback import groups
-from vlfeedback.errors import DataError
-from vlfeedback.exchange import IMAGES_ROOT, Intake, Pictures, Tally
+from vlfeedback.errors import ConfigError, DataError
+from vlfeedback.exchange import IMAGES_ROOT, Intake, Item, Pictures, Tally
 from vlfeedback.exchange._rows import Row
-from vlfeedback.exchange.trl import load as trl
+from vlfeedback.exchange.trl import Trl, load as trl
 from vlfeedback.images import RUN_ROOT, Roots
 from vlfeedback.records import Dropped, Group, Instruction, PreferencePair, Response
 
@@ -45,12 +45,14 @@ def grouped(
         images: Folder or `.zip` below which paths are looked up.
         eval_share: Share of pictures held out, 0 to 1.
     Raises:
+        ConfigError: `rows` are something else: a name, a table of columns, several splits.
         DataError: no row can be used; the message has the first reason.
     """
+    _check(rows)
     store = Pictures(out, images)
     noticed: Tally = Counter()
     intake, form = Intake(origin="trl", judge="", eval_share=eval_share), trl()
-    items = (form.item(Row(f"row {number}", _plain(row)), store, noticed) for number, row in enumerate(rows))
+    items = (_item(f"row {number}", row, form, store, noticed) for number, row in enumerate(rows))
     kept: dict[type[Any], list[Any]] = {one: [] for one in (Instruction, Response, PreferencePair, Dropped)}
     for batch in intake.run(items):
         for record in batch.records:
@@ -62,6 +64,34 @@ def grouped(
     joined = list(groups.join(kept[Instruction], kept[Response], pairs=kept[PreferencePair]))
     places = {RUN_ROOT: out} if images is None else {RUN_ROOT: out, IMAGES_ROOT: images}
     return RowGroups(joined, Roots(places), dropped, noticed)
+
+
+def _check(rows: object) -> None:
+    """Refuse what is iterable as well and would give letters or names of columns as rows.
+
+    Raises:
+        ConfigError: it is no collection of rows.
+    """
+    kind = type(rows).__name__
+    if isinstance(rows, str | bytes | Path):
+        raise ConfigError(
+            f"rows is a {kind}, not the rows themselves: read them first (`datasets.load_dataset`), or train on a file "
+            "with `vlfeedback train --data`."
+        )
+    if isinstance(rows, Mapping):
+        names = ", ".join(map(repr, list(cast("Mapping[Any, Any]", rows))[:6]))
+        raise ConfigError(
+            f"rows is a {kind} of {names}: give a list of dictionaries, one for each row; of several splits one, "
+            "such as rows['train']; of columns `datasets.Dataset.from_dict(rows)`."
+        )
+    if not isinstance(rows, Iterable):
+        raise ConfigError(f"rows is {rows!r}: give a list of dictionaries, or a `datasets.Dataset`.")
+
+
+def _item(where: str, row: object, form: Trl, store: Pictures, noticed: Tally) -> Item | Dropped:
+    if not isinstance(row, Mapping):
+        return Dropped("exchange", where, "bad_record", f"a dictionary was expected, found {type(row).__name__}")
+    return form.item(Row(where, _plain(cast("Mapping[str, Any]", row))), store, noticed)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ LAYERS = (
         "training_data",
         "rows",
         "learning",
+        "recipes",
         "collecting",
         "sourcing",
         "pipeline",

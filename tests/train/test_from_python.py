@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from vlfeedback import api, rows
-from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.train import GroupedDPOTrainer, Lora
+from vlfeedback.errors import ConfigError, DataError, PluginError
+from vlfeedback.recipes import asked_from_python
+from vlfeedback.train import GroupedDPOTrainer, Lora, Recipe
 
 SMALL: dict[str, Any] = {"epochs": 2, "dtype": "fp32", "pairs_per_step": 4, "learning_rate": 1e-3, "lora": Lora(r=4)}
 
@@ -84,14 +85,14 @@ def test_pictures_come_in_every_form(tmp_path: Path, kind: str) -> None:
 def test_rows_that_cannot_be_used_are_said(
     model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = [{"prompt": "what ?", "chosen": 7, "rejected": "no"}, {**pairs(1)[0], "rejected": "a red circle"}]
+    bad: list[Any] = [{"prompt": "what ?", "chosen": 7, "rejected": "no"}, {**pairs(1)[0], "rejected": "a red circle"}]
     with pytest.raises(DataError, match="row 0: bad_record"):
         rows.grouped(bad[:1], tmp_path)
     with pytest.raises(DataError, match="there is no row"):
         rows.grouped([], tmp_path)
-    api.trainer([*pairs(), *bad], model_path, out=tmp_path, **SMALL)
+    api.trainer([*pairs(), *bad, "no row"], model_path, out=tmp_path, **SMALL)
     told = capsys.readouterr().err
-    assert "8 pairs of 4 groups" in told and "1 left out: bad_record" in told and "1 left out: identical" in told
+    assert "8 pairs of 4 groups" in told and "2 left out: bad_record" in told and "1 left out: identical" in told
 
 
 def test_what_is_read_otherwise_than_it_stands_is_said(
@@ -109,6 +110,59 @@ def test_a_folder_that_cannot_be_made_is_said(model_path: Path, tmp_path: Path) 
     row = {"prompt": "what ?", "chosen": "yes", "rejected": "no", "images": ["1.png"]}
     with pytest.raises(DataError, match=r"out cannot be written \(.*Choose another folder"):
         api.trainer([row], model_path, out=tmp_path / "file" / "out", images=tmp_path / "own", **SMALL)
+
+
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"image": "blindd"}, "train.image: input should be 'seen' or 'blind'"),
+    ({"quantization": "int8"}, "train.quantization: input should be 'none' or 'nf4'"),
+    ({"dtype": "bfloat16"}, "train.dtype: input should be 'bf16' or 'fp32'"),
+    ({"epochs": 1.5}, "train.epochs: input should be a valid integer"),
+    ({"epochs": True}, "train.epochs: value error, must not be true or false"),
+    ({"learning_rate": float("inf")}, "train.learning_rate: input should be a finite number"),
+    ({"lora": {"rank": 8}}, "unknown key 'rank' in train.lora"),
+    ({"lora": 8}, "lora is 8: give vlfeedback.train.Lora"),
+    ({"lora": Lora(r=0)}, "train.lora.r: input should be greater than or equal to 1"),
+    ({"lora": Lora(dropout=2)}, "train.lora.dropout: input should be less than 1"),
+    ({"seed": None}, "train.seed: input should be a valid integer"),
+    ({"seed": -1}, "train.seed: input should be greater than or equal to 0"),
+    ({"max_length": None}, "train.max_length: input should be a valid integer"),
+    ({"warmup": -1}, "train.warmup: input should be greater than or equal to 0"),
+    ({"eval_share": 2}, "eval_share: input should be less than or equal to 1"),
+    ({"full": True}, "there is no setting 'full'"),
+    ({"loss": 7}, "loss is 7: give its name"),
+    ({"loss": {"use": "sigmoid", "beta": -1}}, "beta must be positive"),
+    ({"loss": "sigmoyd"}, "did you mean 'sigmoid'"),
+    ({"model": None}, "model is None"),
+    ({"rows": "data/pairs.parquet"}, "rows is a str, not the rows themselves"),
+    ({"rows": {"prompt": ["a"], "chosen": ["b"]}}, "rows is a dict of 'prompt', 'chosen': give a list"),
+    ({"rows": None}, "rows is None"),
+)
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG)
+def test_wrong_settings_and_rows_are_said_before_anything_is_read(
+    tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    """The model's folder is not there: whoever looks for it has not looked at the settings first."""
+    order: dict[str, Any] = {"rows": [], "model": tmp_path / "none", "out": tmp_path / "out", **given}
+    with pytest.raises((ConfigError, PluginError)) as told:
+        api.trainer(order.pop("rows"), order.pop("model"), **order)
+    assert words in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_plainly_meant_is_taken() -> None:
+    given = {"learning_rate": "1e-5", "epochs": "1", "report_to": "tensorboard", "init": Path("start")}
+    recipe, objective, _ = asked_from_python(
+        Path("m"), "sigmoid", 0.0, {**given, "lora": {"r": 8, "targets": "q_proj"}}
+    )
+    assert recipe == Recipe(
+        "m", learning_rate=1e-5, epochs=1, report_to=("tensorboard",), init="start", lora=Lora(8, targets=("q_proj",))
+    )
+    assert repr(objective) == "Sigmoid(beta=0.1, per='pair')"
+    assert asked_from_python("m", None, 0.0, {}).recipe == Recipe("m")
+    lora = [asked_from_python("m", None, 0.0, {"lora": one}).recipe.lora for one in (Lora(), {}, True, None, False)]
+    assert lora == [Lora(), Lora(), Lora(), None, None]
 
 
 def test_unknown_names_are_said(model_path: Path, tmp_path: Path) -> None:

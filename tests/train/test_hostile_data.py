@@ -230,6 +230,7 @@ def test_the_command_line_and_not_an_earlier_one_decides(train: Train, tmp_path:
     before = (tmp_path / "out" / "checkpoint" / "adapter_model.safetensors").read_bytes()
     assert "there is no train plug-in" in train(lines(*GOOD), "train.loss.use=nobody", code=2)
     assert "epochs: input should be" in train(lines(*GOOD), "train.epochs=0", code=2)
+    assert "seed: input should be" in train(lines(*GOOD), "train.seed=-1", code=2)
     other = train(lines(*GOOD), "train.learning_rate=1e-3", "train.seed=3")
     assert "checkpoint: other data or settings than last time: training begins anew" in other
     assert (tmp_path / "out" / "checkpoint" / "adapter_model.safetensors").read_bytes() != before
