@@ -273,17 +273,42 @@ def suffix_of(data: bytes) -> str:
     return ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else UNKNOWN
 
 
+def as_png(picture: Pillow.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> bytes:
+    """A picture in memory as the PNG of what is seen: upright, in RGB or gray, as its file's bytes would be read.
+
+    Args:
+        picture: Of any mode, loaded or not; it stays as it is.
+        name: For messages.
+        max_pixels: Largest width times height.
+    Raises:
+        ImageError: `bad_image` (closed, cut off, empty) or `image_too_large`.
+    """
+    with _telling(name):
+        _check_size(picture, name, max_pixels)
+        return _encoded(_upright(picture), None).bytes
+
+
 @contextmanager
 def _decoding(stream: BinaryIO, name: str, max_pixels: int) -> Generator[Pillow.Image]:
-    """Open a picture; whatever a decoder throws at a damaged file becomes one `ImageError`."""
+    """Open a picture."""
+    with _telling(name), Pillow.open(stream, formats=_OPENED) as picture:
+        _check_size(picture, name, max_pixels)
+        yield picture
+
+
+def _check_size(picture: Pillow.Image, name: str, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError("image_too_large", f"{name} has {width} x {height} pixels, more than {max_pixels:,}")
+    if width < 1 or height < 1:
+        raise ImageError("bad_image", f"{name} has {width} x {height} pixels")
+
+
+@contextmanager
+def _telling(name: str) -> Generator[None]:
+    """Whatever a decoder throws at a damaged picture becomes one `ImageError`."""
     try:
-        with Pillow.open(stream, formats=_OPENED) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageError("image_too_large", f"{name} has {width} x {height} pixels, more than {max_pixels:,}")
-            if width < 1 or height < 1:
-                raise ImageError("bad_image", f"{name} has {width} x {height} pixels")
-            yield picture
+        yield
     except (ImageError, ConfigError, MemoryError):
         raise
     except Pillow.DecompressionBombError as error:
@@ -314,6 +339,8 @@ def _upright(picture: Pillow.Image) -> Pillow.Image:
         return upright
     if upright.mode == "1":
         return upright.convert("L")
+    if upright.mode in ("La", "RGBa"):  # colours times alpha, which Pillow turns into nothing but these two
+        upright = upright.convert(upright.mode.upper())
     if upright.mode == "F" or upright.mode.startswith("I"):
         return _eight_bit(upright)
     if upright.has_transparency_data:

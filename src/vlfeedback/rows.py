@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from PIL import Image as Pillow
+
 from vlfeedback import groups
-from vlfeedback.errors import ConfigError, DataError
+from vlfeedback._images_pixels import as_png
+from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.exchange import IMAGES_ROOT, Intake, Item, Pictures, Tally
 from vlfeedback.exchange._rows import Row
 from vlfeedback.exchange.trl import Trl, load as trl
@@ -91,11 +93,19 @@ def _check(rows: object) -> None:
 def _item(where: str, row: object, form: Trl, store: Pictures, noticed: Tally) -> Item | Dropped:
     if not isinstance(row, Mapping):
         return Dropped("exchange", where, "bad_record", f"a dictionary was expected, found {type(row).__name__}")
-    return form.item(Row(where, _plain(cast("Mapping[str, Any]", row))), store, noticed)
+    try:
+        plain = _plain(cast("Mapping[str, Any]", row))
+    except ImageError as error:
+        return Dropped("exchange", where, error.reason, error.detail)
+    return form.item(Row(where, plain), store, noticed)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose pictures are bytes or paths."""
+    """A row whose pictures are bytes or paths.
+
+    Raises:
+        ImageError: one of them is a PIL picture that cannot be used.
+    """
     found = dict(row)
     for name in ("image", "images"):
         if found.get(name) is not None:
@@ -107,9 +117,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data(given: Iterable[Any]) -> Iterator[Any]:
     for one in given:
-        if hasattr(one, "save") and hasattr(one, "mode"):  # a PIL picture: kept without loss
-            buffer = io.BytesIO()
-            (one if one.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else one.convert("RGB")).save(buffer, "PNG")
-            yield buffer.getvalue()
+        if isinstance(one, Pillow.Image):
+            yield as_png(one, "the picture")
         else:
             yield str(one) if isinstance(one, Path) else one

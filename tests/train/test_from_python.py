@@ -82,6 +82,59 @@ def test_pictures_come_in_every_form(tmp_path: Path, kind: str) -> None:
     assert Image.open(io.BytesIO(data)).getpixel((0, 0)) == (50, 9, 200)
 
 
+def gray(mode: str) -> Image.Image:
+    """Black, middle and white in a mode of more than 8 bits."""
+    shown = Image.new(mode, (3, 1))
+    for x, value in enumerate((0, 32768, 65535)):
+        shown.putpixel((x, 0), float(value) if mode == "F" else value)
+    return shown
+
+
+def kept(shown: Image.Image, tmp_path: Path) -> Image.Image:
+    found = rows.grouped([{**pairs(1)[0], "images": [shown]}], tmp_path)
+    return Image.open(io.BytesIO(found.pictures.open(found.groups[0].instruction.images[0])))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pictures_of_many_grays_keep_them(tmp_path: Path, mode: str) -> None:
+    """`convert("RGB")` cuts all above 255 off: nearly everything was white."""
+    found = kept(gray(mode), tmp_path)
+    assert [found.getpixel((x, 0)) for x in range(3)] == [0, pytest.approx(128, abs=1), 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_pictures_of_every_mode_are_taken(tmp_path: Path, mode: str) -> None:
+    white = Image.new("RGBA" if "a" in mode.lower()[-1] else "RGB", (4, 3), "white")
+    shown = white.convert("LA").convert("La") if mode == "La" else white.convert(mode)
+    found = kept(shown, tmp_path).convert("RGB")
+    assert found.size == (4, 3) and min(found.getpixel((1, 1))) > 250  # type: ignore[type-var]
+
+
+def test_pictures_are_turned_as_their_file_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise brings it upright
+    buffer = io.BytesIO()
+    half = Image.new("RGB", (16, 8), "black")
+    half.paste("white", (0, 0, 8, 8))
+    half.save(buffer, "JPEG", exif=exif, quality=95)
+    shown = Image.open(io.BytesIO(buffer.getvalue()))
+    found = kept(shown, tmp_path)
+    assert found.size == (8, 16) and shown.size == (16, 8)
+    assert found.getexif().get(0x0112, 1) == 1, "nobody turns it a second time"
+    assert found.convert("L").getpixel((4, 2)) > 250 > 5 > found.convert("L").getpixel((4, 14))  # type: ignore[operator]
+
+
+def test_pictures_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(buffer, "PNG")
+    closed = Image.open(io.BytesIO(buffer.getvalue()))
+    closed.close()
+    broken = [Image.open(io.BytesIO(buffer.getvalue()[:900])), closed, Image.new("RGB", (0, 0))]
+    found = rows.grouped([*pairs(), *({**pairs(1)[0], "images": [one]} for one in broken)], tmp_path)
+    assert [(one.record_id, one.reason) for one in found.dropped] == [(f"row {n}", "bad_image") for n in (8, 9, 10)]
+    assert len(found.groups) == 4
+
+
 def test_rows_that_cannot_be_used_are_said(
     model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
