@@ -166,7 +166,7 @@ _room("pair", "Annotations → preference pairs.")
 @app.command(rich_help_panel="One room of a run folder")
 def train(
     run_dir: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run folder; or name --data.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Preference pairs of your own, without a run folder.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Preference pairs: a file, folder or hub dataset.")] = None,
     model: Annotated[str, typer.Option(help="With --data: the policy before training, folder or hub name.")] = "",
     out: Annotated[Path | None, typer.Option(help="With --data: the folder to make.")] = None,
     images: Annotated[Path | None, typer.Option(help="With --data: folder or .zip of the pictures.")] = None,

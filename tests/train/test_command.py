@@ -101,6 +101,36 @@ def test_what_is_missing_is_named(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dataset_of_the_hub_is_fetched_by_name(
+    data: Path,
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    untrained: list[Path],
+) -> None:
+    """A cache as the hub's client leaves it; a session that tests may not have (no network) finds it there."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / "cache" / "datasets--own--pairs"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("a" * 40)
+    rows = data.read_text().splitlines()
+    (kept / "snapshots" / ("a" * 40) / "data").mkdir(parents=True)
+    for name, some in (("train", rows[:6]), ("test", rows[6:])):
+        (kept / "snapshots" / ("a" * 40) / "data" / f"{name}.jsonl").write_text("\n".join(some))
+    order = ["train", "--images", tmp_path / "pictures", "--model", model_path, "--out", tmp_path / "out", "--data"]
+    assert command(monkeypatch, *order, "own/pairs") == 2 and untrained == [tmp_path / "out"]
+    assert "own/pairs, read as trl: 10 rows, 10 pairs of 5 prompts" in capsys.readouterr().err
+    sides = [one.split for one in tables.read(tmp_path / "out" / "instructions.parquet", Instruction)]
+    assert sides == ["train"] * 3 + ["eval"] * 2
+    assert command(monkeypatch, *order, "own/pears") == 1
+    told = capsys.readouterr().err
+    assert "own/pears is no file or folder, and the dataset of that name on the hub could not be fetched" in told
+    assert command(monkeypatch, *order, "own/pears.jsonl") == 2
+    assert "own/pears.jsonl does not exist" in capsys.readouterr().err
+
+
 def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The command line in two processes of torchrun."""
     return subprocess.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlfeedback import config
+from vlfeedback.commands._named_data import located
 from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.commands.run import Opened
 from vlfeedback.config import Settings
@@ -33,7 +34,7 @@ def open_data(
     begins anew with its own settings, whatever `[train]` an earlier one has left in the folder.
 
     Args:
-        data: File or folder in a preference format.
+        data: File or folder in a preference format, or `OWNER/NAME` of a dataset of the hub.
         model: The policy before training: folder or hub name.
         out: The run folder.
         format: Name of the format, see `vlfeedback import --help`; empty for the one that its columns say.
@@ -42,7 +43,7 @@ def open_data(
         changes: From `--set`.
     Raises:
         ConfigError: no model or no folder is named, a setting is wrong, or the format holds ratings and no pairs.
-        DataError: nothing in the data can be used.
+        DataError: nothing in the data can be used, or the hub's dataset cannot be fetched.
     """
     if launched() > 1:
         named = format or "FORMAT"
@@ -56,10 +57,11 @@ def open_data(
     # Reading and hashing pictures takes long: mistakes in settings are said before.
     own = {key: value for key, value in given.items() if key == "eval_share" or key.startswith("train.")}
     asked = config.changed(Settings(title="train"), own)
-    if not format and data.exists():
-        format = form_of(data, split)
+    path = located(data)
+    if not format and path.exists():
+        format = form_of(path, split)
     options = {"split": split} if split else {}
-    found = import_data(format or "trl", data, images=images, out=out, eval_share=asked.eval_share, options=options)
+    found = import_data(format or "trl", path, images=images, out=out, eval_share=asked.eval_share, options=options)
     if RunFolder.open(out).info("pairs") is None:
         raise ConfigError(f"{format} holds ratings and no pairs: vlfeedback pair {out}, then vlfeedback train {out}.")
     _tell(data, found)

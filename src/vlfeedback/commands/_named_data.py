@@ -1,0 +1,48 @@
+"""Preference data by name: a path of this machine, or a dataset of the hub, fetched once into its cache."""
+
+# pyright: reportUnknownMemberType=false
+# The hub's client has types in part only.
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from vlfeedback.errors import DataError
+
+_OF_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILES = ("*.parquet", "*.arrow", "*.jsonl", "*.json")
+"""What is fetched. Pictures beside the data may be many times as large; who needs them fetches the whole."""
+
+
+def located(data: Path) -> Path:
+    """Where data lie on this machine.
+
+    Args:
+        data: A file, a folder, or `OWNER/NAME` of a dataset of the hub; what is here goes before what is there.
+    Returns:
+        The path; of a dataset of the hub, the folder of its snapshot.
+    Raises:
+        DataError: it is a name of the hub, and nothing could be fetched and nothing is in the cache.
+    """
+    name = data.as_posix()
+    if data.exists() or not _OF_THE_HUB.fullmatch(name) or data.suffix in (".parquet", ".arrow", ".jsonl", ".json"):
+        return data
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise DataError(
+            f"{name} is no file or folder, and huggingface_hub, which fetches datasets by name, is not installed: "
+            "pip install 'vlfeedback[train]'"
+        ) from error
+    print(f"{name} is no file or folder here: looking for the dataset of that name on the hub", file=sys.stderr)
+    try:
+        found = huggingface_hub.snapshot_download(name, repo_type="dataset", allow_patterns=list(_FILES))
+    except (OSError, ValueError) as error:  # all of the hub's own errors of repositories and connections are one
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"{name} is no file or folder, and the dataset of that name on the hub could not be fetched ({reason}), "
+            "nor is it in the cache. Check the name; a private one wants `hf auth login`; without a network give the "
+            "folder of a copy."
+        ) from error
+    return Path(found)
