@@ -186,7 +186,9 @@ def train(
         _run_rooms(run_dir, "train", "train", changes, as_json, plugins)
     elif data is not None:
         given = dict(map(config.assignment, changes))
-        opened = command.open_data(data, model, out, format=format, images=images, split=split, changes=given)
+        opened = command.open_data(
+            data, model, out, format=format, images=images, split=split, changes=given, allow_plugins=plugins
+        )
         _go(opened, "train", "train", as_json, plugins)
 
 
@@ -330,20 +332,17 @@ def import_command(
 
         _emit(_scored.import_scores(format, scores, path, out), as_json, _scored.show)
         return
-    _emit(
-        command.import_data(
-            format,
-            path,
-            images=images,
-            out=out,
-            hash_images=hash_images,
-            allow_outside=allow_outside,
-            eval_share=eval_share,
-            options=given,
-        ),
-        as_json,
-        command.show,
+    found = command.import_data(
+        format,
+        path,
+        images=images,
+        out=out,
+        hash_images=hash_images,
+        allow_outside=allow_outside,
+        eval_share=eval_share,
+        options=given,
     )
+    _emit(found, as_json, command.show)
 
 
 @app.command(rich_help_panel="Exchange")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from vlfeedback import config, registry
 from vlfeedback.config import LossTable, Settings, TrainSettings
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.registry import closest
 from vlfeedback.train import Lora, Objective, Recipe
 
@@ -42,6 +42,8 @@ def objective_of(loss: LossTable, *, allow_plugins: bool = False) -> Objective:
         PluginError: there is none of that name.
         ConfigError: an option is unknown or out of range.
     """
+    if loss.use.lower() == "dpo":  # the closest name would be mdpo, which is another objective
+        raise PluginError(f"there is no train plug-in {loss.use!r}: DPO is 'sigmoid', which is the default")
     return registry.bind(registry.find("train", loss.use, allow_plugins=allow_plugins), loss.options, "[train.loss]")
 
 

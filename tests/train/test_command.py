@@ -131,6 +131,38 @@ def test_a_dataset_of_the_hub_is_fetched_by_name(
     assert "own/pears.jsonl does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        (["train.loss.use=dpo"], 2, "DPO is 'sigmoid'"),
+        (["train.loss.use=sigmoyd"], 2, "did you mean 'sigmoid'?"),
+        (["train.loss.betta=1"], 2, "has no option 'betta'; did you mean 'beta'?"),
+        (["train.loss.beta=nan"], 2, "beta must be positive, got nan"),
+        (["train.model=none"], 1, "[train] model: none is no folder here, and the hub's model of that name cannot be"),
+        (["train.model=./none"], 1, "[train] model: there is no folder ./none"),
+        (["train.model=pictures"], 1, "[train] model: pictures holds no config.json"),
+        (["train.model=adapter"], 2, "[train] adapter is an adapter: give its base as model"),
+        (["train.init=none"], 1, "[train] init: there is no folder none"),
+    ],
+)
+def test_what_training_could_not_begin_with_is_said_before_the_import(
+    data: Path,
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    order: list[object] = ["train", "--data", data, "--images", "pictures", "--model", model_path, "--out", "out"]
+    assert command(monkeypatch, *order, *(word for change in changes for word in ("--set", change))) == code
+    assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def launched(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The command line in two processes of torchrun."""
     return subprocess.run(

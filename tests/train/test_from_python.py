@@ -33,6 +33,11 @@ def pairs(count: int = 4) -> list[dict[str, Any]]:
     ]
 
 
+def test_an_objective_of_margins_says_that_there_are_none_before_a_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gap_weighted needs the distance .* of every pair, and 7 of 8 have none"):
+        api.trainer([{**pairs()[0], "margin": 1.0}, *pairs()[1:]], tmp_path / "no", out=tmp_path, loss="gap_weighted")
+
+
 def test_rows_in_memory_train_in_ten_lines(model_path: Path, tmp_path: Path) -> None:
     seen: list[int] = []
 
@@ -184,6 +189,8 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"full": True}, "there is no setting 'full'"),
     ({"loss": 7}, "loss is 7: give its name"),
     ({"loss": {"use": "sigmoid", "beta": -1}}, "beta must be positive"),
+    ({"loss": "dpo"}, "there is no train plug-in 'dpo': DPO is 'sigmoid'"),
+    ({"loss": {"use": "anchored", "beta": float("nan")}}, "beta must be positive, got nan"),
     ({"loss": "sigmoyd"}, "did you mean 'sigmoid'"),
     ({"model": None}, "model is None"),
     ({"rows": "data/pairs.parquet"}, "rows is a str, not the rows themselves"),

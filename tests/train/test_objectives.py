@@ -131,6 +131,8 @@ def test_plug_ins_load_without_torch() -> None:
         ("hinge", {"beta": 0.0}), ("ipo", {"beta": -1.0}), ("simpo", {"beta": 0.0}), ("robust", {"wrong": 0.5}),
         ("simpo", {"margin": -1.0}),
         ("conservative", {"wrong": -0.1}), ("conservative", {"beta": math.nan}), ("mpo", {"quality": -1.0}),
+        ("sigmoid", {"beta": math.nan}), ("sigmoid", {"beta": -1.0}), ("hinge", {"beta": math.inf}),
+        ("anchored", {"beta": math.nan}), ("anchored", {"weight": -1.0}),
         ("plackett_luce", {"beta": 0.0}), ("reward_anchored", {"weight": -1.0}), ("gap_weighted", {"rate": 0.0}),
         ("gap_weighted", {"mode": "sideways"}),
     ],

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vlfeedback import config
-from vlfeedback.commands._named_data import located
+from vlfeedback.commands._named import check_weights, located
 from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.commands.run import Opened
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.exchange._form import form_of
 from vlfeedback.locks import launched
+from vlfeedback.recipes import objective_of
 from vlfeedback.run_folder import RunFolder
 
 
@@ -27,6 +28,7 @@ def open_data(
     images: Path | None = None,
     split: str = "",
     changes: Mapping[str, Any] | None = None,
+    allow_plugins: bool = False,
 ) -> Opened:
     """A run folder with the pairs of a preference file, ready to be trained on.
 
@@ -41,8 +43,11 @@ def open_data(
         images: Folder or `.zip` of the pictures; None if they come inside the file.
         split: Of a folder with several splits, the only one to read.
         changes: From `--set`.
+        allow_plugins: Whether an objective may be code from outside the package.
     Raises:
         ConfigError: no model or no folder is named, a setting is wrong, or the format holds ratings and no pairs.
+        PluginError: there is no such objective.
+        ModelUnavailable: the model is not there.
         DataError: nothing in the data can be used, or the hub's dataset cannot be fetched.
     """
     if launched() > 1:
@@ -54,12 +59,14 @@ def open_data(
     if not model or out is None:
         raise ConfigError("--data wants --model (a folder or hub name) and --out (the folder to make).")
     given = {"train.model": model, **(changes or {})}
-    # Reading and hashing pictures takes long: mistakes in settings are said before.
+    # Reading and hashing pictures takes long: mistakes in settings, and what is not there, are said before.
     own = {key: value for key, value in given.items() if key == "eval_share" or key.startswith("train.")}
     asked = config.changed(Settings(title="train"), own)
+    objective_of(asked.train.loss, allow_plugins=allow_plugins)
     path = located(data)
-    if not format and path.exists():
-        format = form_of(path, split)
+    if path.exists():
+        check_weights(asked.train)
+        format = format or form_of(path, split)
     options = {"split": split} if split else {}
     found = import_data(format or "trl", path, images=images, out=out, eval_share=asked.eval_share, options=options)
     if RunFolder.open(out).info("pairs") is None:

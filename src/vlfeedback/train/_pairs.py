@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from vlfeedback.errors import ConfigError
@@ -44,23 +45,23 @@ def pair_ratios(policy: Tensor, reference: Tensor, pairs: Tensor) -> PairRatios:
 
 
 def positive(name: str, value: float) -> float:
-    """The value of an option that must be above 0.
+    """The value of an option that must be a number above 0.
 
     Raises:
         ConfigError: it is not.
     """
-    if not value > 0:
+    if not 0 < value < inf:
         raise ConfigError(f"[train.loss] {name} must be positive, got {value}")
     return value
 
 
 def not_negative(name: str, value: float) -> float:
-    """The value of an option that must not be below 0.
+    """The value of an option that must be a number not below 0.
 
     Raises:
         ConfigError: it is.
     """
-    if not value >= 0:
+    if not 0 <= value < inf:
         raise ConfigError(f"[train.loss] {name} must be at least 0, got {value}")
     return value
 

@@ -63,6 +63,7 @@ class Objective(Protocol):
             and a group that exceeds the token budget is cut (`_cut`). No field either.
         reads_gaps: Where an objective has it and it is true, margins of pairs are data of a training. It is no field:
             `repr` names a training.
+        needs_gaps: Where it has it and it is true, a pair without a margin is refused before anything is computed.
     """
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from vlfeedback import flow
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
@@ -145,7 +145,8 @@ def prepare(
 ) -> Prepared:
     """Encode, choose a layout, compute the reference, compare the policy with it; see `run`."""
     here = world()
-    doubts, processor, model = _opened(recipe, out)
+    _refuse(groups, recipe, out, objective)
+    doubts, processor, model = _opened(recipe)
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
     if here.first:
@@ -195,11 +196,10 @@ def prepare(
     return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, noted)
 
 
-def _opened(recipe: Recipe, out: Path) -> tuple[tuple[str, ...], Any, Any]:
+def _opened(recipe: Recipe) -> tuple[tuple[str, ...], Any, Any]:
     """What is in doubt of the base, the processor and the model that a run starts from."""
     if device_here().type == "cpu":
         keep_freed()
-    refuse_own_start(out, (recipe.model, recipe.init))
     doubts, processor = doubtful_base(recipe), open_processor(recipe.model, None)
     model = load_model(recipe)
     name_layers(unwrapped(model))
@@ -227,6 +227,24 @@ def _fitting(
         more = f"; {len(parts.dropped):,} pairs cannot be cut apart and are left out: too_long" * bool(parts.dropped)
         print(told + more, file=sys.stderr, flush=True)
     return parts.groups, parts_of(evaluated, layout, recipe.tokens_per_batch, objective).groups, parts.dropped
+
+
+def _refuse(groups: Sequence[Group], recipe: Recipe, out: Path, objective: Objective) -> None:
+    """Say before anything is loaded what would break off after the reference, or cost what training starts from.
+
+    Raises:
+        ConfigError: `out` is what training would start from.
+        DataError: the objective needs the margin of every pair, and some have none.
+    """
+    refuse_own_start(out, (recipe.model, recipe.init))
+    pairs = [pair for group in groups for pair in group.pairs]
+    lacking = sum(pair.margin is None for pair in pairs)
+    if lacking and getattr(objective, "needs_gaps", False):
+        name = type(objective).__module__.rpartition(".")[2]
+        raise DataError(
+            f"[train.loss] {name} needs the distance of the ratings of every pair, and {lacking:,} of {len(pairs):,} "
+            "have none: take a [pair] strategy that states margins, data with a column margin, or another objective"
+        )
 
 
 def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) -> dict[str, Encoded]:

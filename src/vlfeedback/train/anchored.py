@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vlfeedback.errors import ConfigError
+from vlfeedback.train._pairs import not_negative, positive
 from vlfeedback.train._preferences import LossInput, PairLosses, Preferences
 from vlfeedback.train.sigmoid import dpo_loss
 
@@ -54,8 +54,4 @@ def load(*, beta: float = 0.1, weight: float = 0.5) -> Anchored:
     Source:
         The likelihood term of RPO, Pang et al. 2024, eq. 1 (arXiv:2404.19733), on the best response of the group.
     """
-    if beta <= 0:
-        raise ConfigError(f"[train.loss] beta must be positive, got {beta}: the papers use 0.1")
-    if weight < 0:
-        raise ConfigError(f"[train.loss] weight must not be negative, got {weight}: 0.5 is a start")
-    return Anchored(beta, weight)
+    return Anchored(positive("beta", beta), not_negative("weight", weight))

@@ -52,6 +52,11 @@ class GapWeighted:
         """See `Objective`."""
         return True
 
+    @property
+    def needs_gaps(self) -> bool:
+        """See `Objective`."""
+        return True
+
     def __call__(self, policy: Tensor, reference: Tensor, lengths: Tensor, preferences: Preferences) -> PairLosses:
         """See `Objective`.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vlfeedback.errors import ConfigError
-from vlfeedback.train._pairs import pair_ratios
+from vlfeedback.train._pairs import pair_ratios, positive
 from vlfeedback.train._preferences import LossInput, PairLosses, Preferences
 
 if TYPE_CHECKING:
@@ -67,6 +66,4 @@ def load(*, beta: float = 0.1) -> Sigmoid:
     Args:
         beta: Strength of the pull to the reference, > 0; the papers use 0.1.
     """
-    if beta <= 0:
-        raise ConfigError(f"[train.loss] beta must be positive, got {beta}: the papers use 0.1")
-    return Sigmoid(beta)
+    return Sigmoid(positive("beta", beta))

@@ -1,4 +1,4 @@
-"""Preference data by name: a path of this machine, or a dataset of the hub, fetched once into its cache."""
+"""Data and models by name: a path of this machine, or what the hub has under that name, fetched once into its cache."""
 
 # pyright: reportUnknownMemberType=false
 # The hub's client has types in part only.
@@ -8,7 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-from vlfeedback.errors import DataError
+from vlfeedback.config import TrainSettings
+from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
 
 _OF_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FILES = ("*.parquet", "*.arrow", "*.jsonl", "*.json")
@@ -46,3 +47,41 @@ def located(data: Path) -> Path:
             "folder of a copy."
         ) from error
     return Path(found)
+
+
+def check_weights(asked: TrainSettings) -> None:
+    """Refuse what training could not start from, before anything that takes long; only settings are looked at.
+
+    Raises:
+        ConfigError: `model` is an adapter alone.
+        ModelUnavailable: a folder is not there or holds no model, or the hub has none of that name.
+    """
+    if asked.use != "transformers":
+        return
+    for key, name in (("model", asked.model), ("init", asked.init)):
+        if not name:
+            continue
+        folder = Path(name).expanduser()
+        if not folder.exists() and key == "model" and not name.startswith(("/", ".", "~")):
+            _check_on_hub(name)
+        elif not folder.is_dir():
+            raise ModelUnavailable(f"[train] {key}: there is no folder {name}")
+        elif key == "model" and not (folder / "config.json").is_file():
+            if (folder / "adapter_config.json").is_file():
+                raise ConfigError(f"[train] {name} is an adapter: give its base as model and the adapter as init")
+            raise ModelUnavailable(f"[train] model: {name} holds no config.json, so it is no model's folder")
+
+
+def _check_on_hub(name: str) -> None:
+    try:
+        import huggingface_hub
+
+        huggingface_hub.hf_hub_download(name, "config.json")
+    except ImportError:
+        return  # training says what is not installed
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelUnavailable(
+            f"[train] model: {name} is no folder here, and the hub's model of that name cannot be reached ({reason}). "
+            "Check the name; without a network give a folder."
+        ) from error
