@@ -131,6 +131,17 @@ def test_a_dataset_of_the_hub_is_fetched_by_name(
     assert "own/pears.jsonl does not exist" in capsys.readouterr().err
 
 
+def test_a_folder_of_weights_is_found_from_anywhere(
+    data: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untrained: list[Path]
+) -> None:
+    (tmp_path / "toy").symlink_to(model_path)
+    monkeypatch.chdir(tmp_path)
+    order: list[object] = ["train", "--data", data, "--images", "pictures", "--out", "out", "--model", "toy"]
+    assert command(monkeypatch, *order, "--set", "train.init=toy") == 2 and untrained == [Path("out")]
+    kept = RunFolder.open(tmp_path / "out").settings.train
+    assert (kept.model, kept.init) == (str(tmp_path / "toy"), str(tmp_path / "toy"))
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
@@ -140,8 +151,8 @@ def test_a_dataset_of_the_hub_is_fetched_by_name(
         (["train.loss.beta=nan"], 2, "beta must be positive, got nan"),
         (["train.model=none"], 1, "[train] model: none is no folder here, and the hub's model of that name cannot be"),
         (["train.model=./none"], 1, "[train] model: there is no folder ./none"),
-        (["train.model=pictures"], 1, "[train] model: pictures holds no config.json"),
-        (["train.model=adapter"], 2, "[train] adapter is an adapter: give its base as model"),
+        (["train.model=pictures"], 1, "pictures holds no config.json"),
+        (["train.model=adapter"], 2, "adapter is an adapter: give its base as model"),
         (["train.init=none"], 1, "[train] init: there is no folder none"),
     ],
 )
