@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from exchange import released as r
@@ -212,6 +213,41 @@ def test_pictures_by_path_stay_inside_their_folder(tmp_path: Path) -> None:
     ]
     summary = bring_in(r.write(tmp_path / "a.jsonl", rows), tmp_path / "run", images=tmp_path / "pictures")
     assert summary.dropped == {"refused_path": 1, "refused_uri": 1} and summary.books.pairs == 1
+
+
+def test_an_absolute_path_that_leads_into_the_pictures_is_one_of_them(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.jpg").write_bytes(r.picture())
+    (tmp_path / "b.jpg").write_bytes(r.picture())
+    (tmp_path / "pictures").symlink_to(tmp_path / "real")
+    inside = [str(tmp_path / place / "a.jpg") for place in ("pictures", "real")]
+    outside = [str(tmp_path / "b.jpg"), str(tmp_path / "pictures" / ".." / "b.jpg")]
+    rows = [
+        {"prompt": str(n), "chosen": "a", "rejected": "b", "images": [name]} for n, name in enumerate(inside + outside)
+    ]
+    summary = bring_in(path := r.write(tmp_path / "a.jsonl", rows), tmp_path / "run", images=tmp_path / "pictures")
+    assert summary.dropped == {"refused_path": 2} and summary.hashed
+    assert {one.images[0].uri for one in r.instructions(tmp_path / "run")} == {"images:a.jpg"}
+    dropped = tables.read(tmp_path / "run" / "dropped" / "exchange.parquet", Dropped)
+    assert "give a folder that holds it" in next(one.detail for one in dropped if one.record_id == "a.jsonl:3")
+    with pytest.raises(DataError, match=r"4 refused_path.*no folder of pictures was given.*\(--images\)"):
+        bring_in(path, tmp_path / "none")
+
+
+def test_a_margin_of_any_length_costs_its_row_alone(tmp_path: Path) -> None:
+    plain = json.dumps({"prompt": "q", "chosen": "a", "rejected": "b", "margin": 1})
+    texts = [plain.replace("1", margin) for margin in ("1", "1" + "0" * 400, "-1" + "0" * 400, "1e400")]
+    (tmp_path / "a.jsonl").write_text("\n".join(texts))
+    summary = bring_in(tmp_path / "a.jsonl", tmp_path / "run")
+    assert summary.dropped == {"bad_record": 3} and summary.books.pairs == 1
+
+
+def test_only_pictures_that_were_not_opened_are_said_to_be(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{"prompt": "q", "chosen": "a", "rejected": "b", "images": [r.picture()]}])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert bring_in(tmp_path / "a.parquet", tmp_path / "inside").hashed
+    named = r.write(tmp_path / "a.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b", "images": ["a.jpg"]}])
+    assert not bring_in(named, tmp_path / "named").hashed
 
 
 def test_what_goes_out_comes_back(tmp_path: Path) -> None:

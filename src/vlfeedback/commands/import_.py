@@ -36,7 +36,7 @@ class ImportSummary:
         books: Every count (law 3).
         dropped: Dropped rows, completions and preferences by reason.
         notes: What else was noticed in the file, in words, with counts.
-        hashed: Whether pictures were opened and hashed, or only named.
+        hashed: Whether all pictures were opened and hashed, none only named.
     """
 
     format: str
@@ -117,8 +117,7 @@ def import_data(
         _replace(out, writers, _digest(path, format, options or {}, hash_images))
         RunFolder.create(out, run.settings)
     noticed = _noticed(tally, intake.books, prefers=importer.prefers)
-    hashed = hash_images and images is not None
-    return ImportSummary(format, out, intake.books, hashed, dict(reasons.most_common()), noticed)
+    return ImportSummary(format, out, intake.books, not pictures.unopened, dict(reasons.most_common()), noticed)
 
 
 def _keep(recorder: Recorder, batch: Batch) -> list[Record]:

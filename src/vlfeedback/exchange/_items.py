@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.exchange._rows import Json
 from vlfeedback.images import RUN_ROOT, Roots, unopened
@@ -86,6 +87,8 @@ class Pictures:
         place: Folder or `.zip` of the user's pictures, or None: then pictures are only named.
         hashing: Open, check and hash every picture; else it is only named, and its id hashes the name.
         allow_outside: Let paths leave `place`; for the user's own data only.
+    Attributes:
+        unopened: How many times a picture was only named.
     Raises:
         DataError: there is no such folder or archive.
     """
@@ -97,17 +100,23 @@ class Pictures:
         self._roots = Roots(mapping, allow_outside=allow_outside)
         self._place = place
         self._hashing = hashing and place is not None
+        self._allow_outside = allow_outside
+        self._homes = () if place is None or not place.is_dir() else (place.absolute(), place.resolve())
         self._members: frozenset[str] | None = None
+        self.unopened = 0
 
     def find(self, *names: str) -> Image:
         """The picture under the first of some names that exists.
 
         Args:
-            names: Paths below the root; the first one is the picture's name where nothing is opened.
+            names: Paths below the root, or absolute ones that lead into it; the first one is the picture's name where
+                nothing is opened.
         Raises:
             ImageError: under none of the names is a usable picture.
         """
+        names = tuple(map(self._below, names))
         if not self._hashing:
+            self.unopened += 1
             named = unopened(IMAGES_ROOT, names[0])
             return next((replace(named, uri=f"{IMAGES_ROOT}:{name}") for name in names[1:] if self._there(name)), named)
         first: ImageError | None = None
@@ -119,6 +128,21 @@ class Pictures:
                     raise
                 first = first or error
         raise first or ImageError("missing_image", "the row names no picture")
+
+    def _below(self, name: str) -> str:
+        """A name as one below the root; whether it climbs out again is looked at by whoever opens it."""
+        if not name.startswith("/"):
+            return name
+        for home in self._homes:
+            if (path := Path(name)).is_relative_to(home):
+                return path.relative_to(home).as_posix()
+        if self._allow_outside:
+            return name
+        where = "and no folder of pictures was given" if self._place is None else f"not inside {self._place}"
+        raise ImageError(
+            "refused_path",
+            f"{shown(name)} is an absolute path, {where}: give a folder that holds it as that of pictures (--images)",
+        )
 
     def _there(self, name: str) -> bool:
         """Whether a second name exists, so that an unopened picture can still be found later."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.exchange._form import unread_question
 from vlfeedback.exchange._items import Completion, Item, Pictures, Preference, Shape, Tally
@@ -260,9 +261,13 @@ def _margin(given: Json) -> float | None:
     """
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise ValueError(f"margin must be a finite number, found {given!r}")
-    return float(given)
+    try:
+        margin = math.nan if isinstance(given, bool) or not isinstance(given, int | float) else float(given)
+    except OverflowError:  # a whole number of JSON may have any number of digits
+        margin = math.inf
+    if not math.isfinite(margin):
+        raise ValueError(f"margin must be a finite number, found {shown(repr(given))}")
+    return margin
 
 
 def _split(chosen: str, rejected: str) -> Texts:
