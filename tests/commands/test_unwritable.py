@@ -18,7 +18,7 @@ COMMANDS = {
     "plan": ("plan", "{toml}", "--pilot", "1"),
     "evaluate": ("evaluate", "{toml}", "--model", "m", "--base-url", "http://localhost:1/v1"),
     "evaluate a run": ("evaluate", "{toml}", "--base-only"),
-    "train": ("train", "--data", "{pairs}", "--model", "m"),
+    "train": ("train", "--data", "{pairs}", "--model", "{model}"),
     "import": ("import", "trl", "{pairs}"),
     "import scores": ("import", "lmms_eval", "{scores}"),
     "export": ("export", "trl", "{run}"),
@@ -34,7 +34,15 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     (tmp_path / "run.toml").write_text(TOML)
     assert command(monkeypatch, "import", "trl", pairs, "--out", tmp_path / "run") == 0
     scores = samples(tmp_path / "m", "mmmu_val", [mmmu(0, right=True)])
-    return {"toml": tmp_path / "run.toml", "pairs": pairs, "run": tmp_path / "run", "scores": scores}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")  # no more of it is looked at before the folder is made
+    return {
+        "toml": tmp_path / "run.toml",
+        "pairs": pairs,
+        "model": tmp_path / "model",
+        "run": tmp_path / "run",
+        "scores": scores,
+    }
 
 
 @pytest.fixture
