@@ -73,6 +73,8 @@ def asked_from_python(
     if "lora" in given:
         del changes["train.lora"]
         changes |= _adapters(given["lora"])
+    if given.get("report_to") in ("none", None):  # what `transformers` calls no tracker
+        changes["train.report_to"] = ()
     changes |= {"eval_share": eval_share, "train.loss": _loss(loss)}
     checked = config.changed(Settings(), changes, "trainer")
     return Asked(recipe_of(checked.train, str(model)), objective_of(checked.train.loss), checked.eval_share)

@@ -100,6 +100,7 @@ def test_splits_that_do_not_say_what_to_train_on_are_refused(
         bring_in(tmp_path / "data")
     first = words.split("'")[1]
     assert set(sides(bring_in(tmp_path / "data", options={"split": first}))) == {names[0]}
+    assert set(sides(bring_in(tmp_path / "data", options={"split": "all"}))) == set(names)
     with pytest.raises(ConfigError, match=f"has the splits {words}, not 'tran'"):
         bring_in(tmp_path / "data", options={"split": "tran"})
 

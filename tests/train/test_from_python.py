@@ -220,7 +220,8 @@ def test_what_is_plainly_meant_is_taken() -> None:
         "m", learning_rate=1e-5, epochs=1, report_to=("tensorboard",), init="start", lora=Lora(8, targets=("q_proj",))
     )
     assert repr(objective) == "Sigmoid(beta=0.1, per='pair')"
-    assert asked_from_python("m", None, 0.0, {}).recipe == Recipe("m")
+    for plain in ({}, {"report_to": "none"}, {"report_to": None}):
+        assert asked_from_python("m", None, 0.0, plain).recipe == Recipe("m")
     lora = [asked_from_python("m", None, 0.0, {"lora": one}).recipe.lora for one in (Lora(), {}, True, None, False)]
     assert lora == [Lora(), Lora(), Lora(), None, None]
 

@@ -18,6 +18,10 @@ KINDS = (".parquet", ".arrow", ".jsonl", ".json")
 """Endings of data files; the first that is there is read."""
 
 
+ALL = "all"
+"""Instead of the name of a split: all of them as one."""
+
+
 class Part(NamedTuple):
     """Files of a split in order; `side` is None where a share of their pictures is to be held out."""
 
@@ -31,7 +35,7 @@ def parts_of(folder: Path, split: str, tally: Counter[str]) -> list[Part]:
 
     Args:
         folder: What `save_to_disk` wrote, a snapshot of a hub, or any folder of data files.
-        split: Name of the one split to read; empty for both sides.
+        split: Name of the one split to read, or `all` for all as one; empty for both sides.
         tally: Counts data files that are not read.
     Raises:
         ConfigError: `split` is none of them, or their names do not say which is for training.
@@ -61,7 +65,7 @@ def _splits(folder: Path, tally: Counter[str]) -> dict[NamedSplit, list[Path]]:
 def _chosen(folder: Path, found: dict[NamedSplit, list[Path]], split: str) -> list[Part]:
     known = ", ".join(repr(one.name) for one in found if one.name)
     if split:
-        named = [Part(split, None, files) for one, files in found.items() if one.name == split]
+        named = [Part(split, None, files) for one, files in found.items() if split in (one.name, ALL)]
         if not named:
             raise ConfigError(f"{folder} has " + (f"the splits {known}, not {split!r}." if known else "no splits."))
         return named
@@ -71,7 +75,7 @@ def _chosen(folder: Path, found: dict[NamedSplit, list[Path]], split: str) -> li
     if sides["train"] != 1 or sides[None]:
         raise ConfigError(
             f"{folder} has the splits {known}, and it is not clear which to train on: name one (`--split NAME`; with "
-            "`vlfeedback import`, `--option split=NAME`), or give one file."
+            f"`vlfeedback import`, `--option split=NAME`), {ALL!r} to take them for one, or give one file."
         )
     listed = [Part(one.name, one.side, files) for one, files in found.items()]
     return sorted(listed, key=lambda part: part.side != "train")  # what is trained on is known before what is held out
