@@ -105,8 +105,8 @@ def _collate(loaded: Loaded, encoded: Sequence[Encoded]) -> dict[str, torch.Tens
             [[0] * gap + row + [0] * end for gap, row, end in zip(gaps, rows, ends, strict=True)]
         )
     pictures = [picture for each in encoded for picture in each.pictures]
-    for name in pictures[0].tensors if pictures else ():
-        batch[name] = _stack([picture.tensors[name] for picture in pictures])
+    for name in dict.fromkeys(name for picture in pictures for name in picture.tensors):
+        batch[name] = _stack([picture.tensors[name] for picture in pictures if name in picture.tensors])
     return {name: value.to(loaded.model.device) for name, value in batch.items()}
 
 

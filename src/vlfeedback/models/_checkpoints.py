@@ -138,15 +138,22 @@ class GridProcessor:
         self.image_processor = image_processor
         self.tokenizer = tokenizer
 
-    def __call__(self, *, text: Sequence[str], images: Sequence[Any], **options: Any) -> dict[str, torch.Tensor]:
-        """Tokens and tensors of one picture whose only text is its placeholder."""
+    def __call__(self, *, text: Sequence[str], images: Any = None, **options: Any) -> dict[str, torch.Tensor]:
+        """Ids and tensors of one text, its pictures in a list or in a list of lists."""
         import torch
 
-        made: dict[str, Any] = dict(self.image_processor(images=list(images), return_tensors="pt"))
-        count = int(made["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
+        flat = [one for some in images or () for one in (some if isinstance(some, list | tuple) else [some])]
+        made: dict[str, Any] = dict(self.image_processor(images=flat, return_tensors="pt")) if flat else {}
+        counts = [int(grid.prod()) // self.image_processor.merge_size**2 for grid in made.get("image_grid_thw", ())]
+        first, *others = text[0].split(self.image_token)
+        if len(others) != len(counts):
+            raise ValueError(f"{len(others)} places for {len(counts)} pictures")
+        spread = first + "".join(self.image_token * n + words for n, words in zip(counts, others, strict=True))
+        ids = self.tokenizer([spread], add_special_tokens=options.get("add_special_tokens", True), return_tensors="pt")[
+            "input_ids"
+        ]
         token: int = self.tokenizer.convert_tokens_to_ids(self.image_token)
-        ids = torch.full((1, count), token)
-        return {"input_ids": ids, "mm_token_type_ids": torch.ones_like(ids), **made}
+        return {"input_ids": ids, "mm_token_type_ids": (ids == token).to(torch.long), **made}
 
 
 def _first_line(problem: BaseException) -> str:

@@ -1,43 +1,30 @@
 """A request as token ids and picture tensors, for local models with a chat template.
 
 Built from fragments, because of two things that the one-call way gets wrong: special tokens written out in a prompt (a
-literal `<image>`) must stay text, and the tokens of a picture and of a prompt are needed once, not once per call.
+literal `<image>`) must stay text, and the tokens of a picture and of a prompt are needed once, not once per call. Where
+fragments do not make what the model's processor makes of a whole prompt, whole prompts are read (`_whole`).
 """
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
-import io
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlfeedback.errors import ModelUnavailable
+from vlfeedback.models._shown import REFUSALS, Picture as Picture, RefusedPicture, first_line, opened, read_fields
+from vlfeedback.models._whole import QUESTIONS, Shape, Whole, alike, made_up, pattern_of, pieces_of
 from vlfeedback.records import Image, Request
-
-if TYPE_CHECKING:
-    import torch
 
 _MARK = re.compile("\ue000([0-9]+)\ue001")
 _KEPT_BYTES = 512 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What a picture becomes: tokens, tracks parallel to them, and tensors (leading axis: pictures or patches)."""
-
-    ids: tuple[int, ...]
-    tracks: dict[str, tuple[int, ...]]
-    tensors: dict[str, torch.Tensor]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the tensors."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+# How processors say that they make nothing of a prompt.
+_FAILURES = (*REFUSALS, TypeError, AttributeError, LookupError)
 
 
 @dataclass(slots=True)
@@ -69,19 +56,29 @@ class Encoder:
         names = [getattr(processor, "boi_token", None), getattr(processor, "image_token", None)]
         self._placeholders = [name for name in names if isinstance(name, str) and name]
         self.special = special_tokens(self.tokenizer, self._placeholders)
-        literals = sorted((re.escape(word) for word in self.special), key=len, reverse=True)
-        self._literal = re.compile("|".join(literals) or r"(?!)")
+        self._literal = pattern_of(self.special)
+        others = (getattr(processor, name, None) for name in ("video_token", "audio_token"))
+        named = {*self.special, *self._placeholders, *(name for name in others if isinstance(name, str) and name)}
         self._shape = lru_cache(maxsize=1024)(self._render)
         self._words = lru_cache(maxsize=65_536)(self._tokenise)
-        self._kept: OrderedDict[tuple[str, str, str], Picture] = OrderedDict()
+        self._whole = Whole(processor, self._words, named)
+        self._in_one: dict[tuple[bool, ...], bool] = {}
+        self._kept: OrderedDict[Hashable, Picture] = OrderedDict()
         self._kept_size = 0
 
     def encode(self, request: Request) -> Encoded:
         """Ids and tensors of one request.
 
         Raises:
-            ImageError: a picture cannot be read.
+            ImageError: a picture cannot be read, or the model's processor does not take it.
+            ModelUnavailable: the processor makes nothing of such prompts.
         """
+        kinds = tuple(part.image is not None for part in request.parts)
+        key = (bool(request.system), *kinds)
+        if key not in self._in_one:
+            self._in_one[key] = self._needs_one_call(bool(request.system), kinds)
+        if self._in_one[key]:
+            return self._encode_whole(request)
         return self._walk(
             request,
             lambda encoded, image, placeholder: self._append_picture(
@@ -102,58 +99,118 @@ class Encoder:
     def _walk(self, request: Request, show: Callable[[Encoded, Image, str], None]) -> Encoded:
         """A request's words between its pictures; what a picture becomes is up to `show`."""
         shape = self._shape(bool(request.system), tuple(part.image is not None for part in request.parts))
-        texts = [request.system, *(part.text or "" for part in request.parts)]
         images = iter(request.images)
+        return self._joined(shape, _texts(request), lambda encoded, name: show(encoded, next(images), name))
+
+    def _joined(self, shape: Shape, texts: Sequence[str], show: Callable[[Encoded, str], None]) -> Encoded:
         encoded = Encoded()
         pending: list[str] = [""]
         for fragment in shape:
             if isinstance(fragment, int):
-                head, *tail = self._unspecial(texts[fragment])
+                head, *tail = pieces_of(texts[fragment], self._literal)
                 pending[-1] += head
                 pending += tail
             elif fragment in self._placeholders:
                 self._append_words(encoded, pending)
                 pending = [""]
-                show(encoded, next(images), fragment)
+                show(encoded, fragment)
             else:
                 pending[-1] += fragment
         self._append_words(encoded, pending)
         return encoded
 
+    def _needs_one_call(self, system: bool, pictures: tuple[bool, ...]) -> bool:
+        """Whether fragments make something else of prompts of this shape than the processor, on made-up questions."""
+        shape = self._shape(system, pictures)
+        shown = made_up(sum(pictures))
+        kept: dict[tuple[int, str], Picture] = {}
+
+        def pieces(texts: Sequence[str]) -> Encoded:
+            left = iter(range(len(shown)))
+
+            def show(encoded: Encoded, name: str) -> None:
+                number = next(left)
+                if (number, name) not in kept:
+                    kept[number, name] = self._look(shown[number], name)
+                self._append_picture(encoded, kept[number, name])
+
+            return self._joined(shape, texts, show)
+
+        for question in QUESTIONS:
+            texts = [question] * (len(pictures) + 1)
+            try:
+                whole = self._whole(shape, texts, shown)
+            except _FAILURES as problem:
+                return self._without_truth(problem, lambda: pieces(texts))  # noqa: B023 - called at once
+            try:
+                made = pieces(texts)
+            except _FAILURES:
+                return True
+            if not alike(made.ids, made.tracks, made.pictures, whole):
+                return True
+        return False
+
+    def _without_truth(self, problem: Exception, pieces: Callable[[], Encoded]) -> bool:
+        """A processor that takes no such prompt in one call, without pictures say: fragments, if it takes those."""
+        try:
+            pieces()
+        except _FAILURES as other:
+            raise ModelUnavailable(
+                f"the model's processor cannot read a prompt of its own chat template: {first_line(problem)}; piece by "
+                f'piece: {first_line(other)}. It needs a server that knows it (use = "openai")'
+            ) from problem
+        return False
+
+    def _encode_whole(self, request: Request) -> Encoded:
+        shape = self._shape(bool(request.system), tuple(part.image is not None for part in request.parts))
+        texts, images = _texts(request), request.images
+
+        def make() -> Picture:
+            shown = [opened(self._read(image, request.recipe)) for image in images]
+            try:
+                return self._whole(shape, texts, shown)
+            except _FAILURES as problem:
+                where = ", ".join(image.uri for image in images) or "a prompt"
+                raise RefusedPicture(f"the model's processor does not take {where}: {first_line(problem)}") from problem
+
+        made = self._once(("", *texts, request.recipe, *(image.sha256 for image in images)), make)
+        words = self._walk(request, lambda encoded, image, placeholder: None)
+        tracks = {name: list(row) for name, row in made.tracks.items()}
+        pictures = [replace(made, ids=(), tracks={})] if made.tensors else []
+        return Encoded(list(made.ids), tracks, pictures, max(0, len(made.ids) - len(words.ids)) if images else 0)
+
     def picture(self, image: Image, recipe: str, placeholder: str) -> Picture:
         """Tokens and tensors of a picture, kept for the next question on it."""
-        key = (image.sha256, recipe, placeholder)
+
+        def make() -> Picture:
+            shown = opened(self._read(image, recipe))
+            try:
+                return self._look(shown, placeholder)
+            except REFUSALS as problem:
+                raise RefusedPicture(
+                    f"the model's processor does not take {image.uri}: {first_line(problem)}"
+                ) from problem
+
+        return self._once((image.sha256, recipe, placeholder), make)
+
+    def _once(self, key: Hashable, make: Callable[[], Picture]) -> Picture:
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
             return found
-        made = self._look(self._read(image, recipe), placeholder)
+        made = make()
         self._kept[key] = made
         self._kept_size += made.size
         while self._kept_size > _KEPT_BYTES and len(self._kept) > 1:
             self._kept_size -= self._kept.popitem(last=False)[1].size
         return made
 
-    def _look(self, data: bytes, placeholder: str) -> Picture:
-        import PIL.Image
-        import torch
-
-        with PIL.Image.open(io.BytesIO(data)) as opened:
-            picture = opened.convert("RGB")
-        made: Any = self._processor(
-            text=[placeholder], images=[picture], return_tensors="pt", add_special_tokens=False, padding=False
+    def _look(self, picture: Any, placeholder: str) -> Picture:
+        return read_fields(
+            self._processor(
+                text=[placeholder], images=[picture], return_tensors="pt", add_special_tokens=False, padding=False
+            )
         )
-        ids = tuple(made["input_ids"][0].tolist())
-        tracks: dict[str, tuple[int, ...]] = {}
-        tensors: dict[str, torch.Tensor] = {}
-        for name, value in made.items():
-            if not isinstance(value, torch.Tensor) or name in ("input_ids", "attention_mask"):
-                continue
-            if tuple(value.shape) == (1, len(ids)) and "token_type" in name:
-                tracks[name] = tuple(value[0].tolist())
-            else:
-                tensors[name] = value
-        return Picture(ids, tracks, tensors)
 
     def _append_picture(self, encoded: Encoded, picture: Picture) -> None:
         for name, track in picture.tracks.items():
@@ -168,15 +225,6 @@ class Encoder:
             if piece or not encoded.ids:
                 encoded.ids += self._words(piece, not encoded.ids)
 
-    def _unspecial(self, text: str) -> list[str]:
-        """Cut a text inside each special token that is written out in it, so that no piece holds a whole one."""
-        pieces: list[str] = []
-        while found := self._literal.search(text):
-            cut = found.start() + 1
-            pieces.append(text[:cut])
-            text = text[cut:]
-        return [*pieces, text]
-
     def _tokenise(self, text: str, first: bool) -> tuple[int, ...]:
         tokenizer = self.tokenizer
         if first:
@@ -186,7 +234,10 @@ class Encoder:
                 ids.pop()  # some tokenizers end every text; the prompt goes on
             return tuple(ids)
         # Tokenised behind a special token, as it stands in the prompt: alone, some tokenizers put a space before it.
-        lead = self._placeholders[-1] if self._placeholders else (tokenizer.bos_token or "")
+        known = [
+            name for name in (*reversed(self._placeholders), tokenizer.bos_token, *self.special) if name in self.special
+        ]
+        lead = known[0] if known else ""
         ids = list(tokenizer(lead + text, add_special_tokens=False)["input_ids"])
         return tuple(ids[len(tokenizer(lead, add_special_tokens=False)["input_ids"]) :])
 
@@ -228,6 +279,11 @@ class Encoder:
             if messages[0]["role"] == "system":
                 return ""
             raise ModelUnavailable(f"the checkpoint's chat template cannot be used: {problem}") from None
+
+
+def _texts(request: Request) -> tuple[str, ...]:
+    """What the numbers of a rendered template stand for."""
+    return (request.system, *(part.text or "" for part in request.parts))
 
 
 def special_tokens(tokenizer: Any, placeholders: Sequence[str]) -> dict[str, int]:
