@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # Log rows of a run: enough for a curve, few enough for a page.
 _LOGGED = 500
+# Where `accelerate launch` leaves the number format of its settings.
+_PRECISION = "ACCELERATE_MIXED_PRECISION"
 # Checkpoints of a run: a kill loses at most a tenth of it.
 _SAVED = 10
 
@@ -38,6 +42,7 @@ def arguments(recipe: Recipe, plan: Plan, state: Path, here: World) -> TrainingA
         state: Folder of the checkpoints for resuming.
         here: The processes that share the batches of a step.
     """
+    _refuse_autocast(recipe, here)
     made = TrainingArguments(
         output_dir=str(state),
         num_train_epochs=1,
@@ -69,6 +74,19 @@ def arguments(recipe: Recipe, plan: Plan, state: Path, here: World) -> TrainingA
     # One process, one device: DataParallel would cut our batches apart.
     made._n_gpu = min(made.n_gpu, 1)  # pyright: ignore[reportPrivateUsage]
     return made
+
+
+def _refuse_autocast(recipe: Recipe, here: World) -> None:
+    """Take back the number format that `accelerate launch` was told: it would hold for the policy's forward alone."""
+    asked = os.environ.get(_PRECISION, "no")
+    os.environ[_PRECISION] = "no"
+    if asked.lower() != "no" and here.first:
+        print(
+            f"mixed_precision = {asked} of the launcher is not used: [train] dtype = {recipe.dtype} decides for policy "
+            "and reference alike",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def trackers(names: Sequence[str]) -> list[str]:
