@@ -34,7 +34,7 @@ def tokenizer(special: Sequence[str] = (), **named: str) -> Any:
     made = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<pad>", extra_special_tokens=named
     )
-    added = [AddedToken(word, special=True, normalized=False) for word in ("<|im_start|>", *special)]
+    added: list[Any] = [AddedToken(word, special=True, normalized=False) for word in ("<|im_start|>", *special)]
     made.add_tokens(added, special_tokens=True)
     return made
 

@@ -294,3 +294,35 @@ def test_options_are_read_as_the_pipeline_reads_them(llava: Path, roots: Roots) 
         registry.find("models", "transformers"), {"model": str(llava), "batch": 3}, "x", inject={"roots": roots}
     )
     assert (model.batch, model.dtype, model.hosts, model.local) == (3, "auto", (), True)
+
+
+@pytest.mark.parametrize("size", [(4801, 24), (1, 300)])
+def test_a_picture_too_flat_for_processors_spoils_only_its_question(
+    checkpoint: Path, roots: Roots, ask: Ask, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """A processor would scale its shorter side up, and with it the longer one, until no memory is left."""
+    import PIL.Image
+
+    PIL.Image.new("RGB", size, (9, 9, 200)).save(tmp_path / "pics" / "flat.png")
+    flat = Request("", (Part(image=roots.find("pics", "flat.png")), Part(text="what ?")), Sampling(max_tokens=2))
+    refused, fine = backend.load(model=str(checkpoint), roots=roots).answer_all([flat, ask("what", 4, max_tokens=2)])
+    assert (refused.error, refused.answered, refused.sent) == ("bad_request", True, 0)
+    assert f"{size[0]} x {size[1]} pixels: one side is more than 200 times the other" in refused.detail
+    assert fine.error is None
+
+
+def test_a_picture_that_the_processor_refuses_spoils_only_its_question(
+    llava: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = backend.load(model=str(llava), roots=roots)
+    model.answer_all([ask("what", 4, max_tokens=2)])
+    pictures = model._load().encoder._processor.image_processor
+
+    def preprocess(*_: object, **__: object) -> None:
+        raise ValueError("absolute aspect ratio must be smaller than 9\nand more")
+
+    monkeypatch.setattr(pictures, "preprocess", preprocess)
+    refused, fine = model.answer_all([ask("what", 3), ask("what", 4, max_tokens=2)])
+    assert (refused.error, refused.answered) == ("bad_request", True)
+    assert refused.detail.endswith("does not take pics:3.png: absolute aspect ratio must be smaller than 9")
+    assert fine.error is None

@@ -182,7 +182,7 @@ def odd_pictures(folder: Path) -> dict[str, str]:
     turned[0x112] = 6
     Image.new("RGB", (48, 24), (9, 0, 9)).save(folder / "turned.jpg", exif=turned)
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
-    Image.new("RGB", (3000, 1)).save(folder / "line.png")
+    Image.new("RGB", (200, 1)).save(folder / "line.png")
     bad = dict.fromkeys(("cut.jpg", "empty.png", "words.png"), "bad_image") | {"bomb.png": "image_too_large"}
     good = ("16bit.png", "cmyk.jpg", "palette.png", "clear.webp", "moving.gif", "turned.jpg", "dot.png", "line.png")
     return {**bad, **dict.fromkeys(good, "")}
@@ -251,3 +251,31 @@ def test_damaged_weights_are_an_error_in_words(model_path: Path, train: Train, t
         weights.write_bytes(weights.read_bytes()[:900])
     told = train(lines(*GOOD), f"train.{'model' if kind == 'base' else 'init'}={folder}", code=1)
     assert "error: cannot load" in told and str(folder) in told
+
+
+def test_pictures_that_no_processor_takes_are_counted_and_the_others_trained(
+    train: Train, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flat one is never shown to the processor, which would fill the memory with it; one that it refuses goes too."""
+    from transformers import CLIPImageProcessorPil
+
+    Image.new("RGB", (20_000, 1), (9, 9, 9)).save(pictures / "flat.png")
+    Image.new("RGB", (60, 30), (9, 9, 9)).save(pictures / "odd.png")
+    plain, widths = CLIPImageProcessorPil.preprocess, set[int]()
+
+    def preprocess(self: Any, images: Any, *more: Any, **options: Any) -> Any:
+        shown = images[0] if isinstance(images, list) else images
+        widths.add(shown.width)
+        if shown.width == 60:
+            raise ValueError("absolute aspect ratio must be smaller than 2")
+        return plain(self, images, *more, **options)
+
+    monkeypatch.setattr(CLIPImageProcessorPil, "preprocess", preprocess)
+    told = train(lines(*GOOD, row(images=["flat.png"]), row(images=["odd.png"])))
+    assert "2 left out: bad_image" in told and "2 pairs of 2 groups to train on" in told
+    dropped = list(tables.read(tmp_path / "out" / "dropped" / "train.parquet", Dropped))
+    assert sorted(one.detail for one in dropped) == [
+        "images:flat.png has 20000 x 1 pixels: one side is more than 200 times the other",
+        "the model's processor does not take images:odd.png: absolute aspect ratio must be smaller than 2",
+    ]
+    assert 20_000 not in widths

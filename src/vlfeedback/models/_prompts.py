@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from vlfeedback.errors import ModelUnavailable
-from vlfeedback.models._shown import REFUSALS, Picture as Picture, RefusedPicture, first_line, opened, read_fields
+from vlfeedback.models._shown import REFUSALS, Picture as Picture, RefusedPicture, first_line, open_picture, read_fields
 from vlfeedback.models._whole import QUESTIONS, Shape, Whole, alike, made_up, pattern_of, pieces_of
 from vlfeedback.records import Image, Request
 
@@ -166,7 +166,7 @@ class Encoder:
         texts, images = _texts(request), request.images
 
         def make() -> Picture:
-            shown = [opened(self._read(image, request.recipe)) for image in images]
+            shown = [open_picture(self._read(image, request.recipe), image.uri) for image in images]
             try:
                 return self._whole(shape, texts, shown)
             except _FAILURES as problem:
@@ -183,7 +183,7 @@ class Encoder:
         """Tokens and tensors of a picture, kept for the next question on it."""
 
         def make() -> Picture:
-            shown = opened(self._read(image, recipe))
+            shown = open_picture(self._read(image, recipe), image.uri)
             try:
                 return self._look(shown, placeholder)
             except REFUSALS as problem:

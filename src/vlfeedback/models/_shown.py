@@ -18,6 +18,11 @@ REFUSALS = (ValueError, ZeroDivisionError, OverflowError)
 """How processors say that they do not take a picture: too flat, too small, a side of nothing after resizing."""
 
 
+MAX_ASPECT = 200
+"""Most of a picture's longer side in shorter ones. Qwen's processors refuse more; others scale the shorter side up to
+theirs: a picture of 60,000 x 1 pixels becomes one of 336 times that width, and ends the process."""
+
+
 class RefusedPicture(ImageError):
     """A picture that can be read and that the model's processor does not take: asking again changes nothing."""
 
@@ -39,11 +44,22 @@ class Picture:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
 
 
-def opened(data: bytes) -> Any:
-    """A picture for a processor, in RGB."""
+def open_picture(data: bytes, uri: str) -> Any:
+    """A picture for a processor, in RGB.
+
+    Args:
+        data: The file.
+        uri: What it is called, for the message.
+    Raises:
+        RefusedPicture: one side is more than `MAX_ASPECT` times the other.
+    """
     import PIL.Image
 
     with PIL.Image.open(io.BytesIO(data)) as picture:
+        short, long = sorted(picture.size)
+        if long > MAX_ASPECT * short:
+            size = f"{picture.width} x {picture.height} pixels"
+            raise RefusedPicture(f"{uri} has {size}: one side is more than {MAX_ASPECT} times the other")
         return picture.convert("RGB")
 
 

@@ -19,6 +19,7 @@ from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._batches import Checkpoint, Loaded, run
 from vlfeedback.models._prompts import Encoded
+from vlfeedback.models._shown import RefusedPicture
 from vlfeedback.models._weights import Weights, number_format
 from vlfeedback.records import Generation, Image, Request
 
@@ -189,6 +190,8 @@ class TransformersModel:
     def _encode(self, loaded: Loaded, request: Request) -> Encoded | Generation:
         try:
             encoded = loaded.encoder.encode(request)
+        except RefusedPicture as problem:
+            return replace(_chat.failure("bad_request", str(problem)), sent=0)
         except ImageError as problem:
             return replace(_chat.failure("connection", f"a picture cannot be read: {problem}"), sent=0)
         room = loaded.context - len(encoded.ids)

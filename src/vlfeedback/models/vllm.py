@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import io
 import json
 import os
 import time
@@ -29,6 +28,7 @@ from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._batches import Checkpoint, ends_of
 from vlfeedback.models._noise import seed_of
 from vlfeedback.models._prompts import Encoder
+from vlfeedback.models._shown import RefusedPicture, open_picture
 from vlfeedback.models._thoughts import apart
 from vlfeedback.models._weights import number_format
 from vlfeedback.records import Finish, Generation, Image, Request, TokenLogprobs, Usage
@@ -145,6 +145,8 @@ class VLLMModel:
         began = time.perf_counter()
         try:
             prompt = await asyncio.to_thread(self._prompt, opened.encoder, request)
+        except RefusedPicture as problem:
+            return replace(_chat.failure("bad_request", str(problem)), sent=0)
         except ImageError as problem:
             return replace(_chat.failure("connection", f"a picture cannot be read: {problem}"), sent=0)
         self._asked += 1
@@ -218,10 +220,7 @@ class VLLMModel:
         return prompt
 
     def _picture(self, image: Image, recipe: str) -> Any:
-        import PIL.Image
-
-        with PIL.Image.open(io.BytesIO(self._read(image, recipe))) as opened:
-            return opened.convert("RGB")
+        return open_picture(self._read(image, recipe), image.uri)
 
 
 def _nothing(*_: object, **__: object) -> None:
