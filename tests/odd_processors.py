@@ -116,3 +116,12 @@ def aria() -> Any:
         tokenizer=tokenizer(image_token="<|img|>"), size_conversion={490: 4, 980: 6},
         chat_template=CHAT.replace("PICTURE", "<|img|>"),
     )  # fmt: skip
+
+
+def mllama() -> Any:
+    """Says of every word which tiles it sees."""
+    return transformers.MllamaProcessor(
+        image_processor=_pictures("mllama", "Mllama", size={"height": 24, "width": 24}, max_image_tiles=2),
+        tokenizer=tokenizer(["<|image|>", "<|python_tag|>"], bos_token="<s>"),
+        chat_template="<s>" + CHAT.replace("PICTURE", "<|image|>"),
+    )

@@ -133,3 +133,10 @@ def test_a_picture_that_a_whole_prompt_cannot_show_is_its_own_fault(
     with pytest.raises(ImageError, match=r"does not take toy:wide.png, toy:high.png: too flat") as told:
         encoder.encode(request("what else?", PICTURES))
     assert told.value.reason == "bad_image"
+
+
+def test_a_model_with_a_mask_from_words_to_pictures_is_refused_in_words(make: Callable[[str], Any]) -> None:
+    encoder = Encoder(make("mllama"), Read())
+    assert encoder.encode(request("what?", ())).ids
+    with pytest.raises(ModelUnavailable, match=r"a mask over every word .*cannot be trained .*use = .openai"):
+        encoder.encode(request("what?", PICTURES[:1]))

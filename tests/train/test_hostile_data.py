@@ -261,10 +261,11 @@ def test_pictures_that_no_processor_takes_are_counted_and_the_others_trained(
 
     Image.new("RGB", (20_000, 1), (9, 9, 9)).save(pictures / "flat.png")
     Image.new("RGB", (60, 30), (9, 9, 9)).save(pictures / "odd.png")
-    plain, widths = CLIPImageProcessorPil.preprocess, set[int]()
+    plain: Any = CLIPImageProcessorPil.preprocess
+    widths: set[int] = set()
 
     def preprocess(self: Any, images: Any, *more: Any, **options: Any) -> Any:
-        shown = images[0] if isinstance(images, list) else images
+        shown: Any = images[0]
         widths.add(shown.width)
         if shown.width == 60:
             raise ValueError("absolute aspect ratio must be smaller than 2")

@@ -168,6 +168,30 @@ def test_a_layout_that_16_bits_alone_get_wrong_is_not_used(
     assert found.name == "plain" and found.warnings[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError, TypeError])
+def test_a_model_that_computes_not_even_one_response_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception], dtype: str
+) -> None:
+    """As Llama 3.2 Vision, whose mask for pictures has to be as long as the row."""
+
+    def tokens(self: Scorer, batch: Batch) -> list[float]:
+        raise kind("the size of tensor a (39) must match\nthe size of tensor b (2)")
+
+    monkeypatch.setattr(Scorer, "tokens", tokens)
+    with pytest.raises(ConfigError, match=r"cannot compute one response .*size of tensor a .*please report its name"):
+        Setting().chosen(dtype)
+
+
+def test_running_out_of_memory_is_no_word_about_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tokens(self: Scorer, batch: Batch) -> list[float]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Scorer, "tokens", tokens)
+    with pytest.raises(torch.OutOfMemoryError):
+        Setting().chosen()
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_every_weight_is_afterwards_what_it_was(fails: bool) -> None:
     model = Setting().model.to(torch.bfloat16)

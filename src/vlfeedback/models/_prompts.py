@@ -142,6 +142,12 @@ class Encoder:
                 whole = self._whole(shape, texts, shown)
             except _FAILURES as problem:
                 return self._without_truth(problem, lambda: pieces(texts))  # noqa: B023 - called at once
+            if "cross_attention_mask" in whole.tensors:
+                raise ModelUnavailable(
+                    "this model looks at pictures through a mask over every word of prompt and reply "
+                    "(cross_attention_mask), which is not made here: it cannot be trained with this version, and "
+                    'answers through a server that knows it (use = "openai" or "vllm")'
+                )
             try:
                 made = pieces(texts)
             except _FAILURES:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 from vlfeedback.train._alone import alone, off, shown_groups, together
 from vlfeedback.train._cut import in_pieces
 from vlfeedback.train._exact import in_fp32
-from vlfeedback.train._layouts import Candidate, CheckedLayout, checked_layout, layouts, refuse_foresight, why_not
+from vlfeedback.train._layouts import (
+    Candidate,
+    CheckedLayout,
+    cannot_compute,
+    checked_layout,
+    lacks_memory,
+    layouts,
+    refuse_foresight,
+    why_not,
+)
 from vlfeedback.train._logps import unwrapped
 from vlfeedback.train._reference import TOLERANCE
 from vlfeedback.train._weights import device_here
@@ -89,7 +98,12 @@ def _compared(
             except RuntimeError as error:  # memory, or kernels that take 16 bits only
                 why = str(error).partition("\n")[0]
                 print(f"layouts cannot be compared in fp32: {why}", file=sys.stderr, flush=True)
-    return compare(score, recipe.dtype)
+    try:
+        return compare(score, recipe.dtype)
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise
+        raise cannot_compute(error) from error
 
 
 def _as_run(

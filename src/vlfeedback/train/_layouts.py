@@ -25,6 +25,15 @@ _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, Ke
 """How models say that they cannot take a mask, positions or features."""
 
 
+def cannot_compute(error: Exception) -> ConfigError:
+    """What is said of a model that does not even compute one response after its prompt."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ConfigError(
+        f"this model cannot compute one response after its prompt ({lines[0]}): it takes something else than token "
+        "ids, a mask and pictures. It cannot be trained with this version; please report its name"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A layout with a name for messages."""
@@ -133,11 +142,15 @@ def checked_layout(
         budget: Padded tokens per batch.
         refused: Why the model cannot share prompts, for the record.
     Raises:
-        ConfigError: no layout gives the numbers of one response at a time, and rounding cannot be why.
+        ConfigError: no layout gives the numbers of one response at a time, and rounding cannot be why; or the model
+            computes not even those.
     """
     plain: Any = candidates[-1].layout
     shown = shown_groups(groups, budget)
-    truth = alone(shown, plain, encoder, tokens)
+    try:
+        truth = alone(shown, plain, encoder, tokens)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise cannot_compute(error) from error
     limit = _allowed(rounding(shown, truth, plain, encoder, tokens), precision)
     differences: dict[str, float] = {}
     warnings: list[str] = []
@@ -145,7 +158,7 @@ def checked_layout(
         try:
             found = together(shown, one.layout, encoder, tokens, budget)
         except _REFUSALS as error:
-            if precision == "fp32" and _lacks_memory(error):
+            if precision == "fp32" and lacks_memory(error):
                 raise
             warnings.append(_told(f"layout {one.name!r} cannot be computed ({error})", one is candidates[-1]))
             continue
@@ -169,7 +182,8 @@ def _allowed(roundings: Sequence[float], precision: str) -> float:
     return min(max(least, _ROUNDINGS * seen), _MOST * least if precision == "fp32" else math.inf)
 
 
-def _lacks_memory(error: Exception) -> bool:
+def lacks_memory(error: Exception) -> bool:
+    """Whether memory has run out."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError)
@@ -230,4 +244,13 @@ def refuse_foresight(
         )
 
 
-__all__ = ["Candidate", "CheckedLayout", "checked_layout", "layouts", "refuse_foresight", "why_not"]
+__all__ = [
+    "Candidate",
+    "CheckedLayout",
+    "cannot_compute",
+    "checked_layout",
+    "lacks_memory",
+    "layouts",
+    "refuse_foresight",
+    "why_not",
+]
