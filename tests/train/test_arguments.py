@@ -1,4 +1,4 @@
-"""What the launcher has been told of number formats does not decide: the recipe does."""
+"""What a launcher leaves in the environment: the recipe decides on number formats, and what cannot be is said."""
 
 # pyright: reportMissingTypeStubs=false
 
@@ -12,8 +12,10 @@ import pytest
 import toy_llava
 from accelerate.state import AcceleratorState
 
+from vlfeedback.errors import ConfigError
 from vlfeedback.train import Lora, Recipe, train
 from vlfeedback.train._log import read_log
+from vlfeedback.train._world import world
 from vlfeedback.train.sigmoid import load
 
 
@@ -47,3 +49,14 @@ def test_a_launchers_mixed_precision_leaves_policy_and_reference_alike(
     assert os.environ["ACCELERATE_MIXED_PRECISION"] == "no"
     told = "mixed_precision = bf16 of the launcher is not used: [train] dtype = fp32 decides"
     assert (told in capsys.readouterr().err) == (precision == "bf16")
+
+
+def test_a_number_of_processes_without_a_launcher_is_said_in_words(
+    launched: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched("no")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE=2 .* torchrun or accelerate launch, or unset WORLD_SIZE"):
+        world()

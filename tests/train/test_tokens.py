@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import toy_llava
 
+from vlfeedback.errors import ModelUnavailable
 from vlfeedback.train._collate import reader
 from vlfeedback.train._tokens import Wording
 
@@ -110,3 +111,27 @@ def test_a_tokenizer_that_insists_is_never_shown_a_control_token_whole(wording: 
     ids = wording.response("yes </s> <image> no").tolist()
     assert ids.count(END) == 1
     assert IMAGE not in ids
+
+
+ADDS = "{% for m in messages %}{{ m['role'] + ' : ' + m['content'] + ' ' }}{% endfor %}ASSISTANT :"
+WRITES = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}ASSISTANT :"
+TRIMS = "{% for m in messages %}{{ m['role'] }} : {{ m['content'].strip() }} {% endfor %}ASSISTANT :"
+REFUSES = "{{ raise_exception('roles must alternate\\nuser/assistant') }}"
+
+
+@pytest.mark.parametrize("chat", [ADDS, WRITES, TRIMS])
+def test_a_template_for_words_gets_words_and_shows_no_picture(
+    processor: Any, colours: toy_llava.Colours, chat: str
+) -> None:
+    processor.chat_template = chat
+    wording = Wording(processor, reader(colours, mean=None))
+    whole = processor.tokenizer("user : what is it ? ASSISTANT :", add_special_tokens=False)["input_ids"]
+    assert wording.prompt("what is it ?", ()).ids.tolist() == whole
+    with pytest.raises(ModelUnavailable, match=r"cannot show pictures: .*chat_template.jinja"):
+        wording.prompt("what is it ?", (colours.picture((1, 2, 3)),))
+
+
+def test_a_template_that_refuses_is_named_in_words(processor: Any, colours: toy_llava.Colours) -> None:
+    processor.chat_template = REFUSES
+    with pytest.raises(ModelUnavailable, match=r"template cannot be used: roles must alternate$"):
+        Wording(processor, reader(colours, mean=None))

@@ -18,6 +18,7 @@ from typing import Any
 
 from vlfeedback.errors import ModelUnavailable
 from vlfeedback.models._shown import REFUSALS, Picture as Picture, RefusedPicture, first_line, open_picture, read_fields
+from vlfeedback.models._turns import rendered
 from vlfeedback.models._whole import QUESTIONS, Shape, Whole, alike, made_up, pattern_of, pieces_of
 from vlfeedback.records import Image, Request
 
@@ -256,13 +257,13 @@ class Encoder:
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": "\ue0000\ue001"}]})
-        rendered = self._apply(messages)
-        if system and "\ue0000\ue001" not in rendered:  # a template without system messages: it leads the user's
+        written = self._apply(messages)
+        if system and "\ue0000\ue001" not in written:  # a template without system messages: it leads the user's
             head = {"type": "text", "text": "\ue0000\ue001\n\n"}
-            rendered = self._apply([{"role": "user", "content": [head, *content]}])
-        self._placeholders = [name for name in self._placeholders if name in rendered] or self._placeholders
+            written = self._apply([{"role": "user", "content": [head, *content]}])
+        self._placeholders = [name for name in self._placeholders if name in written] or self._placeholders
         split = re.compile("(" + "|".join([*map(re.escape, self._placeholders), "\ue000[0-9]+\ue001"]) + ")")
-        fragments = [fragment for fragment in split.split(rendered) if fragment]
+        fragments = [fragment for fragment in split.split(written) if fragment]
         shown = sum(fragment in self._placeholders for fragment in fragments)
         spoken = {int(found.group(1)) for fragment in fragments if (found := _MARK.fullmatch(fragment))}
         wanted = {number + 1 for number, picture in enumerate(pictures) if not picture} | ({0} if system else set())
@@ -276,15 +277,12 @@ class Encoder:
         )
 
     def _apply(self, messages: list[dict[str, Any]]) -> str:
-        import jinja2
-
-        owner = self._processor if getattr(self._processor, "chat_template", None) else self.tokenizer
         try:
-            return str(owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except jinja2.TemplateError as problem:
+            return rendered(self._processor, messages, header=True)
+        except ModelUnavailable:
             if messages[0]["role"] == "system":
                 return ""
-            raise ModelUnavailable(f"the checkpoint's chat template cannot be used: {problem}") from None
+            raise
 
 
 def _texts(request: Request) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.models._prompts import Encoder, special_tokens
+from vlfeedback.models._turns import rendered
 from vlfeedback.records import Image, Part, Request, Sampling
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Wording:
         stops: Ids at which the model's generation stops; the end of a response is one of them.
         image_token_id: Id that stands for features of pictures where the processor does not say.
     Raises:
-        ModelUnavailable: the processor has no chat template.
+        ModelUnavailable: the processor has no chat template, or one that takes no conversation.
         ConfigError: nothing says how a response ends.
     """
 
@@ -128,8 +129,7 @@ class Wording:
         turns: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": _QUESTION}]}]
         if reply is not None:
             turns.append({"role": "assistant", "content": [{"type": "text", "text": reply}]})
-        owner = self._processor if getattr(self._processor, "chat_template", None) else self._tokenizer
-        return owner.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply is None)
+        return rendered(self._processor, turns, header=reply is None)
 
     def _read_template(self, stops: frozenset[int]) -> None:
         """Find what stands before a response (the header's last plain stretch, a space) and the token that ends it.

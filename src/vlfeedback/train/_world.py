@@ -68,7 +68,13 @@ def world() -> World:
     import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    try:
+        state = PartialState(cpu=not torch.cuda.is_available())
+    except ValueError as error:  # the launcher's other variables are not there
+        raise ConfigError(
+            f"WORLD_SIZE={size} says that several processes train together, and they cannot be connected ({error}): "
+            "start them with torchrun or accelerate launch, or unset WORLD_SIZE"
+        ) from error
     if state.num_processes != size:
         raise ConfigError(f"the launcher started {size} processes, and {state.num_processes} are connected")
     return World(state.process_index, size)
