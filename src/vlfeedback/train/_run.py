@@ -40,7 +40,7 @@ from vlfeedback.train._rope import longest_row
 from vlfeedback.train._scoring import Scorer, reference
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, newest
-from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save
+from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save, unadapted
 from vlfeedback.train._world import World, name_layers, world
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def prepare(
         extra = {one.group_id: twins[one.group_id] for one in members if one.pairs and one.group_id in twins}
         return plainly([*members, *extra.values()], total=total)
 
-    policy = _policy(model, recipe)
+    policy, bare = _policy(model, recipe, here)
     start = _check_start(Scorer(policy, recipe, device, training=True), encoded, known, plainly, recipe, stored)
     if here.first:
         _write_check(out, start, checked)
@@ -193,7 +193,7 @@ def prepare(
     )
     trained = sum(len(group.pairs) for group in encoded)
     count = len({group.group_id for group in encoded})
-    return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, noted)
+    return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, (*noted, *bare))
 
 
 def _opened(recipe: Recipe) -> tuple[tuple[str, ...], Any, Any]:
@@ -254,12 +254,16 @@ def _twins(groups: Sequence[Encoded], encoder: Encoder, objective: Objective) ->
     return {one.twin_of: one for group in groups if (one := encoder.twin(group)) is not None}
 
 
-def _policy(model: Any, recipe: Recipe) -> Any:
+def _policy(model: Any, recipe: Recipe, here: World) -> tuple[Any, tuple[str, ...]]:
+    """What is trained, and what of it is not as one might think."""
     set_seed(recipe.seed)  # adapters are drawn
     policy = make_trainable(model, recipe)
+    bare = unadapted(policy, recipe.lora)
+    if here.first and bare:
+        print("\n".join(bare), file=sys.stderr, flush=True)
     if recipe.gradient_checkpointing:
         policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return policy
+    return policy, bare
 
 
 def _both_sides(

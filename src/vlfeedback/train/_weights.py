@@ -117,6 +117,35 @@ def lora_targets(model: Any, lora: Lora) -> str:
     return rf"{re.escape(prefix)}\.(?:.*\.)?(?:{'|'.join(map(re.escape, chosen))})"
 
 
+# Share of a language model's weights without an adapter that is worth a word; routers and gates are far below it.
+_BARE = 0.25
+
+
+def unadapted(policy: Any, lora: Lora | None) -> tuple[str, ...]:
+    """A warning where the default targets leave much of the language model without an adapter, else nothing.
+
+    Experts are mostly one parameter for all of them and no linear layers: adapters then lie on the attention alone.
+    Embeddings are not counted, and neither is the last layer.
+    """
+    import torch
+
+    if lora is None or lora.targets is not None:
+        return ()
+    whole = bare = 0
+    for name, module in policy.get_base_model().get_decoder().named_modules():
+        if isinstance(module, torch.nn.Embedding) or "lora_" in name:
+            continue
+        size = sum(one.numel() for one in module.parameters(recurse=False) if one.dim() > 1)
+        whole += size
+        bare += 0 if name.endswith("base_layer") else size
+    if bare <= _BARE * whole:
+        return ()
+    return (
+        f"{bare / whole:.0%} of the language model's weights have no adapter (experts, as a rule): they stay as they "
+        "are; [train] full = true trains them too",
+    )
+
+
 def _adaptable(linear: Any) -> bool:
     """Whether a linear layer gives what `torch.nn.Linear` gives: Llama 4's router is one by name, and gives two."""
     import torch
