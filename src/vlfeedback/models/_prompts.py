@@ -241,10 +241,9 @@ class Encoder:
                 ids.pop()  # some tokenizers end every text; the prompt goes on
             return tuple(ids)
         # Tokenised behind a special token, as it stands in the prompt: alone, some tokenizers put a space before it.
-        known = [
-            name for name in (*reversed(self._placeholders), tokenizer.bos_token, *self.special) if name in self.special
-        ]
-        lead = known[0] if known else ""
+        # A placeholder that is no token (Ovis2's) would grow together with the text.
+        named = [name for name in reversed(self._placeholders) if name in self.special]
+        lead = named[0] if named else (tokenizer.bos_token or "")
         ids = list(tokenizer(lead + text, add_special_tokens=False)["input_ids"])
         return tuple(ids[len(tokenizer(lead, add_special_tokens=False)["input_ids"]) :])
 
