@@ -140,3 +140,10 @@ def test_a_model_with_a_mask_from_words_to_pictures_is_refused_in_words(make: Ca
     assert encoder.encode(request("what?", ())).ids
     with pytest.raises(ModelUnavailable, match=r"a mask over every word .*cannot be trained .*use = .openai"):
         encoder.encode(request("what?", PICTURES[:1]))
+
+
+def test_an_engine_is_not_given_a_place_that_is_no_token(make: Callable[[str], Any]) -> None:
+    encoder = Encoder(make("ovis2"), Read())
+    assert encoder.outline(request("what?", ()))
+    with pytest.raises(ModelUnavailable, match=r"<image> is no token .* use = .transformers"):
+        encoder.outline(request("what?", PICTURES[:1]))

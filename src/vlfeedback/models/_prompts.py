@@ -88,10 +88,22 @@ class Encoder:
         )
 
     def outline(self, request: Request) -> list[int]:
-        """Ids of one request with a single token for each picture, for an engine that puts the pictures in itself."""
-        return self._walk(
-            request, lambda encoded, image, placeholder: encoded.ids.append(self.special[placeholder])
-        ).ids
+        """Ids of one request with a single token for each picture, for an engine that puts the pictures in itself.
+
+        Raises:
+            ModelUnavailable: a picture's place is no token.
+        """
+
+        def show(encoded: Encoded, image: Image, placeholder: str) -> None:
+            del image
+            if placeholder not in self.special:
+                raise ModelUnavailable(
+                    f"{placeholder} is no token of this model's tokenizer, and an engine that is given tokens cannot "
+                    'find it; use = "transformers", or a server (use = "openai")'
+                )
+            encoded.ids.append(self.special[placeholder])
+
+        return self._walk(request, show).ids
 
     def unspeakable(self, ends: Iterable[int]) -> list[int]:
         """Tokens that no reply may hold: special ones and what stands for pictures, but for those that end it."""
