@@ -31,6 +31,11 @@ class PluginTable(Table):
         """The keys that are not the room's own."""
         return dict(self.model_extra or {})
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The keys that are the room's own."""
+        return tuple(type(self).model_fields)
+
 
 class ModelTable(PluginTable):
     """A model that is asked by a run.

@@ -122,6 +122,8 @@ def explain(error: ValidationError, where: str, settings: type[BaseModel]) -> Co
         name = ".".join(str(part) for part in one["loc"])
         if one["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key {key!r} in {place}; {closest(str(key), _known_at(table, settings))}")
+        elif len(one["loc"]) == 1 and one["type"] == "tuple_type" and isinstance(one["input"], Mapping):
+            lines.append(f"{where}: [{name}] is a list of tables: write [[{name}]], in two brackets")
         elif not name:
             lines.append(f"{where}: {one['msg'].removeprefix('Value error, ')}")
         else:

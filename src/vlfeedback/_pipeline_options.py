@@ -47,12 +47,14 @@ def check(settings: Settings, roots: Roots, wanted: Collection[str], *, plugins:
 
 def _looks(settings: Settings, roots: Roots, wanted: Collection[str], plugins: bool) -> Iterator[_Look]:
     def signature(room: PluginRoom, use: str, table: PluginTable, where: str) -> Callable[[], object]:
-        return lambda: registry.checked(registry.find(room, use, allow_plugins=plugins), table.options, where, INJECTED)
+        return lambda: registry.checked(
+            registry.find(room, use, allow_plugins=plugins), table.options, where, INJECTED, table.own
+        )
 
     def model(table: PluginTable, where: str, room: str) -> Callable[[], object]:
         if table.use in OPEN_NOTHING and room in wanted:
             return lambda: run_models.bare(table, where, roots, plugins)
-        return signature("models", table.use, table, where)
+        return lambda: run_models.checked(table, where, allow_plugins=plugins)
 
     for number, table in enumerate(settings.source, 1):
         yield _Look(frozenset({"source"}), signature("source", table.use, table, f"[[source]] {number}"))
@@ -67,9 +69,9 @@ def _looks(settings: Settings, roots: Roots, wanted: Collection[str], plugins: b
         room = frozenset({"evaluate"})
         yield _Look(room, signature("evaluate", test.use or name, test, f"[evaluate.{name}]"))
         if test.judge is not None:
-            yield _Look(room, signature("models", test.judge.use, test.judge, f"[evaluate.{name}.judge]"))
+            yield _Look(room, model(test.judge, f"[evaluate.{name}.judge]", ""))
     for number, table in enumerate(settings.upper, 1):
-        yield _Look(frozenset({"evaluate"}), signature("models", table.use, table, f"[[upper]] {number}"))
+        yield _Look(frozenset({"evaluate"}), model(table, f"[[upper]] {number}", ""))
 
 
 def _rubric(settings: Settings, plugins: bool) -> None:

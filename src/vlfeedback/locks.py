@@ -25,7 +25,7 @@ def claim(path: Path, what: str) -> int:
         os.close(descriptor)
         raise RunLocked(
             f"{what} is being written by another command. Wait for it to end, or stop it; "
-            "`vlfeedback status`, `view` and `report` may run meanwhile."
+            "`vlfeedback status`, `digest`, `compare` and `export` may run meanwhile."
         ) from error
     return descriptor
 

@@ -108,7 +108,14 @@ def options(load: Callable[..., Any], *, besides: frozenset[str] = frozenset()) 
     return tuple(name for name in inspect.signature(load).parameters if name not in besides)
 
 
-def bind(plugin: Plugin, given: Mapping[str, Any], where: str, *, inject: Mapping[str, Any] | None = None) -> Any:
+def bind(
+    plugin: Plugin,
+    given: Mapping[str, Any],
+    where: str,
+    *,
+    inject: Mapping[str, Any] | None = None,
+    own: Collection[str] = (),
+) -> Any:
     """Check options against a plug-in's signature and load it.
 
     Args:
@@ -116,16 +123,19 @@ def bind(plugin: Plugin, given: Mapping[str, Any], where: str, *, inject: Mappin
         given: The remaining keys of its table.
         where: The table's name, for messages.
         inject: Objects handed to parameters of these names if the signature has them; not options.
+        own: Keys of the table that are its room's, and known as well.
     Raises:
         ConfigError: an unknown option (the closest is named), a missing one, or a value of another type.
     """
     supplied = inject or {}
     parameters = inspect.signature(plugin.load).parameters
-    values = checked(plugin, given, where, supplied)
+    values = checked(plugin, given, where, supplied, own)
     return plugin.load(**values, **{name: value for name, value in supplied.items() if name in parameters})
 
 
-def checked(plugin: Plugin, given: Mapping[str, Any], where: str, supplied: Collection[str]) -> dict[str, Any]:
+def checked(
+    plugin: Plugin, given: Mapping[str, Any], where: str, supplied: Collection[str], own: Collection[str] = ()
+) -> dict[str, Any]:
     """All options of a plug-in as its `load` gets them: converted to their types, defaults put in.
 
     Args:
@@ -135,7 +145,8 @@ def checked(plugin: Plugin, given: Mapping[str, Any], where: str, supplied: Coll
     known = [name for name in parameters if name not in supplied]
     for key in given:
         if key not in known:
-            raise ConfigError(f"{where}: {plugin.name!r} has no option {key!r}; {closest(key, known)}")
+            words = closest(key, tuple({*known, *own}))
+            raise ConfigError(f"{where}: {plugin.name!r} has no option {key!r}; {words}")
     fields: dict[str, Any] = {}
     for name in known:
         parameter = parameters[name]

@@ -130,8 +130,28 @@ class Access:
 
 def bare(table: PluginTable, where: str, roots: Roots, allow_plugins: bool = False) -> Model:
     """A model as its plug-in makes it."""
+    plugin = _plugin_of(table, where, allow_plugins)
+    return registry.bind(plugin, table.options, where, inject={"roots": roots}, own=table.own)
+
+
+def _plugin_of(table: PluginTable, where: str, allow_plugins: bool) -> registry.Plugin:
     plugin = registry.find("models", table.use, allow_plugins=allow_plugins)
-    return registry.bind(plugin, table.options, where, inject={"roots": roots})
+    number = table.options.get("batch")
+    if number is not None and "batch" not in registry.options(plugin.load):
+        raise ConfigError(
+            f"{where}: batch = {number} is a local model's number of questions at a time, and {table.use!r} has none. "
+            "Say batch = true for a provider's batches, or false."
+        )
+    return plugin
+
+
+def checked(table: PluginTable, where: str, *, allow_plugins: bool = False) -> dict[str, Any]:
+    """All options of a model's plug-in, converted and with defaults; nothing is opened.
+
+    Raises:
+        ConfigError, PluginError: as `bare`.
+    """
+    return registry.checked(_plugin_of(table, where, allow_plugins), table.options, where, INJECTED, table.own)
 
 
 def identity_of(table: PluginTable, where: str, *, allow_plugins: bool = False) -> str | None:
@@ -140,8 +160,7 @@ def identity_of(table: PluginTable, where: str, *, allow_plugins: bool = False) 
     Raises:
         ConfigError, PluginError: as `bare`.
     """
-    plugin = registry.find("models", table.use, allow_plugins=allow_plugins)
-    values = registry.checked(plugin, table.options, where, INJECTED)
+    plugin, values = _plugin_of(table, where, allow_plugins), checked(table, where, allow_plugins=allow_plugins)
     if plugin.identity_of is None:
         return None
     return plugin.identity_of(**{name: values[name] for name in registry.options(plugin.identity_of)})

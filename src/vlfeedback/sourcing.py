@@ -115,7 +115,7 @@ def _benchmark_items(run: RunFolder, reach: Access) -> Iterator[Known]:
 def _source(table: SourceTable, number: int, sample: int | None, reach: Access) -> source_room.Source:
     where = f"[[source]] {number}"
     plugin = registry.find("source", table.use, allow_plugins=reach.allow_plugins)
-    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots})
+    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots}, own=table.own)
     name = table.name or table.use
     return source_room.Source(name, reader, table.images, sample, str(table.options.get("path", "")))
 

@@ -34,7 +34,8 @@ def check_options(table: PluginTable, known: tuple[str, ...], where: str) -> Non
     """
     for key in table.options:
         if key not in known:
-            raise ConfigError(f"{where}: {table.use!r} has no option {key!r}; {registry.closest(key, known)}")
+            words = registry.closest(key, (*known, *table.own))
+            raise ConfigError(f"{where}: {table.use!r} has no option {key!r}; {words}")
 
 
 class Seen(NamedTuple):
