@@ -63,7 +63,7 @@ class _Made(NamedTuple):
     def found(self, run: RunFolder) -> TableInfo | None:
         """The table, if it says what it was made from: imports have no settings, and a judging may have broken off."""
         info = run.info(self.name)
-        return None if info is None or info.room != self.room or info.inputs == "interrupted" else info
+        return None if info is None or info.room != self.room or info.inputs in ("", "interrupted") else info
 
     @property
     def behind(self) -> Behind:

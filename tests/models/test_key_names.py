@@ -57,4 +57,5 @@ def test_from_python_as_well(key: str) -> None:
 @pytest.mark.parametrize("name", ["", "KEYX", "my_key_2", "OPENAI_API_KEY_OF_TEAM_2", "Set2InThisEnvironment"])
 def test_names_are_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("Set2InThisEnvironment", "x")
-    openai.load(model="m", roots=Roots({}), base_url="http://127.0.0.1:9/v1", api_key_env=name)
+    made = openai.load(model="m", roots=Roots({}), base_url="http://127.0.0.1:9/v1", api_key_env=name)
+    assert made.identity == "openai:m"
