@@ -30,7 +30,7 @@ def test_a_number_is_an_option_of_the_model_and_true_is_none(name: str) -> None:
     assert bought.options == {"model": "org/vlm"}
     assert bought.by_provider
     assert not table(use="openai").by_provider
-    with pytest.raises(ConfigError, match="no option 'batch'"):
+    with pytest.raises(ConfigError, match="batch = 8 is a local model's number"):
         bare(table(use="openai", batch=8), "[[pool]] 1", Roots({}))
 
 
