@@ -154,7 +154,6 @@ def prepare(
         begin(out, key)  # not before: a model or data that cannot be used leave what is there as it is
     here.wait()
     model.to(device := device_here())
-    budget = recipe.tokens_per_batch
     logps = Scorer(model, recipe, device)
     layout = (checked := chosen_layout(model, processor, encoded, encoder, logps, recipe, here)).layout
     if here.first and checked.refused:
@@ -165,7 +164,7 @@ def prepare(
     encoded, evaluated, large = _fitting(encoded, evaluated, layout, recipe, objective, here)
     known = reference(
         [*whole, *twins.values()], ReferenceFile(stored, origin(recipe, model, processor)),
-        layout=layout, encoder=encoder, score=logps, budget=budget, here=here,
+        layout=layout, encoder=encoder, score=logps, budget=recipe.tokens_per_batch, here=here,
     )  # fmt: skip
     plainly = partial(collate, layout=layout, pictures=encoder.pictures, reference=known)
     blank = encoder.blank() if here.size > 1 and hasattr(unwrapped(model), "get_image_features") else {}
@@ -183,7 +182,7 @@ def prepare(
         policy,
         arguments(recipe, plan, out / "state", here),
         PlannedBatches(plan, encoded, objective, arrange, here, blank),
-        held_out=_held_out(evaluated, layout, objective, arrange, budget),
+        held_out=_held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch),
         objective=objective,
         recipe=recipe,
         epoch_ends=plan.epoch_ends(),
