@@ -82,15 +82,17 @@ def trained(
         [*launch, *script, json.dumps(changes)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
         env={**os.environ, **more, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu",
-             "CUDA_VISIBLE_DEVICES": ""},
+             "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"},
     )  # fmt: skip
     try:
         said, complaints = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # who waits for ever for another process is no child of this one
         raise
-    told = [line for line in complaints.splitlines() if "rank0" in line] or complaints.splitlines()
-    assert process.returncode == 0, "\n".join(told)[-4000:]
+    told = [
+        line for line in complaints.splitlines() if "rank0" in line and "terminate" not in complaints
+    ] or complaints.splitlines()
+    assert process.returncode == 0, "\n".join([said, *told])[-6000:]
     return "\n".join(line for line in said.splitlines() if line.startswith("trained"))
 
 
