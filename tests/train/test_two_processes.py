@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launched import furthest, trained as launched
+from launched import ended, furthest, trained as launched
 from safetensors.torch import load_file
 
 from vlfeedback.train._log import read_log
@@ -57,12 +56,9 @@ def trained(
     launch = [sys.executable]
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*launch, str(script), str(out)], capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.partition("distributed/elastic")[0][-4000:]
-    return done.stdout
+    code, said, complaints = ended([*launch, str(script), str(out)], dict(os.environ), timeout=300)
+    assert code == 0, complaints.partition("distributed/elastic")[0][-4000:]
+    return said
 
 
 def relative(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

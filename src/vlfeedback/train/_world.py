@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def _leave() -> None:
     import torch.distributed as distributed
 
     if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        gc.collect()  # models that were trained hold on to the group, in circles
         distributed.destroy_process_group()
 
 
