@@ -15,6 +15,9 @@ from vlfeedback.table_files import Fields, shard_start
 SIDE_FILES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """What `datasets` keeps beside the data and reads as no rows."""
 
+ALL = "all"
+"""Instead of the name of a split: all of them as one, as `datasets` calls it."""
+
 _SIDES: Mapping[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"), "eval"),

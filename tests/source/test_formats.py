@@ -124,7 +124,7 @@ class TestHuggingFace:
             list(hugging_face.load(tmp_path)())
         found = [item.prompt for item in hugging_face.load(tmp_path, split="train")() if isinstance(item, Found)]
         assert found == [f"{name}?" for name in names if "train" in name]
-        assert len(list(hugging_face.load(tmp_path, split="*")())) == len(names)
+        assert len(list(hugging_face.load(tmp_path, split="all")())) == len(names)
 
     @pytest.mark.parametrize(
         "names", [["0000", "0001"], ["part_0_7", "part_1_7"], ["train-0", "train-1"], ["a/x", "b/x"]]

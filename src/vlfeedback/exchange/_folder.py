@@ -11,15 +11,11 @@ from typing import NamedTuple
 
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Split
-from vlfeedback.split_files import SIDE_FILES, NamedSplit, saved_files, saved_splits, side_of, splits_of
+from vlfeedback.split_files import ALL, SIDE_FILES, NamedSplit, saved_files, saved_splits, side_of, splits_of
 from vlfeedback.table_files import check_shards
 
 KINDS = (".parquet", ".arrow", ".jsonl", ".json")
 """Endings of data files; the first that is there is read."""
-
-
-ALL = "all"
-"""Instead of the name of a split: all of them as one."""
 
 
 class Part(NamedTuple):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,16 +27,12 @@ from vlfeedback.source._files import files_of
 from vlfeedback.source._fit import check_columns
 from vlfeedback.source._rows import Fields, Row, row_reader
 from vlfeedback.source._table_rows import table_rows
-from vlfeedback.split_files import saved_files as _saved, saved_splits as _splits
+from vlfeedback.split_files import ALL, saved_files as _saved, saved_splits as _splits, splits_of
 from vlfeedback.table_files import arrow_rows, check_shards, parquet_rows
 
 TESTED_ON: tuple[str, ...] = ("what datasets 5.2.0 writes by save_to_disk and to_parquet",)
 
 SHARDS = (".arrow", ".parquet")
-_SPLITS = frozenset(("train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation"))
-"""Folders of these names hold a split; others hold configurations, or nothing in particular."""
-_ALL = "*"
-_NUMBER = re.compile(r"([_.]?\d+)+\Z")
 
 
 def load(
@@ -60,8 +55,8 @@ def load(
 
     Args:
         path: The folder that `save_to_disk` made, a folder of Parquet shards, or one `.arrow` or `.parquet` file.
-        split: Which split, where there are several: a folder of that name, or files whose name begins with it; `*` for
-            all files of a folder together.
+        split: Which split, where there are several: a folder or files of that name; `all` for all files of a folder
+            together.
         prompt: Column with the prompt or conversation; the only one that must be there.
         image: Column with the picture or pictures; `""` if no row has pictures.
         record_id: Column with the record's own id.
@@ -130,29 +125,18 @@ def _shards(path: Path, split: str) -> list[Path]:
     if len(splits) == 1 and not split:
         return _shards(path / splits[0], "")
     found = files_of(path, SHARDS)
-    kinds = sorted({_split_of(file, path) for file in found})
-    if split:
-        chosen = [file for file in found if split in (_split_of(file, path), _beginning(file))]
-        if chosen:
+    name_of = {file: one.name for one, files in splits_of(found, path).items() for file in files}
+    kinds = sorted({*name_of.values()})
+    if split and split != ALL:
+        if chosen := [file for file in found if split in (name_of[file], _beginning(file))]:
             return chosen
-    if not splits and (split == _ALL or (not split and len(kinds) == 1)):
+    elif not splits and (split or len(kinds) == 1):
         return found
     known = ", ".join(map(repr, splits or kinds))
     if split:
         raise ConfigError(f"{path} has the splits {known}, not {split!r}")
-    together = "" if splits else f", or read all together with `split = {_ALL!r}`"
+    together = "" if splits else f", or read all together with `split = {ALL!r}`"
     raise ConfigError(f"{path} has the splits {known}: name one with `split`{together}")
-
-
-def _split_of(file: Path, path: Path) -> str:
-    """The split of a file: the folder of that name in which it lies, or what its name begins with.
-
-    Files that differ in a number are one split, whatever it is called: `0000.parquet` and `0001.parquet`.
-    """
-    for folder in file.relative_to(path).parts[:-1]:
-        if folder.lower() in _SPLITS:
-            return folder
-    return _NUMBER.sub("", _beginning(file))
 
 
 def _beginning(file: Path) -> str:
