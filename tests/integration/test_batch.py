@@ -192,22 +192,6 @@ def test_a_queue_that_is_always_full_ends_the_run(tmp_path: Path) -> None:
         assert cost_of_judging(run) == 0
 
 
-def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
-    with serve_batches(tmp_path / "log", looks=10**6) as server:
-        run, toml = tmp_path / "run", settings(tmp_path, server)
-        process = world.start("run", toml, "--out", run, "--to", "pair")
-        wait_for(lambda: sent(server) == COUNT)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-        assert process.returncode == 130
-        for batch in server.batches.values():
-            batch["left"] = 0
-        world.collect(run)
-        assert set(server.bought().values()) == {1}
-        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
-
-
 def stopped_when_sent(server: BatchServer, toml: Path, run: Path, *arguments: str, count: int) -> None:
     """Begin a run, stop it with Ctrl-C when so many questions lie at the provider, and let their batches end."""
     process = world.start("run", toml, "--out", run, "--to", "pair", *arguments)
@@ -218,6 +202,15 @@ def stopped_when_sent(server: BatchServer, toml: Path, run: Path, *arguments: st
     assert process.returncode == 130
     for batch in server.batches.values():
         batch["left"] = 0
+
+
+def test_ctrl_c_leaves_batches_to_the_next_run(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        stopped_when_sent(server, toml, run, count=COUNT)
+        world.collect(run)
+        assert set(server.bought().values()) == {1}
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
 
 
 def test_batches_are_fetched_after_the_user_wants_no_more_of_them(tmp_path: Path) -> None:
