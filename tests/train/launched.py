@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,7 @@ def trained(
 
 
 ABORTED = "terminate called without an active exception"
-"""What a process of two says now and then (three of some 150 launches), for a reason that is not known: docs/LOG.md."""
+"""How torch ends a process now and then whose gloo threads outlive the interpreter, its work done (`_world._leave`)."""
 
 
 def ended(order: list[str], env: dict[str, str], timeout: float = 120) -> tuple[int, str, str]:
@@ -105,8 +106,13 @@ def ended(order: list[str], env: dict[str, str], timeout: float = 120) -> tuple[
             raise
         if ABORTED not in complaints:
             break
-        sys.stderr.write(complaints)
+        warnings.warn(f"a process was aborted at its end, and is called once more:\n{complaints[-4000:]}", stacklevel=2)
     return process.returncode, said, complaints
+
+
+def outlived(out: Path) -> dict[str, int]:
+    """Of each process that trained, by rank: how many threads of gloo were alive when it had left the others."""
+    return {file.suffix[1:]: int(file.read_text()) for file in sorted(out.parent.glob(f"{out.name}_threads.*"))}
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

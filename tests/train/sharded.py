@@ -8,7 +8,9 @@ the two places where accelerate looks are told otherwise; everything after that 
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,13 @@ def ask_second_to_stop(last: int) -> None:
     _trainer._Watch.on_step_end = ended
 
 
+def count_threads(out: Path) -> None:
+    """Note how many of gloo's threads there are."""
+    names = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
+    count = sum("gloo" in name for name in names)
+    out.with_name(f"{out.name}_threads.{os.environ.get('RANK', 0)}").write_text(str(count))
+
+
 def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     if spread == "spread":
@@ -77,4 +86,5 @@ def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any])
 
 
 if __name__ == "__main__":
+    atexit.register(count_threads, Path(sys.argv[1]))  # the first to be registered is the last to be called
     main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], json.loads(sys.argv[5]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from launched import ended, furthest, trained as launched
+from launched import ended, furthest, outlived, trained as launched
 from safetensors.torch import load_file
 
 from vlfeedback.train._log import read_log
@@ -111,3 +111,10 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path, 
     assert not (out / "adapter_model.safetensors").exists()
     assert all(line.endswith(" 2") for line in launched(out, model_path, "lora", processes=2).splitlines())
     assert furthest(straight, out) == 0.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
+def test_no_thread_of_gloo_outlives_the_interpreter(tmp_path: Path, model_path: Path) -> None:
+    """One that does may end a process that has done its work with SIGABRT."""
+    launched(tmp_path / "both", model_path, "lora", processes=2)
+    assert outlived(tmp_path / "both") == {"0": 0, "1": 0}

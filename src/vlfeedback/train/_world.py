@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 # Where accelerate looks for the names of layers that are spread one by one.
 _LAYERS = "FSDP_TRANSFORMER_CLS_TO_WRAP"
+
+BREATH = 0.1
+"""Seconds that gloo's threads get at the end of a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +88,18 @@ def world() -> World:
 
 
 def _leave() -> None:
-    """Let go of the other processes in order: gloo's threads, left to the interpreter's end, now and then abort it.
+    """Let go of the other processes while the interpreter is whole.
 
+    Gloo's threads drop what they have sent after those who wait for it have gone on. One that needs the interpreter for
+    that while it is being taken down ends the process with SIGABRT (https://github.com/pytorch/pytorch/issues/190489).
     Only gloo: after an error, NCCL would wait here for processes that are waiting for this one.
     """
     import torch.distributed as distributed
 
     if distributed.is_initialized() and distributed.get_backend() == "gloo":
-        gc.collect()  # models that were trained hold on to the group, in circles
+        gc.collect()  # models that were trained hold on to the group, in circles, and it to its threads
         distributed.destroy_process_group()
+        time.sleep(BREATH)  # FSDP2 keeps the group: its threads get the interpreter once more
 
 
 def name_layers(model: Any) -> None:
