@@ -84,8 +84,26 @@ def write_llava_for_vllm(folder: Path, seed: int = 0) -> Path:
 
 def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """A Qwen2-VL with 28-pixel image tokens, which needs its grid and its three-axis positions."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    vision = {"depth": 1, "embed_dim": 32, "hidden_size": 48, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14}
+    return _write_qwen(folder, seed, Qwen2VLConfig, Qwen2VLForConditionalGeneration, vision)
+
+
+def write_qwen2_5_vl(folder: Path, seed: int = 0) -> Path:
+    """A Qwen2.5-VL of the same kind."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 48, "num_heads": 2, "patch_size": 14,
+        "window_size": 56, "fullatt_block_indexes": [1],
+    }  # fmt: skip
+    return _write_qwen(folder, seed, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, vision)
+
+
+def _write_qwen(folder: Path, seed: int, settings, family, vision) -> Path:
     import torch
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+    from transformers import Qwen2VLImageProcessorPil
 
     special = [
         "<pad>",
@@ -100,20 +118,17 @@ def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     chat = CHAT.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>")
     tokenizer = _tokenizer(special, chat)
     image_processor = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=28 * 28 * 16)
-    config = Qwen2VLConfig(
+    config = settings(
         text_config={
             "vocab_size": len(tokenizer), "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 2,
             "eos_token_id": 3, "pad_token_id": 0,
             "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0},
         },
-        vision_config={
-            "depth": 1, "embed_dim": 32, "hidden_size": 48, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14,
-        },
-        image_token_id=4, video_token_id=5, vision_start_token_id=6, vision_end_token_id=7,
+        vision_config=vision, image_token_id=4, video_token_id=5, vision_start_token_id=6, vision_end_token_id=7,
     )  # fmt: skip
     torch.manual_seed(seed)
-    model = Qwen2VLForConditionalGeneration(config).eval()
+    model = family(config).eval()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     image_processor.save_pretrained(folder)

@@ -294,7 +294,7 @@ class Album:
             prompt=ids,
             per_token={
                 track: ((ids == PICTURE) & (not self._family.both_ways)).astype(np.int32)
-                for track in self._family.tracks
+                for track in (self._family.tracks if shown else ())  # words alone have none
             },
             image_tokens=int((ids == PICTURE).sum()),
             responses=tuple(one.astype(np.int32) for one in said),
@@ -321,15 +321,19 @@ def joined(pictures: Sequence[Fields]) -> Fields:
 
 
 def plain_logps(model: Any, group: Encoded, fields: Fields, *, said: int = 0) -> torch.Tensor:
-    """Log p of every token of every response, one forward each, masks and positions made by the model: the oracle."""
+    """Log p of every token of every response, one forward each, masks and positions made by the model: the oracle.
+
+    Without a track to say where the response begins, a model that reads prompts both ways reads everything so.
+    """
     found: list[torch.Tensor] = []
+    marked = group.per_token or ({"token_type_ids": np.zeros_like(group.prompt)} if said else {})
     for response in group.responses:
         ids = torch.from_numpy(np.concatenate([group.prompt, response]).astype(np.int64))[None]
         tracks = {
             name: torch.nn.functional.pad(torch.from_numpy(values.astype(np.int64)), (0, len(response)), value=said)[
                 None
             ]
-            for name, values in group.per_token.items()
+            for name, values in marked.items()
         }
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **tracks, **fields).logits[0]
         scores = logits[len(group.prompt) - 1 : -1].log_softmax(-1)

@@ -12,12 +12,13 @@ from typing import Any, cast
 import families
 import numpy as np
 import pytest
+import tiny_models
 import torch
 import toy_llava
 from families import FAMILIES, Album
 
-from vlfeedback.errors import ConfigError
-from vlfeedback.train import Recipe, _chosen, _exact, _layouts, _shared, train
+from vlfeedback.errors import ConfigError, ModelUnavailable
+from vlfeedback.train import Lora, Recipe, _chosen, _collate, _exact, _layouts, _probe, _shared, train
 from vlfeedback.train._alone import shown_groups
 from vlfeedback.train._chosen import agreed, chosen_layout
 from vlfeedback.train._collate import Batch, Encoded
@@ -292,3 +293,46 @@ def test_a_run_that_declares_that_it_cannot_share_says_so_once(
     assert told == ["prompts are not shared, every response is computed with one of its own: its attention is 'eager'"]
     check = json.loads((tmp_path / "out" / "selfcheck.json").read_text())
     assert (check["layout"], check["not_shared_because"]) == ("features once", "its attention is 'eager'")
+
+
+def test_rows_without_a_picture_among_others_take_no_layout_away(
+    recipe: Callable[..., Recipe], colours: toy_llava.Colours, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Qwen2.5-VL makes positions from a track that words alone come without."""
+    folder = tiny_models.write_qwen2_5_vl(tmp_path / "model")
+    shown = toy_llava.groups(colours, 3)
+    data = [*shown, toy_llava.told(shown[0])]
+    settings = recipe(model=str(folder), lora=Lora(r=2))
+    result = train(data, settings, roots=colours, out=tmp_path / "out", objective=sigmoid())
+    check = json.loads((tmp_path / "out" / "selfcheck.json").read_text())
+    assert check["layout"] == "shared" and check["layout_differences"]["shared"] < 1e-5
+    assert not result.warnings and result.trained == 18 and "layout" not in capsys.readouterr().err
+
+
+def test_words_alone_are_told_from_their_response_where_prompts_are_read_both_ways() -> None:
+    """PaliGemma reads all of a row both ways, its future too, that no track divides and nothing pads."""
+    found = Setting("PaliGemma").chosen("fp32")
+    assert found.name == "shared" and found.differences["shared"] < 1e-5
+
+
+def test_what_is_made_up_for_a_model_has_words_alone_too(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[list[int]] = []
+
+    def chosen(model: Any, processor: Any, groups: Sequence[Encoded], *rest: Any) -> None:
+        seen.append([len(group.images) for group in groups])
+
+    monkeypatch.setattr(_probe, "chosen_layout", chosen)
+    _probe.probe(Recipe(model=str(model_path)))
+    encode = _collate.Encoder.encode
+
+    def refuse(self: Any, group: Any, **options: Any) -> Any:
+        if not group.instruction.images:
+            raise ModelUnavailable("the chat template shows no text")
+        return encode(self, group, **options)
+
+    monkeypatch.setattr(_collate.Encoder, "encode", refuse)
+    _probe.probe(Recipe(model=str(model_path)))
+    assert seen == [[1, 0], [1]]
+    assert "a prompt without a picture cannot be encoded and is not looked at: the chat" in capsys.readouterr().err

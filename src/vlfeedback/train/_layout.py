@@ -127,7 +127,7 @@ class UnsharedRows:
         ids = np.full((len(rows), width), self.pad, np.int64)
         mask = np.zeros((len(rows), width), np.int64)
         kept = np.zeros((len(rows), width), np.bool_)
-        extra = {name: np.zeros((len(rows), width), np.int64) for group in groups for name in group.per_token}
+        extra = {name: np.zeros((len(rows), width), np.int64) for name in tracks_of(groups, self.said)}
         for number, (group, response) in enumerate(rows):
             prompt, length = len(group.prompt), len(response)
             # The last token of a response is predicted and predicts nothing: it is no input.
@@ -137,9 +137,9 @@ class UnsharedRows:
             ids[number, start + prompt : start + used] = response[:-1]
             mask[number, start : start + used] = 1
             kept[number, start + prompt - 1 : start + used] = True
-            for name, values in group.per_token.items():
-                extra[name][number, start : start + prompt] = values
-                extra[name][number, start + prompt : start + used] = self.said
+            for name, track in extra.items():
+                track[number, start : start + prompt] = group.per_token.get(name, 0)
+                track[number, start + prompt : start + used] = self.said
         keep, where = self._kept(kept)
         inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         inputs |= {name: torch.from_numpy(values) for name, values in extra.items()}
@@ -167,6 +167,16 @@ class UnsharedRows:
             return torch.from_numpy(kept), None
         columns = np.flatnonzero(kept.any(0))
         return torch.from_numpy(columns), torch.from_numpy(np.flatnonzero(kept[:, columns]))
+
+
+def tracks_of(groups: Sequence[Encoded], said: int) -> tuple[str, ...]:
+    """Names of the per-token fields that a batch has.
+
+    A prompt of words alone comes without any, and counts as one whose tokens are all 0. A model that is told by
+    `token_type_ids` where a response begins (`_shared.said_of`) gets them always: without, it reads all both ways.
+    """
+    own = dict.fromkeys(name for group in groups for name in group.per_token)
+    return tuple({**own, "token_type_ids": None} if said else own)
 
 
 def picture_fields(groups: Sequence[Encoded], pictures: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:

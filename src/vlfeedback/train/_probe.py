@@ -1,12 +1,13 @@
-"""Which layout a model takes, measured on a made-up group before anybody has data: for `vlfeedback doctor --model`."""
+"""Which layout a model takes, measured on made-up groups before anybody has data: for `vlfeedback doctor --model`."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.ids import instruction_id, response_id
 from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.records import Dropped, Group, Image, Instruction, PreferencePair, Response
@@ -19,6 +20,7 @@ from vlfeedback.train._weights import device_here, load_model
 
 if TYPE_CHECKING:
     from vlfeedback.train import Recipe
+    from vlfeedback.train._collate import Encoded, Encoder
 
 REPLIES = ("Yes.", "There is a red disc in the middle of the picture.", "No, nothing of that kind.", "A disc, red.")
 
@@ -43,7 +45,9 @@ class _Drawn:
 
 
 def probe(recipe: Recipe) -> CheckedLayout:
-    """Compute a group with a picture in every layout that the model may take, as a run does before its first step.
+    """Compute a group with a picture and one of words alone in the layouts that the model may take, as a run does.
+
+    One row without a picture is enough for a run to lose a layout, so both are looked at.
 
     Args:
         recipe: Names the model and the precision.
@@ -60,6 +64,7 @@ def probe(recipe: Recipe) -> CheckedLayout:
         groups = [one for one in made if not isinstance(one, Dropped)]
         if not groups:
             raise ConfigError(f"{recipe.model}: a prompt with a picture cannot be encoded: {made}")
+        groups += _told(encoder)
         device = device_here()
         return chosen_layout(model, processor, groups, encoder, Scorer(model.to(device), recipe, device), recipe)
 
@@ -71,11 +76,20 @@ def fitting(model: str) -> Recipe:
     return Recipe(model=model)
 
 
-def _group(image: Image) -> Group:
+def _told(encoder: Encoder) -> list[Encoded]:
+    """A group of words alone; nothing where a model has no such prompts."""
+    try:
+        return [one for one in encoder.encode(_group()) if not isinstance(one, Dropped)]
+    except ModelUnavailable as error:
+        print(f"a prompt without a picture cannot be encoded and is not looked at: {error}", file=sys.stderr)
+        return []
+
+
+def _group(*images: Image) -> Group:
     prompt = "What do you see in the middle?"
-    name = instruction_id(prompt, (image,))
+    name = instruction_id(prompt, images)
     said = [Response(response_id(name, "probe", None, text), name, "probe", text, "stop") for text in REPLIES]
     pairs = tuple(
         PreferencePair(f"probe-{n}", name, said[0].id, one.id, 1.0, "probe") for n, one in enumerate(said[1:])
     )
-    return Group(Instruction(name, prompt, (image,), "probe"), tuple(said), (), pairs)
+    return Group(Instruction(name, prompt, images, "probe"), tuple(said), (), pairs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from vlfeedback.train._layout import Rows, picture_fields
+from vlfeedback.train._layout import Rows, picture_fields, tracks_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +77,7 @@ class SharedRows:
         ids = np.full((len(groups), width), self.pad, np.int64)
         segments = np.full((len(groups), width), PADDING, np.int64)
         places = np.zeros((len(groups), width), np.int64)
-        extra = {name: np.zeros((len(groups), width), np.int64) for group in groups for name in group.per_token}
+        extra = {name: np.zeros((len(groups), width), np.int64) for name in tracks_of(groups, self.said)}
         predicting: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         for row, group in enumerate(groups):
             prompt = len(group.prompt)
@@ -93,8 +93,9 @@ class SharedRows:
                 places[row, start:end] = prompt + np.arange(end - start)
                 predicting.append(row * width + np.array([first + prompt - 1, *range(start, end)]))
                 start = end
-            for name, values in group.per_token.items():
-                extra[name][row, first : first + prompt], extra[name][row, first + prompt : start] = values, self.said
+            for name, track in extra.items():
+                track[row, first : first + prompt] = group.per_token.get(name, 0)
+                track[row, first + prompt : start] = self.said
         keep, where = self._kept(np.concatenate(predicting), len(groups), width)
         lengths = torch.tensor([len(response) for group in groups for response in group.responses])
         return Rows(
@@ -269,7 +270,9 @@ def axes_of(model: Any) -> Axes | None:
 
         prompt = torch.from_numpy(group.prompt.astype(np.int64))[None]
         tracks = {name: torch.from_numpy(row.astype(np.int64))[None] for name, row in group.per_token.items()}
-        fields = {**tracks, **shown, "attention_mask": torch.ones_like(prompt)}
+        # Words alone come without the track of pictures, which most models ask for all the same.
+        blank = {} if shown else {"mm_token_type_ids": torch.zeros_like(prompt)}
+        fields = {**blank, **tracks, **shown, "attention_mask": torch.ones_like(prompt)}
         made = make(input_ids=prompt, **{name: value for name, value in fields.items() if name in accepted})
         return made[0][:, 0].numpy()
 
