@@ -7,13 +7,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_llava
 from accelerate.state import AcceleratorState
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.train import Lora, Recipe, train
+from vlfeedback.train import Lora, Recipe, _run, _weights, train
 from vlfeedback.train._log import read_log
 from vlfeedback.train._world import world
 from vlfeedback.train.sigmoid import load
@@ -51,6 +52,44 @@ def test_a_launchers_mixed_precision_leaves_policy_and_reference_alike(
     assert os.environ["ACCELERATE_MIXED_PRECISION"] == "no"
     told = "mixed_precision = bf16 of the launcher is not used: [train] dtype = fp32 decides"
     assert (told in capsys.readouterr().err) == (precision == "bf16")
+
+
+@pytest.mark.parametrize(
+    ("changes", "loaded", "words"),
+    [
+        ({"report_to": ("nobody",)}, 0, "report_to: nobody cannot be used here"),
+        ({"lora": Lora(targets=("nobody", "q_proj"))}, 1, r"targets \['nobody'\] are not in the language model"),
+    ],
+)
+def test_a_wrong_setting_is_said_before_anything_is_computed(
+    recipe: Callable[..., Recipe],
+    colours: toy_llava.Colours,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    loaded: int,
+    words: str,
+) -> None:
+    calls: list[str] = []
+    load_model = _run.load_model
+    monkeypatch.setattr(_run, "load_model", lambda asked: calls.append("loaded") or load_model(asked))  # type: ignore[func-returns-value]
+    for name in ("encoder_of", "chosen_layout", "reference"):
+        monkeypatch.setattr(_run, name, lambda *given, name=name, **options: calls.append(name))  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=words):
+        train(toy_llava.groups(colours, 3), recipe(**changes), roots=colours, out=tmp_path / "out", objective=load())
+    assert calls == ["loaded"] * loaded and not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_tower_to_freeze_is_refused_before_anything_is_computed(
+    recipe: Callable[..., Recipe], colours: toy_llava.Colours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tower(model: Any) -> Any:
+        raise ConfigError("no vision tower that could be frozen")
+
+    monkeypatch.setattr(_weights, "vision_tower", tower)
+    with pytest.raises(ConfigError, match="no vision tower"):
+        train(toy_llava.groups(colours, 3), recipe(), roots=colours, out=tmp_path / "out", objective=load())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_number_of_processes_without_a_launcher_is_said_in_words(

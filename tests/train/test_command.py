@@ -153,6 +153,7 @@ def test_a_folder_of_weights_is_found_from_anywhere(
         (["train.model=./none"], 1, "[train] model: there is no folder /"),
         (["train.model=pictures"], 1, "pictures holds no config.json"),
         (["train.model=adapter"], 2, "adapter is an adapter: give its base as model"),
+        (["train.report_to=nobody"], 2, "[train] report_to: nobody cannot be used here"),
         (["train.init=none"], 1, "[train] init: there is no folder none"),
     ],
 )

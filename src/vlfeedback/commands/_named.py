@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlfeedback.config import TrainSettings
@@ -49,13 +50,14 @@ def located(data: Path) -> Path:
     return Path(found)
 
 
-def check_weights(asked: TrainSettings) -> None:
+def check_training(asked: TrainSettings) -> None:
     """Refuse what training could not start from, before anything that takes long; only settings are looked at.
 
     Raises:
-        ConfigError: `model` is an adapter alone.
+        ConfigError: `model` is an adapter alone, or a tracker is not installed.
         ModelUnavailable: a folder is not there or holds no model, or the hub has none of that name.
     """
+    _check_trackers(asked.report_to)
     if asked.use != "transformers":
         return
     for key, name in (("model", asked.model), ("init", asked.init)):
@@ -70,6 +72,16 @@ def check_weights(asked: TrainSettings) -> None:
             if (folder / "adapter_config.json").is_file():
                 raise ConfigError(f"[train] {name} is an adapter: give its base as model and the adapter as init")
             raise ModelUnavailable(f"[train] model: {name} holds no config.json, so it is no model's folder")
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    if not names:
+        return
+    try:
+        from vlfeedback.train._arguments import trackers
+    except ImportError:
+        return  # training says what is not installed
+    trackers(names)
 
 
 def _check_on_hub(name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlfeedback import config
-from vlfeedback.commands._named import check_weights, located
+from vlfeedback.commands._named import check_training, located
 from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.commands.run import Opened
 from vlfeedback.config import Settings
@@ -65,7 +65,7 @@ def open_data(
     objective_of(asked.train.loss, allow_plugins=allow_plugins)
     path = located(data)
     if path.exists():
-        check_weights(asked.train)
+        check_training(asked.train)
         format = format or form_of(path, split)
     options = {"split": split} if split else {}
     found = import_data(format or "trl", path, images=images, out=out, eval_share=asked.eval_share, options=options)

@@ -21,7 +21,7 @@ from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
-from vlfeedback.train._arguments import arguments, quiet
+from vlfeedback.train._arguments import arguments, quiet, trackers
 from vlfeedback.train._base import doubtful_base
 from vlfeedback.train._batches import HeldOut, PlannedBatches, items_of
 from vlfeedback.train._chosen import chosen_layout
@@ -40,7 +40,15 @@ from vlfeedback.train._rope import longest_row
 from vlfeedback.train._scoring import Scorer, reference
 from vlfeedback.train._tokens import Wording
 from vlfeedback.train._trainer import GroupedDPOTrainer, newest
-from vlfeedback.train._weights import device_here, load_model, make_trainable, origin, save, unadapted
+from vlfeedback.train._weights import (
+    device_here,
+    load_model,
+    make_trainable,
+    origin,
+    refuse_untrainable,
+    save,
+    unadapted,
+)
 from vlfeedback.train._world import World, name_layers, world
 
 if TYPE_CHECKING:
@@ -145,7 +153,7 @@ def prepare(
 ) -> Prepared:
     """Encode, choose a layout, compute the reference, compare the policy with it; see `run`."""
     here = world()
-    _refuse(groups, recipe, out, objective)
+    _refuse(groups, recipe, out, objective, here)
     doubts, processor, model = _opened(recipe)
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
@@ -196,11 +204,16 @@ def prepare(
 
 
 def _opened(recipe: Recipe) -> tuple[tuple[str, ...], Any, Any]:
-    """What is in doubt of the base, the processor and the model that a run starts from."""
+    """What is in doubt of the base, the processor and the model that a run starts from.
+
+    Raises:
+        ConfigError: the model has nothing of what is to be trained, which is said before anything is computed.
+    """
     if device_here().type == "cpu":
         keep_freed()
     doubts, processor = doubtful_base(recipe), open_processor(recipe.model, None)
     model = load_model(recipe)
+    refuse_untrainable(model, recipe)
     name_layers(unwrapped(model))
     return doubts, processor, model
 
@@ -228,14 +241,16 @@ def _fitting(
     return parts.groups, parts_of(evaluated, layout, recipe.tokens_per_batch, objective).groups, parts.dropped
 
 
-def _refuse(groups: Sequence[Group], recipe: Recipe, out: Path, objective: Objective) -> None:
+def _refuse(groups: Sequence[Group], recipe: Recipe, out: Path, objective: Objective, here: World) -> None:
     """Say before anything is loaded what would break off after the reference, or cost what training starts from.
 
     Raises:
-        ConfigError: `out` is what training would start from.
+        ConfigError: `out` is what training would start from, or a tracker is not installed.
         DataError: the objective needs the margin of every pair, and some have none.
     """
     refuse_own_start(out, (recipe.model, recipe.init))
+    if here.first:
+        trackers(recipe.report_to)
     pairs = [pair for group in groups for pair in group.pairs]
     lacking = sum(pair.margin is None for pair in pairs)
     if lacking and getattr(objective, "needs_gaps", False):

@@ -98,6 +98,18 @@ def make_trainable(model: Any, recipe: Recipe) -> Any:
     return get_peft_model(model, config)
 
 
+def refuse_untrainable(model: Any, recipe: Recipe) -> None:
+    """Look for what `make_trainable` will ask for, long before it is called.
+
+    Raises:
+        ConfigError: the language model has no such layers, or full fine-tuning finds no vision tower to freeze.
+    """
+    if recipe.lora is None:
+        vision_tower(model)
+    elif not hasattr(model, "peft_config"):
+        lora_targets(model, recipe.lora)
+
+
 def lora_targets(model: Any, lora: Lora) -> str:
     """A pattern of the language model's linear layers, restricted to `targets` where given.
 
