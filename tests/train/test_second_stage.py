@@ -29,7 +29,7 @@ def stage(recipe: Make, colours: toy_llava.Colours, tmp_path: Path) -> Stage:
     """A short training into a folder of some name."""
 
     def run(name: str, **changes: object) -> TrainResult:
-        settings = recipe(lora=Lora(r=2), **changes)
+        settings = recipe(**{"lora": Lora(r=2), **changes})
         return train(toy_llava.groups(colours, 2), settings, roots=colours, out=tmp_path / name, objective=sigmoid())
 
     return run
@@ -109,3 +109,56 @@ def test_an_adapter_on_weights_of_another_training_is_evaluated_on_them(
     asked = [Request("", (Part(text=text),), Sampling(0.0, max_tokens=8)) for text in ("what ?", "is it red ?")]
     wrong, right, found = ([said.text for said in one.answer_all(asked)] for one in (base, truth, made))
     assert found == right != wrong and made.identity == "n@1"
+
+
+@pytest.mark.parametrize(
+    ("lora", "words"),
+    [
+        (Lora(r=16), "r = 2, and .* asks for r = 16: .* Leave r out"),
+        (Lora(r=2, alpha=8, dropout=0.0), "alpha = 16, dropout = 0.05, and .* asks for alpha = 8, dropout = 0.0"),
+        (Lora(r=2, targets=("q_proj",)), "targets = all linear layers .* asks for targets = q_proj"),
+    ],
+)
+def test_settings_that_an_adapter_has_otherwise_are_refused(
+    stage: Stage, tmp_path: Path, lora: Lora, words: str
+) -> None:
+    stage("first")
+    with pytest.raises(ConfigError, match=f"first is an adapter with {words}"):
+        stage("second", init=str(tmp_path / "first"), lora=lora)
+    assert not (tmp_path / "second").exists()
+
+
+def test_an_adapter_keeps_its_settings_and_card_and_note_have_them(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage("first", lora=Lora(r=2, targets=("v_proj", "q_proj")))
+    capsys.readouterr()
+    result = stage("second", init=str(tmp_path / "first"), lora=Lora())
+    (warning,) = result.warnings
+    assert "first is an adapter with r = 2, targets = q_proj and v_proj and is trained on so" in warning
+    assert capsys.readouterr().err.count(warning) == 1
+    told = json.loads((tmp_path / "second" / "adapter_config.json").read_text())
+    note = json.loads((tmp_path / "second" / "train.json").read_text())["settings"]["lora"]
+    card = (tmp_path / "second" / "README.md").read_text()
+    assert told["r"] == note["r"] == 2 and note["targets"] == ["q_proj", "v_proj"]
+    assert "A LoRA adapter of rank 2" in card and "| lora.r | 2 |" in card
+    assert "| lora.targets | ('q_proj', 'v_proj') |" in card
+
+
+def test_layers_in_another_order_and_all_of_them_by_name_are_the_same(stage: Stage, tmp_path: Path) -> None:
+    everything = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    for name, first, second in (("all", None, everything), ("two", ("q_proj", "v_proj"), ("v_proj", "q_proj"))):
+        stage(name, lora=Lora(r=2, targets=first))
+        again = stage(f"{name} again", init=str(tmp_path / name), lora=Lora(r=2, targets=second))
+        assert again.warnings == ()
+
+
+def test_an_adapter_of_another_kind_is_refused(stage: Stage, model_path: Path, tmp_path: Path) -> None:
+    from peft import IA3Config, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(model_path)
+    asked = IA3Config(target_modules=["k_proj", "v_proj"], feedforward_modules=[])
+    get_peft_model(model, asked).save_pretrained(tmp_path / "other")
+    with pytest.raises(ConfigError, match="of kind IA3: only LoRA"):
+        stage("second", init=str(tmp_path / "other"))

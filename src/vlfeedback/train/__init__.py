@@ -56,7 +56,8 @@ class Recipe:
         max_length: Longest row, prompt and response, tokens; pairs with a longer one are dropped as `too_long`.
         dtype: `bf16` runs the forward in bf16 (full fine-tuning keeps fp32 weights), `fp32` everything in fp32.
         seed: Order of groups, initial adapters, dropout.
-        lora: Adapters, or None for full fine-tuning with a frozen vision tower.
+        lora: Adapters, or None for full fine-tuning with a frozen vision tower. An adapter to start from keeps its own
+            settings: others are refused, and defaults are not used.
         image: `blind` shows policy and reference an even picture instead: a control that must gain nothing visual.
         gradient_checkpointing: Recompute activations in the backward pass: less memory, a third more time.
         init: Folder of weights or of an adapter to start from; it is the reference as well.
@@ -172,7 +173,7 @@ def train(
     )  # fmt: skip
     if here.first:
         with told_when_full(out):
-            _write_result(out, key, settings, objective, result, made_as)
+            _write_result(out, key, outcome.recipe, objective, result, made_as)
     here.wait()  # a process that ends earlier takes the others with it
     return result
 

@@ -21,6 +21,7 @@ from vlfeedback.models._checkpoints import open_processor
 from vlfeedback.progress import bar
 from vlfeedback.records import Dropped, Group
 from vlfeedback.train import explain_empty
+from vlfeedback.train._adapter import settled
 from vlfeedback.train._arguments import arguments, quiet, trackers
 from vlfeedback.train._base import doubtful_base
 from vlfeedback.train._batches import HeldOut, PlannedBatches, items_of
@@ -71,6 +72,7 @@ class Outcome:
     resumed_from: int
     metrics: Mapping[str, float]
     warnings: tuple[str, ...]
+    recipe: Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Prepared:
         trained: Their pairs.
         plan: Batches and steps.
         noted: What is not as it may look: data that are trained on otherwise than they stand, a base in doubt.
+        recipe: How it is trained: as asked for, but for an adapter that it goes on from, which has settings of its own.
     """
 
     trainer: GroupedDPOTrainer
@@ -95,6 +98,7 @@ class Prepared:
     trained: int
     plan: Plan
     noted: tuple[str, ...]
+    recipe: Recipe
 
 
 def run(
@@ -132,13 +136,13 @@ def run(
 
         def write(folder: Path) -> None:
             save(trainer.model, ready.processor, folder, weights)
-            write_card(folder, recipe, objective, **counts, sources=sources)
+            write_card(folder, ready.recipe, objective, **counts, sources=sources)
 
         replace(out, key, write)
     warnings = (*ready.noted, *ready.checked.warnings, *trainer.warned)
     metrics = _last(trainer.state.log_history)
     resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
-    return Outcome(ready.trained, ready.dropped, ready.groups, plan.steps, resumed, metrics, warnings)
+    return Outcome(ready.trained, ready.dropped, ready.groups, plan.steps, resumed, metrics, warnings, ready.recipe)
 
 
 def prepare(
@@ -154,7 +158,7 @@ def prepare(
     """Encode, choose a layout, compute the reference, compare the policy with it; see `run`."""
     here = world()
     _refuse(groups, recipe, out, objective, here)
-    doubts, processor, model = _opened(recipe)
+    recipe, doubts, processor, model = _opened(recipe)
     encoder = encoder_of(processor, model, recipe, roots)
     encoded, evaluated, dropped = _both_sides(groups, encoder, objective)
     if here.first:
@@ -200,14 +204,15 @@ def prepare(
     )
     trained = sum(len(group.pairs) for group in encoded)
     count = len({group.group_id for group in encoded})
-    return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, (*noted, *bare))
+    return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, (*noted, *bare), recipe)
 
 
-def _opened(recipe: Recipe) -> tuple[tuple[str, ...], Any, Any]:
-    """What is in doubt of the base, the processor and the model that a run starts from.
+def _opened(recipe: Recipe) -> tuple[Recipe, tuple[str, ...], Any, Any]:
+    """What is trained by, what is in doubt of the base and the adapter, and processor and model that a run starts from.
 
     Raises:
-        ConfigError: the model has nothing of what is to be trained, which is said before anything is computed.
+        ConfigError: the model has nothing of what is to be trained, or is an adapter made by other settings, which is
+            said before anything is computed.
     """
     if device_here().type == "cpu":
         keep_freed()
@@ -215,7 +220,8 @@ def _opened(recipe: Recipe) -> tuple[tuple[str, ...], Any, Any]:
     model = load_model(recipe)
     refuse_untrainable(model, recipe)
     name_layers(unwrapped(model))
-    return doubts, processor, model
+    recipe, told = settled(recipe, model)
+    return recipe, (*doubts, *told), processor, model
 
 
 def _fitting(

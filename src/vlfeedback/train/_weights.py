@@ -116,17 +116,26 @@ def lora_targets(model: Any, lora: Lora) -> str:
     Raises:
         ConfigError: nothing matches; the message names what there is.
     """
-    import torch
-
     language = model.get_decoder()
     prefix = next(name for name, module in model.named_modules() if module is language)
-    linears = [(n.rpartition(".")[2], m) for n, m in language.named_modules() if isinstance(m, torch.nn.Linear)]
-    leaves = sorted({leaf for leaf, _ in linears} - {leaf for leaf, m in linears if not _adaptable(m)} - {"lm_head"})
+    leaves = linears_of(model)
     chosen = leaves if lora.targets is None else [leaf for leaf in leaves if leaf in lora.targets]
     unknown = sorted(set(lora.targets or ()) - set(leaves))
     if unknown or not chosen:
         raise ConfigError(f"[train.lora] targets {unknown} are not in the language model, which has {leaves}")
     return rf"{re.escape(prefix)}\.(?:.*\.)?(?:{'|'.join(map(re.escape, chosen))})"
+
+
+def linears_of(model: Any) -> list[str]:
+    """Names of the language model's linear layers that an adapter can lie on, whether or not one does."""
+    import torch
+
+    linears = [
+        (name.removesuffix(".base_layer").rpartition(".")[2], module)
+        for name, module in model.get_decoder().named_modules()
+        if isinstance(module, torch.nn.Linear) and "lora_" not in name
+    ]
+    return sorted({leaf for leaf, _ in linears} - {leaf for leaf, m in linears if not _adaptable(m)} - {"lm_head"})
 
 
 # Share of a language model's weights without an adapter that is worth a word; routers and gates are far below it.
