@@ -37,7 +37,10 @@ def test_merged_weights_answer_as_base_and_adapter(
     assert float((after - both).abs().max()) < 1e-4 < float((both - before).abs().max())
     assert torch.equal(merged.lm_head.weight, plain)
     assert AutoProcessor.from_pretrained(tmp_path / "merged").chat_template == toy_llava.CHAT
-    assert "aligned with AI feedback" in (tmp_path / "merged" / "README.md").read_text()
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert "aligned with AI feedback" in card and "\nlibrary_name: transformers\n" in card and "peft" not in card
+    assert "\nAll weights: the base with a LoRA adapter folded in, of rank 4, trained with Sigmoid" in card
+    assert "stand beside the adapter, in `train.json`" in card and "| lora.r | 4 |" in card
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
 
 

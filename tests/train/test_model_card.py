@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlfeedback.train import Lora, Recipe
-from vlfeedback.train._model_card import ScoreRow, add_scores, write_card
+from vlfeedback.train._model_card import ScoreRow, add_scores, merged_card, write_card
 from vlfeedback.train.sigmoid import load as sigmoid
 
 
@@ -47,3 +47,16 @@ def test_a_card_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# mine\n")
     add_scores(tmp_path, [ScoreRow("a", "b", 1, 2, 1, None, None, 3)])
     assert (tmp_path / "README.md").read_text() == "# mine\n"
+
+
+def test_a_card_of_merged_weights_says_so_and_takes_scores(card: Path) -> None:
+    card.write_text(merged_card(card.read_text()))
+    add_scores(card.parent, [ScoreRow("mme/official", "perception", 1440.5, 1539.6, 99.1, 40.0, 158.25, 2114)])
+    text = card.read_text()
+    assert text.startswith("---\nlibrary_name: transformers\n") and "\nA LoRA adapter" not in text
+    assert "folded in, of rank 8, trained with" in text and "+99.1" in text
+
+
+@pytest.mark.parametrize("text", ["# mine\n", "", "---\nlicense: mit\n---\nA text on library_name: peft\n"])
+def test_what_somebody_else_wrote_of_an_adapter_stays(text: str) -> None:
+    assert merged_card(text) == text

@@ -12,6 +12,7 @@ from typing import Any
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.models._checkpoints import open_processor
+from vlfeedback.train._model_card import merged_card
 from vlfeedback.train._note import is_begun
 from vlfeedback.train._weights import DAMAGED, is_adapter, save
 
@@ -51,6 +52,7 @@ def merge(checkpoint: Path, out: Path) -> None:
     except DAMAGED as error:
         raise ModelUnavailable(f"cannot load {base!r}, the base of {checkpoint}: {error}") from error
     save(model, open_processor(str(checkpoint), None), out)
-    for name in ("README.md", "generation_config.json"):
-        if (checkpoint / name).exists() and not (out / name).exists():
-            shutil.copyfile(checkpoint / name, out / name)
+    if (card := checkpoint / "README.md").exists():
+        (out / card.name).write_text(merged_card(card.read_text(encoding="utf-8")), encoding="utf-8")
+    if (asked := checkpoint / "generation_config.json").exists() and not (out / asked.name).exists():
+        shutil.copyfile(asked, out / asked.name)

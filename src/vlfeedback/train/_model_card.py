@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 SCORES = "## Scores"
 _NOT_YET = "Not evaluated yet."
+# What is another thing of merged weights.
+_OF_ADAPTER = "library_name: peft"
+_ADAPTER, _MERGED = "A LoRA adapter of rank", "All weights: the base with a LoRA adapter folded in, of rank"
+_BESIDE = "Settings and result stand in"
+_ELSEWHERE = "Settings and result of the training stand beside the adapter, in"
 
 
 class ScoreRow(NamedTuple):
@@ -64,10 +69,10 @@ def write_card(
     base = base_of(recipe)
     # A folder that is gone is none of the hub's names either, and what this machine calls it is nobody's business.
     local = Path(base).expanduser().exists() or base.startswith(("/", "./", "../", "~"))
-    head = [f"library_name: {'transformers' if recipe.lora is None else 'peft'}"]
+    head = ["library_name: transformers" if recipe.lora is None else _OF_ADAPTER]
     head += [] if local else [f"base_model: {json.dumps(base)}"]
     head.append("tags: [vlfeedback, dpo, vision-language, ai-feedback]")
-    kind = "All weights of the language model" if recipe.lora is None else f"A LoRA adapter of rank {recipe.lora.r}"
+    kind = "All weights of the language model" if recipe.lora is None else f"{_ADAPTER} {recipe.lora.r}"
     blind = " Pictures were hidden (control)." if recipe.image == "blind" else ""
     lines = [
         "\n".join(["---", *head, "---"]),
@@ -80,11 +85,25 @@ def write_card(
         _table(("Source", "Instructions"), [(name, f"{count:,}") for name, count in sorted(sources.items())]),
         "## Settings",
         _table(("Setting", "Value"), list(_settings(recipe))),
-        "Settings and result stand in `train.json`, the course of the training in `train_log.jsonl`, and what was "
+        f"{_BESIDE} `train.json`, the course of the training in `train_log.jsonl`, and what was "
         "compared before the first step in `selfcheck.json`. What the data may be used for decides what these weights "
         "may be used for: look at the terms of each source and of the models that wrote and judged the responses.",
     ]
     (out / "README.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+
+
+def merged_card(text: str) -> str:
+    """A card of an adapter as one of the weights that it was folded into; what nobody here wrote stays as it is.
+
+    Args:
+        text: `README.md` beside the adapter.
+    """
+    head, mark, rest = text.partition("\n---\n")
+    if not (mark and head.startswith("---\n")):
+        return text
+    lines = ["library_name: transformers" if line == _OF_ADAPTER else line for line in head.split("\n")]
+    told = rest.replace(f"\n{_ADAPTER} ", f"\n{_MERGED} ", 1).replace(f"\n{_BESIDE} ", f"\n{_ELSEWHERE} ", 1)
+    return "\n".join(lines) + mark + told
 
 
 def add_scores(folder: Path, rows: Sequence[ScoreRow]) -> None:
