@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from vlfeedback.errors import ModelUnavailable
 from vlfeedback.models._shown import REFUSALS, Picture as Picture, RefusedPicture, first_line, open_picture, read_fields
-from vlfeedback.models._turns import rendered
+from vlfeedback.models._turns import Edges, edges, rendered
 from vlfeedback.models._whole import QUESTIONS, Shape, Whole, alike, made_up, pattern_of, pieces_of
 from vlfeedback.records import Image, Request
 
@@ -61,6 +62,7 @@ class Encoder:
         others = (getattr(processor, name, None) for name in ("video_token", "audio_token"))
         named = {*self.special, *self._placeholders, *(name for name in others if isinstance(name, str) and name)}
         self._shape = lru_cache(maxsize=1024)(self._render)
+        self._edges = lru_cache(maxsize=1024)(self._trimmed)
         self._words = lru_cache(maxsize=65_536)(self._tokenise)
         self._whole = Whole(processor, self._words, named)
         self._in_one: dict[tuple[bool, ...], bool] = {}
@@ -113,7 +115,7 @@ class Encoder:
         """A request's words between its pictures; what a picture becomes is up to `show`."""
         shape = self._shape(bool(request.system), tuple(part.image is not None for part in request.parts))
         images = iter(request.images)
-        return self._joined(shape, _texts(request), lambda encoded, name: show(encoded, next(images), name))
+        return self._joined(shape, self._texts(request), lambda encoded, name: show(encoded, next(images), name))
 
     def _joined(self, shape: Shape, texts: Sequence[str], show: Callable[[Encoded, str], None]) -> Encoded:
         encoded = Encoded()
@@ -182,7 +184,7 @@ class Encoder:
 
     def _encode_whole(self, request: Request) -> Encoded:
         shape = self._shape(bool(request.system), tuple(part.image is not None for part in request.parts))
-        texts, images = _texts(request), request.images
+        texts, images = self._texts(request), request.images
 
         def make() -> Picture:
             shown = [open_picture(self._read(image, request.recipe), image.uri) for image in images]
@@ -261,17 +263,7 @@ class Encoder:
 
     def _render(self, system: bool, pictures: tuple[bool, ...]) -> tuple[str | int, ...]:
         """The template as fragments: text, a placeholder, or the number of a text (0 is the system message)."""
-        content: list[dict[str, str]] = [
-            {"type": "image"} if picture else {"type": "text", "text": f"\ue000{number + 1}\ue001"}
-            for number, picture in enumerate(pictures)
-        ]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if system:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": "\ue0000\ue001"}]})
-        written = self._apply(messages)
-        if system and "\ue0000\ue001" not in written:  # a template without system messages: it leads the user's
-            head = {"type": "text", "text": "\ue0000\ue001\n\n"}
-            written = self._apply([{"role": "user", "content": [head, *content]}])
+        written = self._written(system, pictures)
         self._placeholders = [name for name in self._placeholders if name in written] or self._placeholders
         split = re.compile("(" + "|".join([*map(re.escape, self._placeholders), "\ue000[0-9]+\ue001"]) + ")")
         fragments = [fragment for fragment in split.split(written) if fragment]
@@ -287,6 +279,39 @@ class Encoder:
             int(found.group(1)) if (found := _MARK.fullmatch(fragment)) else fragment for fragment in fragments
         )
 
+    def _written(
+        self, system: bool, pictures: tuple[bool, ...], texts: Mapping[int, str] = MappingProxyType({})
+    ) -> str:
+        """The template with a mark in the place of each text, but for texts that are given by their number."""
+        content: list[dict[str, str]] = [
+            {"type": "image"} if picture else {"type": "text", "text": texts.get(number, _mark(number))}
+            for number, picture in enumerate(pictures, 1)
+        ]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        above = texts.get(0, _mark(0))
+        if system:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": above}]})
+        written = self._apply(messages)
+        if system and _mark(0) not in written:  # a template without system messages: it leads the user's
+            head = {"type": "text", "text": above + "\n\n"}
+            written = self._apply([{"role": "user", "content": [head, *content]}])
+        return written
+
+    def _trimmed(self, system: bool, pictures: tuple[bool, ...]) -> tuple[Edges, ...]:
+        """What the template takes off the ends of each text, by its number."""
+
+        def around(number: int) -> Edges:
+            return edges(lambda text: self._written(system, pictures, {number: text}), _mark(number))
+
+        shown = [not system, *pictures]
+        return tuple(Edges() if unspoken else around(number) for number, unspoken in enumerate(shown))
+
+    def _texts(self, request: Request) -> tuple[str, ...]:
+        """What the numbers of a rendered template stand for, as the template writes it."""
+        given = (request.system, *(part.text or "" for part in request.parts))
+        ends = self._edges(bool(request.system), tuple(part.image is not None for part in request.parts))
+        return tuple(end.cut(text) for end, text in zip(ends, given, strict=True))
+
     def _apply(self, messages: list[dict[str, Any]]) -> str:
         try:
             return rendered(self._processor, messages, header=True)
@@ -296,9 +321,9 @@ class Encoder:
             raise
 
 
-def _texts(request: Request) -> tuple[str, ...]:
-    """What the numbers of a rendered template stand for."""
-    return (request.system, *(part.text or "" for part in request.parts))
+def _mark(number: int) -> str:
+    """Stands for a text while the template is taken apart."""
+    return f"\ue000{number}\ue001"
 
 
 def special_tokens(tokenizer: Any, placeholders: Sequence[str]) -> dict[str, int]:

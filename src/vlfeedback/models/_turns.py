@@ -4,14 +4,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from vlfeedback.errors import ModelUnavailable
 from vlfeedback.models._shown import first_line
 
 Turn = Mapping[str, Any]
 """`role`, and `content` as a list of parts: `{"type": "image"}` or `{"type": "text", "text": …}`."""
+
+_BLANKS = " \n\t\r\u3000"
+
+
+class Edges(NamedTuple):
+    """Blanks that a template takes off the ends of a text: letters as for `str.lstrip`, None for blanks of any kind."""
+
+    left: str | None = ""
+    right: str | None = ""
+
+    def cut(self, text: str) -> str:
+        """What the template leaves of a text."""
+        return text.lstrip(self.left).rstrip(self.right)
+
+
+def edges(write: Callable[[str], str], word: str) -> Edges:
+    """What a template takes off the ends of a text (`trim`, `strip()`, `lstrip('\\n')`), seen by what it writes.
+
+    Args:
+        write: What the template makes of a conversation with a text in the place that is asked about.
+        word: A text without blanks that the template writes nowhere else.
+    """
+    bare = write(word)
+    if word not in bare:
+        return Edges()
+    before, _, after = bare.partition(word)
+    blank_by_blank = [(blank, write(blank + word + blank).partition(word)) for blank in _BLANKS]
+    left = "".join(blank for blank, found in blank_by_blank if found[0] == before)
+    right = "".join(blank for blank, found in blank_by_blank if found[2] == after)
+    return Edges(None if left == _BLANKS else left, None if right == _BLANKS else right)
 
 
 def rendered(processor: Any, turns: Sequence[Turn], *, header: bool) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.models._prompts import Encoder, special_tokens
-from vlfeedback.models._turns import rendered
+from vlfeedback.models._turns import edges, rendered
 from vlfeedback.records import Image, Part, Request, Sampling
 
 if TYPE_CHECKING:
@@ -108,7 +108,11 @@ class Wording:
         return {name: stack([picture.tensors[name] for picture in made]) for name in names}
 
     def response(self, text: str) -> Ids:
-        """Token ids of a response after the assistant's header, with its end token; shape (L,), L ≥ 1."""
+        """Token ids of a response after the assistant's header, with its end token; shape (L,), L ≥ 1.
+
+        Blanks at its ends that the template takes off are not in it.
+        """
+        text = self._edges.cut(text)
         joint = self.plain(self._tail + self._lead + text)
         width = len(self._tail_ids)
         # Tokenised together with the header, so that the first word is cut as it is when the model speaks.
@@ -137,6 +141,7 @@ class Wording:
         What the template writes between header and words belongs to the response: the model has to say it.
         """
         header, whole = self._render(None), self._render(_REPLY)
+        self._edges = edges(self._render, _REPLY)
         before, _, after = whole.partition(_REPLY)
         self._lead = before[len(header) :] if before.startswith(header) else ""
         tail = header.partition(_QUESTION)[2]
