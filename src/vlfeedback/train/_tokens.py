@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.models._prompts import Encoder, special_tokens
 from vlfeedback.models._turns import edges, rendered
+from vlfeedback.models._whole import pattern_of, pieces_of
 from vlfeedback.records import Image, Part, Request, Sampling
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Reads(Protocol):
     def blank(self) -> Image: ...
 
 
+class _Control(NamedTuple):
+    """A control token in a text: where it ends, and its word; 0 and nothing where there is none."""
+
+    end: int
+    word: str
+
+
 class Wording:
     """Token ids of prompts and responses for one processor.
 
@@ -83,6 +91,7 @@ class Wording:
         named = (getattr(processor, name, None) for name in ("boi_token", "image_token"))
         control = special_tokens(self._tokenizer, [name for name in named if isinstance(name, str) and name])
         self._control = {word: number for word, number in control.items() if number != self._tokenizer.unk_token_id}
+        self._literal = pattern_of(control)
         self._read_template(stops)
 
     def prompt(self, text: str, images: tuple[Image, ...]) -> Prompt:
@@ -113,11 +122,29 @@ class Wording:
         Blanks at its ends that the template takes off are not in it.
         """
         text = self._edges.cut(text)
-        joint = self.plain(self._tail + self._lead + text)
+        joint = self._spoken(self._tail + self._lead + text)
         width = len(self._tail_ids)
         # Tokenised together with the header, so that the first word is cut as it is when the model speaks.
-        ids = joint[width:] if joint[:width] == self._tail_ids else self.plain(self._lead + text)
+        ids = joint[width:] if joint[:width] == self._tail_ids else self._spoken(self._lead + text)
         return np.asarray([*self._lead_ids, *ids, self.end], np.int32)
+
+    def _spoken(self, text: str) -> list[int]:
+        """Token ids of text behind the last control token before an answer; nothing in the text is one."""
+        pieces = pieces_of(text, self._literal)
+        if len(pieces) > 1 and not self._shifts:
+            return self.plain(text)
+        ids = [number for piece in pieces for number in self._behind(piece)]
+        return ids if set(self._control.values()).isdisjoint(ids) else self.plain(text)
+
+    def _behind(self, text: str) -> list[int]:
+        """Token ids of text right behind that control token: alone, some tokenizers put a space before a text."""
+        found = self._after(self._anchor, text) if self._anchor else None
+        return self.plain(text) if found is None else found
+
+    def _after(self, before: str, text: str) -> list[int] | None:
+        """Token ids of text behind another, in which control tokens act; None where the two grow together."""
+        alone, joint = (self._tokenizer(one, add_special_tokens=False)["input_ids"] for one in (before, before + text))
+        return joint[len(alone) :] if joint[: len(alone)] == alone else None
 
     def plain(self, text: str) -> list[int]:
         """Token ids of text in which nothing is a control token."""
@@ -145,15 +172,15 @@ class Wording:
         before, _, after = whole.partition(_REPLY)
         self._lead = before[len(header) :] if before.startswith(header) else ""
         tail = header.partition(_QUESTION)[2]
-        self._tail = tail[self._behind_control(tail) :]
-        self._tail_ids = self.plain(self._tail) if self._tail else []
+        self._stand(tail)
+        self._tail_ids = self._spoken(self._tail) if self._tail else []
         self._lead_ids: list[int] = []
-        if cut := self._behind_control(self._lead):  # the template's own control tokens act; words never join them
-            joint = self._tokenizer(self._tail + self._lead[:cut], add_special_tokens=False)["input_ids"]
-            alone = self._tokenizer(self._lead[:cut], add_special_tokens=False)["input_ids"]
-            width = len(self._tail_ids)
-            self._lead_ids = joint[width:] if joint[:width] == self._tail_ids else alone
-            self._lead, self._tail, self._tail_ids = self._lead[cut:], "", []
+        if cut := self._last_control(self._lead).end:  # the template's own control tokens act; words never join them
+            places = (self._anchor + self._tail, self._anchor, "")
+            found = (self._after(place, self._lead[:cut]) for place in places)
+            self._lead_ids = next(ids for ids in found if ids is not None)
+            self._stand(self._lead[:cut])
+            self._lead, self._tail_ids = self._lead[cut:], []
         own = self._tokenizer.eos_token_id
         written = self._tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
         end = next((number for number in written if number in stops or number == own), own)
@@ -161,9 +188,16 @@ class Wording:
             raise ConfigError("the model's tokenizer has no end token: set eos_token in its tokenizer_config.json")
         self.end = int(end)
 
-    def _behind_control(self, text: str) -> int:
-        """Where the last control token in a text of the template ends; 0 without one."""
-        return max((text.rfind(word) + len(word) for word in self._control if word in text), default=0)
+    def _stand(self, text: str) -> None:
+        """Take a text of the template for what stands before an answer: a control token, and plain words behind it."""
+        last = self._last_control(text)
+        self._anchor, self._tail = last.word, text[last.end :]
+        self._shifts = self._behind("a") != self.plain("a")
+
+    def _last_control(self, text: str) -> _Control:
+        """The last control token in a text of the template."""
+        found = (_Control(text.rfind(word) + len(word), word) for word in self._control if word in text)
+        return max(found, key=lambda one: (one.end, len(one.word)), default=_Control(0, ""))
 
 
 def template(processor: Any) -> str:
