@@ -112,8 +112,10 @@ def trainer(
     recipe, objective, share = asked_from_python(model, loss, eval_share, settings)
     folder = Path(out)
     data = in_memory.grouped(rows, folder / "images", images=None if images is None else Path(images), eval_share=share)
+    first = {one.reason: one for one in reversed(data.dropped)}
     for reason, count in Counter(one.reason for one in data.dropped).most_common():
-        print(f"{count:,} left out: {reason}", file=sys.stderr)
+        why = ": ".join(filter(None, (first[reason].record_id, first[reason].detail[:300])))
+        print(f"{count:,} left out: {reason} ({'first of them ' if count > 1 else ''}{why})", file=sys.stderr)
     for what, count in data.noticed.items():
         print(f"{count:,} {what}", file=sys.stderr)
     key = run_key(data.groups, recipe, objective)

@@ -18,6 +18,9 @@ from vlfeedback.exchange.trl import Trl, load as trl
 from vlfeedback.images import RUN_ROOT, Roots
 from vlfeedback.records import Dropped, Group, Instruction, PreferencePair, Response
 
+_TEXTS = ("prompt", "chosen", "rejected", "chosen_model", "rejected_model", "category")
+"""Columns with words, as text or inside messages."""
+
 
 class RowGroups(NamedTuple):
     """Groups of preference rows.
@@ -93,11 +96,24 @@ def _check(rows: object) -> None:
 def _item(where: str, row: object, form: Trl, store: Pictures, noticed: Tally) -> Item | Dropped:
     if not isinstance(row, Mapping):
         return Dropped("exchange", where, "bad_record", f"a dictionary was expected, found {type(row).__name__}")
+    given = cast("Mapping[str, Any]", row)
+    if half := [name for name in _TEXTS if _has_half(given.get(name))]:
+        detail = f"{' and '.join(half)}: half of a surrogate pair, which is no character"
+        return Dropped("exchange", where, "bad_record", detail)
     try:
-        plain = _plain(cast("Mapping[str, Any]", row))
+        plain = _plain(given)
     except ImageError as error:
         return Dropped("exchange", where, error.reason, error.detail)
     return form.item(Row(where, plain), store, noticed)
+
+
+def _has_half(value: object) -> bool:
+    """Whether a text, or one inside messages, holds half of a surrogate pair, which nothing could hash or store."""
+    if isinstance(value, str):
+        return not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
+    if isinstance(value, Mapping):
+        return any(map(_has_half, cast("Mapping[object, object]", value).values()))
+    return isinstance(value, list | tuple) and any(map(_has_half, cast("Iterable[object]", value)))
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

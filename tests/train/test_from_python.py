@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -150,7 +151,40 @@ def test_rows_that_cannot_be_used_are_said(
         rows.grouped([], tmp_path)
     api.trainer([*pairs(), *bad, "no row"], model_path, out=tmp_path, **SMALL)
     told = capsys.readouterr().err
-    assert "8 pairs of 4 groups" in told and "2 left out: bad_record" in told and "1 left out: identical" in told
+    assert "8 pairs of 4 groups" in told
+    assert "2 left out: bad_record (first of them row 8: chosen and rejected must both be text or both be mess" in told
+    assert "1 left out: identical (row 9: both sides of the preference are the same response)" in told
+
+
+HALF = "a \ud800 red"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((name, HALF) for name in ("prompt", "chosen", "rejected", "chosen_model", "rejected_model", "category")),
+        ("prompt", [{"role": "user", "content": HALF}]),
+        ("prompt", ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": HALF}]},)),
+    ],
+)
+def test_half_a_character_drops_its_row_as_in_a_file(tmp_path: Path, column: str, value: Any) -> None:
+    """Nothing could hash or store it: it ended in a UnicodeEncodeError."""
+    found = rows.grouped([*pairs(), {**pairs(1)[0], column: value}, {**pairs(1)[0], "prompt": "😀 é ?"}], tmp_path)
+    (dropped,) = found.dropped
+    assert (dropped.record_id, dropped.reason) == ("row 8", "bad_record")
+    assert dropped.detail == f"{column}: half of a surrogate pair, which is no character"
+    assert len(found.groups) == 5, "whole characters beyond the first 65,536 are kept"
+
+
+def test_numbers_of_numpy_are_margins(tmp_path: Path) -> None:
+    given = [2.0, np.float32(2), np.float64(2), np.int64(2), np.uint8(2)]
+    wrong = [np.float32("nan"), np.bool_(True), True, "2", np.array([2.0])]
+    found = rows.grouped(
+        ({**pairs(1)[0], "chosen": f"yes {n}", "margin": one} for n, one in enumerate(given)), tmp_path
+    )
+    assert [pair.margin for pair in found.groups[0].pairs] == [2.0] * 5
+    with pytest.raises(DataError, match="row 0: bad_record margin must be a finite number"):
+        rows.grouped(({**pairs(1)[0], "margin": one} for one in wrong), tmp_path)
 
 
 def test_what_is_read_otherwise_than_it_stands_is_said(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -253,8 +254,8 @@ def _only(messages: Sequence[Json], role: str) -> _Said:
     return _Said("\n".join(texts), places, late)
 
 
-def _margin(given: Json) -> float | None:
-    """The distance of the two sides, if the row states one.
+def _margin(given: Json | Real) -> float | None:
+    """The distance of the two sides, if the row states one; rows in memory may have numpy's numbers.
 
     Raises:
         ValueError: it is no finite number.
@@ -262,7 +263,7 @@ def _margin(given: Json) -> float | None:
     if given is None:
         return None
     try:
-        margin = math.nan if isinstance(given, bool) or not isinstance(given, int | float) else float(given)
+        margin = math.nan if isinstance(given, bool) or not isinstance(given, int | float | Real) else float(given)
     except OverflowError:  # a whole number of JSON may have any number of digits
         margin = math.inf
     if not math.isfinite(margin):
