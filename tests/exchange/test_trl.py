@@ -160,6 +160,16 @@ def seen(*parts: str) -> list[dict[str, Any]]:
     return [message("user", content)]
 
 
+def test_parts_of_a_message_are_one_text_and_a_picture_between_them_parts_it(tmp_path: Path) -> None:
+    """Chat templates, and so TRL, write parts one behind the other."""
+    answer = [message("assistant", [{"type": "text", "text": part} for part in ("Yes", ", it is.", "\nRed.")])]
+    asked = {"prompt": seen("#", "Is it", " red?"), "chosen": answer, "rejected": [message("assistant", "b")]}
+    found = trl.read_texts(asked)
+    assert (found.prompt, found.chosen, found.late) == ("Is it red?", "Yes, it is.\nRed.", False)
+    apart = trl.read_texts({**asked, "prompt": seen("first", "#", "", "#", "second", "#", " differ?", "")})
+    assert (apart.prompt, apart.late, apart.places) == ("first\nsecond\n differ?", True, 3)
+
+
 SAID = {
     "rows with pictures amid or after the text: they are shown before it": [
         {"prompt": seen("first", "#", "second", "#", "differ?"), "images": ["a.jpg", "b.jpg"]},

@@ -239,7 +239,7 @@ def _only(messages: Sequence[Json], role: str) -> _Said:
         return _Said(content, None)
     if not isinstance(content, list):
         raise ValueError(f"the {role} message has no content")
-    texts: list[str] = []
+    texts = [""]  # parts are one text, as chat templates write them; a picture's place between them parts them
     places, late = 0, False
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
@@ -247,11 +247,12 @@ def _only(messages: Sequence[Json], role: str) -> _Said:
         if kind == "image":
             places += 1
             late = late or any(map(str.strip, texts))
+            texts.append("")
         elif kind == "text" and isinstance(text, str):
-            texts.append(text)
+            texts[-1] += text
         else:
             raise ValueError(f"a part of the {role} message is neither text nor image: {kind!r}")
-    return _Said("\n".join(texts), places, late)
+    return _Said("\n".join(filter(None, texts)), places, late)
 
 
 def _margin(given: Json | Real) -> float | None:
