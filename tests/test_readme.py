@@ -83,6 +83,18 @@ def test_the_python_parses_and_its_names_exist() -> None:
         assert len(block.text.strip().splitlines()) <= 10
 
 
+def test_the_python_needs_nothing_that_is_not_installed() -> None:
+    """What a block imports is the standard library's, ours, or a dependency of the package and its training."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    stated = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    there = {re.split(r"[\[><=; ]", one)[0] for one in stated} | sys.stdlib_module_names | {"vlfeedback"}
+    for block in (one for one in BLOCKS if one.language == "python"):
+        for node in ast.walk(ast.parse(block.text)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.partition(".")[0] for name in names} <= there, block.text
+
+
 def test_every_link_into_the_project_leads_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

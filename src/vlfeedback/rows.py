@@ -80,8 +80,8 @@ def _check(rows: object) -> None:
     kind = type(rows).__name__
     if isinstance(rows, str | bytes | Path):
         raise ConfigError(
-            f"rows is a {kind}, not the rows themselves: read them first (`datasets.load_dataset`), or train on a file "
-            "with `vlfeedback train --data`."
+            f"rows is a {kind}, not the rows themselves: read them (`pyarrow.parquet.read_table(…).to_pylist()`), "
+            "or train on a file with `vlfeedback train --data`."
         )
     if isinstance(rows, Mapping):
         names = ", ".join(map(repr, list(cast("Mapping[Any, Any]", rows))[:6]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -59,6 +61,19 @@ def test_rows_in_memory_train_in_ten_lines(model_path: Path, tmp_path: Path) -> 
     again.save_model(str(tmp_path / "again"))
     one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("aligned", "again"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_ten_lines_of_the_readme_run(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand, but for the model, on a Parquet file with pictures inside."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = (one for one in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "trainer(" in one)
+    shown = io.BytesIO()
+    picture(1).save(shown, "PNG")
+    held = [{**row, "images": [{"bytes": shown.getvalue(), "path": "1.png"}]} for row in pairs(1)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(held), tmp_path / "pairs.parquet")
+    monkeypatch.chdir(tmp_path)
+    exec(block.replace("HuggingFaceTB/SmolVLM-Instruct", str(model_path)), {})
+    assert (tmp_path / "runs" / "mine" / "aligned" / "adapter_model.safetensors").exists()
 
 
 def test_rows_of_one_prompt_and_picture_are_one_group(tmp_path: Path) -> None:
