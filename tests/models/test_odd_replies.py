@@ -18,7 +18,7 @@ from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.models import _chat, openai as backend
 from vlfeedback.models._counts import MOST_TOKENS, usage_of
-from vlfeedback.records import Generation, Request, Usage
+from vlfeedback.records import Generation, Part, Request, Sampling, Usage
 
 Ask = Callable[..., Request]
 Body = dict[str, Any]
@@ -181,6 +181,32 @@ def test_an_address_that_is_none_is_said(url: str, roots: Roots) -> None:
 def test_extra_cannot_undo_the_bound_of_a_calls_cost(extra: dict[str, Any], roots: Roots) -> None:
     with pytest.raises(ConfigError, match=f"extra sets {next(iter(extra))}"):
         backend.load(model="m", roots=roots, base_url="http://127.0.0.1:1/v1", extra=extra)
+
+
+@pytest.mark.parametrize("reasoning", [False, True])
+@pytest.mark.parametrize(
+    ("extra", "instead"),
+    [
+        ({"temperature": 0.0}, "under \\[decode\\], \\[annotate\\] or \\[evaluate\\]"), ({"top_p": 0.5}, "under \\[decode\\]"),
+        ({"seed": 5}, "`sampling_seed` under \\[evaluate\\]"), ({"response_format": {}}, "json_schema"),
+        ({"logprobs": True}, "`top_logprobs` under \\[annotate\\]"), ({"top_logprobs": 3}, "`top_logprobs`"),
+    ],
+)  # fmt: skip
+def test_extra_cannot_set_what_has_an_option_of_its_own(
+    extra: dict[str, Any], instead: str, reasoning: bool, roots: Roots
+) -> None:
+    with pytest.raises(ConfigError, match=f"extra sets {next(iter(extra))}.*{instead}"):
+        backend.load(model="m", roots=roots, base_url="http://127.0.0.1:1/v1", extra=extra, reasoning=reasoning)
+
+
+@pytest.mark.parametrize("reasoning", [False, True])
+def test_every_field_of_a_body_is_refused_in_extra(reasoning: bool) -> None:
+    request = Request("s", (Part(text="a"),), Sampling(0.5, 0.9, 9, 7), schema="{}", top_logprobs=2)
+    written = json.loads(b"".join(_chat.body(request, _chat.Shape("m", reasoning), lambda _: (b"",), n=2)))
+    assert len(written) >= 8
+    for name in written:
+        with pytest.raises(ConfigError, match=f"extra sets {name}"):
+            _chat.extra_members({name: 1})
 
 
 def test_extra_that_is_no_json_is_said(roots: Roots) -> None:

@@ -70,8 +70,23 @@ def _json(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-OURS = frozenset({"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens"})
-"""Fields of a body on which the reading of replies and the bound of their cost rest: they have options of their own."""
+OURS = {
+    "model": "`model` beside it",
+    "messages": "[decode] system and the rubric; the rooms write the messages",
+    "stream": "nothing, replies are not streamed",
+    "n": "`samples` beside it",
+    "max_tokens": "`max_tokens` under [decode] or [annotate]",
+    "max_completion_tokens": "`reasoning = true` beside it, and `max_tokens` under [decode] or [annotate]",
+    **dict.fromkeys(("temperature", "top_p"), "that name under [decode], [annotate] or [evaluate]"),
+    "seed": "`seed` under [decode] or [annotate], or `sampling_seed` under [evaluate]",
+    "response_format": '`rubric = "json_schema"` under [annotate]',
+    **dict.fromkeys(("logprobs", "top_logprobs"), "`top_logprobs` under [annotate]"),
+}
+"""Fields of a body that are not for `extra`, and what to use instead.
+
+The reading of replies and the bound of their cost rest on some. Any other would stand in the body twice: servers take
+the last, while keys and records of the call say the first.
+"""
 
 
 def extra_members(extra: Mapping[str, object] | None) -> bytes:
@@ -80,11 +95,9 @@ def extra_members(extra: Mapping[str, object] | None) -> bytes:
     Raises:
         ConfigError: one of them is not for `extra`, or has no form in JSON.
     """
-    if taken := sorted(OURS & set(extra or {})):
-        raise ConfigError(
-            f"extra sets {', '.join(taken)}: model, max_tokens, samples and reasoning are options of their own, and "
-            "replies are not streamed"
-        )
+    if taken := sorted(OURS.keys() & (extra or {}).keys()):
+        instead = "; ".join(f"for {name} use {OURS[name]}" for name in taken)
+        raise ConfigError(f"extra sets {', '.join(taken)}, which the body has from elsewhere: {instead}")
     try:
         json.dumps(extra)  # `orjson` would write a date, which the model's identity could not name
     except (TypeError, ValueError) as problem:
