@@ -36,10 +36,10 @@ class Slow:
         return self.reply
 
 
-def many(model: Slow, ledger: Ledger, limit: float | None) -> list[object]:
+def many(model: Slow, ledger: Ledger, limit: float | None, begin: int = 0) -> list[object]:
     book = LedgerBook(ledger, Purse(limit, ledger.spent()))
     wrapped = Ledgered(model, book, price=lambda usage: 0.01 * usage.output, reserve=lambda request: 1.0)
-    questions = [Request("", (Part(text=str(number)),), Sampling()) for number in range(30)]
+    questions = [Request("", (Part(text=str(number)),), Sampling()) for number in range(begin, begin + 30)]
 
     async def all_at_once() -> list[object]:
         return list(await asyncio.gather(*map(wrapped.answer, questions), return_exceptions=True))
@@ -63,6 +63,20 @@ def test_a_dear_first_bill_is_told_as_it_ended(tmp_path: Path) -> None:
         told = {str(one) for one in found if isinstance(one, BudgetExceeded)}
         assert len(told) == 1 and "budget of 5.00 is used up (7 spent; " in min(told)
         assert "billed more than the price table" in min(told)
+
+
+@pytest.mark.parametrize("budget", [5.0, 29.5])
+def test_a_budget_below_what_was_spent_before_does_not_blame_the_table(budget: float, tmp_path: Path) -> None:
+    """All bills were within what was set aside for them: the user has chosen a budget that is used up already."""
+    fair = replace(GOOD, usage=Usage(3, 100))
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert many(Slow(fair), ledger, 60.0) == [fair] * 30
+        assert ledger.spent() == pytest.approx(30.0)
+        found = many(model := Slow(fair), ledger, budget, begin=100)
+        assert not model.asked
+        [told] = {str(one) for one in found if isinstance(one, BudgetExceeded)}
+    assert f"budget of {budget:.2f} is used up (30 spent; " in told
+    assert "price table" not in told and "had cost 30 before this command began" in told
 
 
 def test_what_is_told_is_spent_holds_the_calls_that_were_in_flight(tmp_path: Path) -> None:

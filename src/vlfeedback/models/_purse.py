@@ -37,15 +37,19 @@ class Exceeded(BudgetExceeded):
     def __str__(self) -> str:
         limit, spent, held = self._purse.limit or 0.0, self._purse.settled, self._purse.held
         flying = f", {held:.2f} set aside for calls in flight" if held > 0 else ""
-        over = (
-            " The endpoint has billed more than the price table says a call can cost: check the table."
-            if spent > limit
-            else ""
-        )
         return (
             f"the budget of {limit:.2f} is used up ({spent:.4g} spent{flying}; the next call may cost up to "
-            f"{self._amount:.4f}).{over} Everything so far is kept: raise `budget` under [annotate] and run again."
+            f"{self._amount:.4f}).{self._over(limit, spent)} Everything so far is kept: raise `budget` under "
+            "[annotate] and run again."
         )
+
+    def _over(self, limit: float, spent: float) -> str:
+        """Why more is spent than the limit, if it is: only bills of this command show that the table is wrong."""
+        if spent <= limit:
+            return ""
+        if self._purse.began > limit:
+            return f" This ledger's calls had cost {self._purse.began:.4g} before this command began."
+        return " The endpoint has billed more than the price table says a call can cost: check the table."
 
 
 class FirstBill:
@@ -91,11 +95,11 @@ class Purse:
 
     Args:
         limit: Upper bound of all costs of the ledger, or None for no bound.
-        spent: What the ledger has cost so far.
+        spent: What the ledger has cost so far; it stays known as `began`.
     """
 
     def __init__(self, limit: float | None, spent: float) -> None:
-        self.limit, self.used = limit, spent
+        self.limit, self.used, self.began = limit, spent, spent
         self._held, self._flying = 0.0, 0
         self._waiting: deque[_Waiting] = deque()
 
