@@ -19,7 +19,7 @@ from vlfeedback.config import Settings
 from vlfeedback.decode import Plan
 from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput, too_long
 from vlfeedback.ids import hash_id
-from vlfeedback.images import Roots
+from vlfeedback.images import RUN_ROOT, Roots
 from vlfeedback.locks import claim
 from vlfeedback.parts import SIZE, Parts
 from vlfeedback.records import (
@@ -167,8 +167,7 @@ class RunFolder:
     @property
     def roots(self) -> Roots:
         """Image roots by name; `run` holds pictures that were drawn or unpacked by the run itself."""
-        named = {name: Path(place) for name, place in self.settings.images.items()}
-        return Roots({**named, "run": self.path / "images"}, **self.settings.image_limits.model_dump(exclude_none=True))
+        return roots_of(self.settings, self.path / "images")
 
     def table(self, name: str) -> Path:
         """Path of a table."""
@@ -220,6 +219,19 @@ class RunFolder:
             yield
         finally:
             os.close(descriptor)
+
+
+def roots_of(settings: Settings, own: Path | None = None, *, fetch: bool = True) -> Roots:
+    """Image roots of settings, within their [image_limits].
+
+    Args:
+        own: Where the pictures lie that a run itself draws, unpacks or fetches.
+        fetch: Let pictures be fetched by URL, where the settings do.
+    """
+    named = {name: Path(place) for name, place in settings.images.items()}
+    limits = settings.image_limits.model_dump(exclude_none=True)
+    limits["allow_urls"] &= fetch
+    return Roots(named if own is None else {**named, RUN_ROOT: own}, **limits)
 
 
 def inputs_digest(*parts: object) -> str:

@@ -51,6 +51,20 @@ def test_a_judged_benchmark_that_is_here_is_counted_and_priced_by_its_own_words(
     assert "grade mmhal: gpt-4o-2024-11-20" in text and "144 calls of the evaluation" in text
 
 
+def test_pictures_of_a_benchmark_are_taken_within_the_same_limits_as_by_a_run(tmp_path: Path) -> None:
+    copies.mmhal(tmp_path, questions=16)
+    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    (tmp_path / "pictures").mkdir()
+    for one in (tmp_path / "elsewhere").iterdir():
+        (tmp_path / "pictures" / one.name).symlink_to(one)
+    table = {"path": str(tmp_path), "images": "own", "judge": JUDGE}
+    calls = [
+        plan(settings({"mmhal": table}, tmp_path / "pictures", image_limits=limits)).evaluation_calls
+        for limits in ({}, {"allow_outside": True}, {"allow_outside": True, "max_pixels": 10})
+    ]
+    assert calls == [2 * 2 * 96, 2 * 2 * 16, 2 * 2 * 96]
+
+
 def test_a_benchmark_that_is_not_here_has_its_known_size_and_assumed_words() -> None:
     nowhere = {"path": "/nowhere", "images": "own", "judge_prompt": "/nowhere/eval_gpt4.py", "judge": JUDGE}
     found = plan(settings({"mmhal": nowhere, "mme": {"path": "/nowhere", "images": "own"}}), assume=ASSUME)

@@ -19,8 +19,8 @@ from vlfeedback.commands._plan_world import INJECTED, Seen, Size, check_options
 from vlfeedback.config import EvaluateTable, PluginTable, Settings
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate import Benchmark, Item, Judged
-from vlfeedback.images import RUN_ROOT, Roots
 from vlfeedback.records import Answer
+from vlfeedback.run_folder import roots_of
 
 
 class _Judging(NamedTuple):
@@ -153,15 +153,12 @@ class Evaluation:
         if isinstance(prompt, str) and not Path(prompt).is_file():  # listed as missing; the words are assumed
             del options["judge_prompt"]
         with TemporaryDirectory() as unused:
-            roots = Roots({**self._roots(), RUN_ROOT: Path(unused)})
+            roots = roots_of(self.settings, Path(unused), fetch=False)
             benchmark: Any = registry.bind(plugin, options, where, inject={"roots": roots})
             if isinstance(benchmark, Judged) and table.judge is None:
                 raise ConfigError(f'{benchmark.name} needs a judge: add {where[:-1]}.judge] with use = "openai", …')
             items = self._items(name, table, benchmark)
             return _described(name, table, benchmark, items)
-
-    def _roots(self) -> dict[str, Path]:
-        return {name: Path(place) for name, place in self.settings.images.items()}
 
     def _items(self, name: str, table: EvaluateTable, benchmark: Benchmark | Judged) -> list[Item]:
         path = table.options.get("path")
