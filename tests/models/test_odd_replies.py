@@ -187,7 +187,8 @@ def test_extra_cannot_undo_the_bound_of_a_calls_cost(extra: dict[str, Any], root
 @pytest.mark.parametrize(
     ("extra", "instead"),
     [
-        ({"temperature": 0.0}, "under \\[decode\\], \\[annotate\\] or \\[evaluate\\]"), ({"top_p": 0.5}, "under \\[decode\\]"),
+        ({"temperature": 0.0}, "under \\[decode\\], \\[annotate\\] or \\[evaluate\\]"),
+        ({"top_p": 0.5}, "under \\[decode\\]"),
         ({"seed": 5}, "`sampling_seed` under \\[evaluate\\]"), ({"response_format": {}}, "json_schema"),
         ({"logprobs": True}, "`top_logprobs` under \\[annotate\\]"), ({"top_logprobs": 3}, "`top_logprobs`"),
     ],

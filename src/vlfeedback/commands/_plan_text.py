@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from vlfeedback.commands._terminal import table
 from vlfeedback.preflight import Missing
@@ -136,7 +137,8 @@ class Plan:
         cost_high: Its upper end.
         spent: What the ledger has cost already; part of `cost` as far as these settings ask for those calls.
         pilot: Instructions of the pilot.
-        warnings: What the pilot found to be otherwise than the price table says.
+        warnings: Sources of which much cannot be used, benchmarks that could not be looked at, and what the pilot found
+            to be otherwise than the price table says.
     """
 
     instructions: int | None
@@ -210,7 +212,7 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
     if found.spent:
         console.print(f"the ledger has cost {found.spent:,.2f} so far; what it holds is not bought again")
     for warning in found.warnings:
-        console.print(f"[bold]worth a look:[/bold] {warning}", soft_wrap=True, highlight=False)
+        console.print(f"[bold]worth a look:[/bold] {escape(warning)}", soft_wrap=True, highlight=False)
     console.print(
         f"training on about {found.pairs:,} pairs in {found.steps:,} steps; its time is not estimated"
         + (f", evaluation about {found.evaluation_hours:,.1f} hours" if found.evaluation_calls else "")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
-import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from vlfeedback import registry, tables
+from vlfeedback.commands._plan_survey import Seen, Survey, Surveyor
 from vlfeedback.config import PluginTable, Settings, SourceTable
-from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.images import Roots, Size, glance
-from vlfeedback.records import Image, Instruction
-from vlfeedback.source import Embedded, Found
+from vlfeedback.errors import ConfigError
+from vlfeedback.images import MAX_PIXELS, Size
+from vlfeedback.records import Instruction
+from vlfeedback.run_folder import roots_of
 from vlfeedback.source._mix import quotas
-from vlfeedback.source._sampling import rank
-
-SURVEYED = 2000
-"""Instructions of a source whose pictures are looked at before there is a table of them all."""
-
 
 INJECTED = frozenset({"roots"})
 """Parameters of plug-ins that are no options."""
@@ -38,13 +31,6 @@ def check_options(table: PluginTable, known: tuple[str, ...], where: str) -> Non
             raise ConfigError(f"{where}: {table.use!r} has no option {key!r}; {words}")
 
 
-class Seen(NamedTuple):
-    """What is known of one instruction: letters of its prompt, and the sizes of its pictures in pixels."""
-
-    letters: int
-    sizes: tuple[Size, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class World:
     """The instructions of a run.
@@ -54,12 +40,14 @@ class World:
         sources: The same by source.
         seen: Instructions by source, all of them or an even sample; empty where none could be looked at.
         complete: `seen` holds all of them.
+        warnings: Sources of which much cannot be used.
     """
 
     count: int | None
     sources: Mapping[str, int | None]
     seen: Mapping[str, list[Seen]] = field(default_factory=dict[str, list[Seen]])
     complete: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def looked(self) -> int:
@@ -89,9 +77,14 @@ def of_sources(settings: Settings) -> World:
     Raises:
         ConfigError, PluginError: a source is not as its plug-in wants it.
     """
-    roots = Roots({name: Path(place) for name, place in settings.images.items()})
+    limits = settings.image_limits
+    here = frozenset(name for name, place in settings.images.items() if Path(place).exists())
+    surveyor = Surveyor(
+        roots_of(settings, fetch=False), here, max_pixels=limits.max_pixels or MAX_PIXELS, urls=limits.allow_urls
+    )
     counts: dict[str, int | None] = {}
     seen: dict[str, list[Seen]] = {}
+    warnings: list[str] = []
     listed = settings.source
     names = [table.name or table.use for table in listed]
     samples = quotas([table.sample for table in listed], [table.weight for table in listed], settings.mix.total, names)
@@ -99,59 +92,24 @@ def of_sources(settings: Settings) -> World:
         name = table.name or table.use
         while name in counts:  # two files of one dataset
             name += "'"
-        counts[name], seen[name] = _source(table, sample, f"[[source]] {number}", roots)
+        found = _survey(name, table, sample, f"[[source]] {number}", surveyor)
+        counts[name], seen[name] = (sample, []) if found is None else (found.instructions, found.seen)
+        warnings += [found.warning] if found is not None and found.warning else []
     known = [count for count in counts.values() if count is not None]
     total = sum(known) if known and len(known) == len(counts) else None
     complete = all(len(rows) == counts[name] for name, rows in seen.items()) and total is not None
-    if any(not rows for rows in seen.values()):  # a plan from half of the sources would look surer than it is
+    # a plan from half of the sources would look surer than it is; one that gives nothing has nothing to see
+    if any(not rows and counts[name] != 0 for name, rows in seen.items()):
         seen = {}
-    return World(total, counts, seen, complete and bool(seen))
+    return World(total, counts, seen, complete and bool(seen), tuple(warnings))
 
 
-def _source(table: SourceTable, sample: int | None, where: str, roots: Roots) -> tuple[int | None, list[Seen]]:
+def _survey(name: str, table: SourceTable, sample: int | None, where: str, surveyor: Surveyor) -> Survey | None:
+    """A look at a source, or None where its file is not here."""
     plugin = registry.find("source", table.use)
     check_options(table, registry.options(plugin.load, besides=INJECTED), where)
     path = table.options.get("path")
     if not isinstance(path, str) or not Path(path).exists():
-        return sample, []
-    reader = registry.bind(plugin, table.options, where, inject={"roots": roots})
-    count = 0
-
-    def usable() -> Iterator[tuple[int, int, Found]]:
-        nonlocal count
-        for item in reader():
-            if isinstance(item, Found):
-                count += 1
-                yield rank(item), count, item
-
-    # those with the smallest ranks are the ones that a sample takes
-    first = heapq.nsmallest(min(sample or SURVEYED, SURVEYED), usable())
-    seen = [one for one in (_look(found, table.images, roots) for _, _, found in first) if one is not None]
-    return min(count, sample or count), seen
-
-
-def _look(found: Found, root: str, roots: Roots) -> Seen | None:
-    sizes: list[Size] = []
-    for picture in found.images:
-        try:
-            if isinstance(picture, Image):
-                sizes.append(Size(picture.width, picture.height))
-            elif isinstance(picture, Embedded):
-                sizes.append(glance(io.BytesIO(picture.data), "a picture"))
-            else:
-                names = (picture.path, *picture.or_else)
-                sizes.append(_first(picture.root or root, names, roots))
-        except DataError:  # the source will drop it, with the reason
-            return None
-    return Seen(len(found.prompt.strip()), tuple(sizes))
-
-
-def _first(root: str, names: tuple[str, ...], roots: Roots) -> Size:
-    problem: DataError | None = None
-    for name in names:
-        try:
-            return roots.glance(root, name)
-        except DataError as error:
-            problem = problem or error
-    assert problem is not None
-    raise problem
+        return None
+    reader = registry.bind(plugin, table.options, where, inject={"roots": surveyor.roots})
+    return surveyor.survey(name, reader, table.images, sample)

@@ -91,7 +91,7 @@ def plan(
         cost_high=bounds.high + beside if bounds else None,
         spent=past.spent,
         pilot=measured.instructions if measured else 0,
-        warnings=(*maker.warnings, *evaluation.warnings),
+        warnings=(*world.warnings, *maker.warnings, *evaluation.warnings),
     )
 
 

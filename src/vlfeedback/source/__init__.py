@@ -20,7 +20,7 @@ from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason
 from vlfeedback.source._opening import opened
 from vlfeedback.source._sampling import sampled
 
-__all__ = ["Embedded", "Example", "Found", "Named", "Picture", "Reader", "Source", "instructions"]
+__all__ = ["Embedded", "Example", "Found", "Named", "Picture", "Reader", "Source", "instructions", "without_text"]
 
 
 class Named(NamedTuple):
@@ -207,7 +207,7 @@ def _resolved(
     def known(picture: Named | Embedded) -> Image | None:
         return roots.found(picture.root or source.root, picture.path) if isinstance(picture, Named) else None
 
-    asked = (_without_text(one) or one if isinstance(one, Found) else one for one in records)
+    asked = (without_text(one) or one if isinstance(one, Found) else one for one in records)
     for one in opened(asked, open_one, known):
         if isinstance(one, Dropped):
             yield one
@@ -219,7 +219,7 @@ def _resolved(
             yield _resolve(one.found, one.images, source, rules)
 
 
-def _without_text(found: Found) -> Dropped | None:
+def without_text(found: Found) -> Dropped | None:
     """A record that is dropped for its text, before a picture is opened."""
     prompt = found.prompt.strip()
     if not any(letter.isprintable() and not letter.isspace() for letter in prompt):
