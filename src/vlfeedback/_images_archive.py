@@ -22,12 +22,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{path} cannot be read as a ZIP archive: {error}. Check that it was copied completely"
-            ) from error
+        self._zip = open_archive(path)
         self._members = {name: info for info in self._zip.infolist() if (name := _safe_name(info)) is not None}
         tops = {name.partition("/")[0] for name in self._members}
         self._top = f"{tops.pop()}/" if len(tops) == 1 else ""
@@ -49,8 +44,10 @@ class Archive:
         try:
             with self._zip.open(info) as member:
                 data = member.read(max_bytes + 1)
-        except (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile) as error:
-            raise ImageError("bad_image", f"{shown(name)} in {self._path} cannot be unpacked: {error}") from error
+        except Exception as error:  # each way of packing has errors of its own, such as `zlib.error` and `LZMAError`
+            raise ImageError(
+                "bad_image", f"{shown(name)} in {self._path} cannot be unpacked: {_said(error)}"
+            ) from error
         if len(data) > max_bytes:
             raise ImageError(
                 "image_too_large", f"{shown(name)} in {self._path} unpacks to more than {max_bytes:,} bytes"
@@ -58,8 +55,27 @@ class Archive:
         return data
 
 
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """A ZIP archive, to be read.
+
+    Raises:
+        DataError: it is missing, damaged or something else.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except Exception as error:  # in a damaged directory any number may be anything, and `zipfile` checks few of them
+        raise DataError(
+            f"{path} cannot be read as a ZIP archive: {_said(error)}. Check that it was copied completely"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    """An error's words; some have none."""
+    return str(error) or type(error).__name__
+
+
 def _safe_name(info: zipfile.ZipInfo) -> str | None:
-    if info.is_dir():
+    if not info.filename or info.is_dir():  # `is_dir` looks at the last letter
         return None
     try:
         return check_relative(info.filename)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from vlfeedback._images_archive import open_archive
 from vlfeedback._images_names import shown
 from vlfeedback.errors import DataError, ImageError
 from vlfeedback.exchange._rows import Json
@@ -151,11 +151,8 @@ class Pictures:
         if self._place.is_dir():
             return (self._place / unopened(IMAGES_ROOT, name).uri.partition(":")[2]).is_file()
         if self._members is None:
-            try:
-                with zipfile.ZipFile(self._place) as archive:
-                    self._members = frozenset(archive.namelist())
-            except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(f"{self._place} cannot be read as a ZIP archive ({error}). Copy it again.") from error
+            with open_archive(self._place) as archive:
+                self._members = frozenset(archive.namelist())
         return name in self._members
 
     def keep(self, data: bytes, name: str) -> Image:
