@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from picture_files import archive
 
 from vlfeedback._images_archive import Archive, open_archive
 from vlfeedback.errors import DataError, ImageError
@@ -65,7 +66,7 @@ def test_one_damaged_member_leaves_the_others(tmp_path: Path, packed: int) -> No
     data[start : start + 20] = b"\xff" * 20
     place.write_bytes(data)
     opened = Archive(place)
-    with pytest.raises(ImageError, match="cannot be unpacked: .") as caught:
+    with pytest.raises(ImageError, match=r"cannot be unpacked: \w") as caught:
         opened.read(name, MOST)
     assert caught.value.reason == "bad_image"
     assert [opened.read(other, MOST) for other in pictures if other != name] == [
@@ -77,6 +78,17 @@ def test_a_member_without_a_name_does_not_exist(tmp_path: Path) -> None:
     place = written(tmp_path / "x.zip")
     place.write_bytes(place.read_bytes().replace(b"d/0.png", b"\0/0.png"))
     assert Archive(place).read("8.png", MOST) == members()["d/8.png"]
+
+
+def test_what_a_mac_adds_is_no_second_top_folder(tmp_path: Path) -> None:
+    beside = ("__MACOSX/train/._a.png", "__MACOSX/._train", "train/._a.png", "._train", ".DS_Store", "train/.DS_Store")
+    place = archive(tmp_path / "x.zip", {"train/a.png": b"a", **dict.fromkeys(beside, b"mac")})
+    assert Archive(place).read("a.png", MOST) == Archive(place).read("train/a.png", MOST) == b"a"
+    assert Archive(place).read(beside[0], MOST) == b"mac"  # it is there for whoever names it
+    for other in ("b.png", "test/b.png", "MACOSX/b.png"):
+        place = archive(tmp_path / "y.zip", {"train/a.png": b"a", other: b"b", **dict.fromkeys(beside, b"mac")})
+        with pytest.raises(ImageError, match="has no member"):
+            Archive(place).read("a.png", MOST)
 
 
 def test_an_archive_of_a_later_version_is_said_in_a_sentence(tmp_path: Path) -> None:

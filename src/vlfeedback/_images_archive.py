@@ -12,7 +12,8 @@ from vlfeedback.errors import DataError, ImageError
 class Archive:
     """A ZIP file of pictures; members whose names climb out or are absolute do not exist for it.
 
-    A picture is found by its full name, or without the one top folder that all members share.
+    A picture is found by its full name, or without the one top folder that all members share, but for what a Mac adds
+    when it packs a folder (`__MACOSX/`, `._*`, `.DS_Store`).
 
     Args:
         path: The archive.
@@ -24,7 +25,7 @@ class Archive:
         self._path = path
         self._zip = open_archive(path)
         self._members = {name: info for info in self._zip.infolist() if (name := _safe_name(info)) is not None}
-        tops = {name.partition("/")[0] for name in self._members}
+        tops = {name.partition("/")[0] for name in self._members if not _of_a_mac(name)}
         self._top = f"{tops.pop()}/" if len(tops) == 1 else ""
 
     def read(self, name: str, max_bytes: int) -> bytes:
@@ -72,6 +73,12 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 def _said(error: Exception) -> str:
     """An error's words; some have none."""
     return str(error) or type(error).__name__
+
+
+def _of_a_mac(name: str) -> bool:
+    """Whether a member is no file of the folder that was packed, but what a Mac remembers of one."""
+    last = name.rpartition("/")[2]
+    return last.startswith("._") or last == ".DS_Store" or name.startswith("__MACOSX/")
 
 
 def _safe_name(info: zipfile.ZipInfo) -> str | None:
