@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,31 @@ class TestTables:
             list(csv.load(write(tmp_path, "", "a.csv"))())
         with pytest.raises(ConfigError, match="delimiter"):
             list(csv.load(write(tmp_path, "prompt\n", "a.csv"), delimiter="||")())
+
+    @pytest.mark.parametrize("mark", [";", "\t", "|"])
+    @pytest.mark.parametrize("quote", ["", '"'])
+    @pytest.mark.parametrize("image", ["image", "a|b|c|d;e;f;g"])
+    def test_another_delimiter_is_named(self, tmp_path: Path, mark: str, quote: str, image: str) -> None:
+        names = ["prompt", image if image.isalpha() or quote else "picture", "id"]
+        lines = [names, ["Why, then?", "a.png", "7"]]
+        content = "\r\n".join(mark.join(quote + cell + quote for cell in line) for line in lines)
+        path = write(tmp_path, "\ufeff" + content, "a.csv")
+        with pytest.raises(ConfigError) as caught:
+            list(csv.load(path)())
+        said = re.search(r"a\.csv, line 1: .* is one column, .*Set `delimiter = (\"[^`]+\")`$", str(caught.value))
+        assert said is not None and json.loads(said[1]) == mark
+        (found,) = csv.load(path, delimiter=mark, image=names[1])()
+        assert isinstance(found, Found) and (found.record_id, found.prompt) == ("7", "Why, then?")
+
+    def test_a_comma_is_named_where_another_delimiter_is_set(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "question,id\nWhy?,7\n", "a.csv")
+        with pytest.raises(ConfigError, match=r'one column, \'question,id\'\. Set `delimiter = ","`'):
+            list(csv.load(path, delimiter=";")())
+
+    def test_a_column_that_is_asked_for_by_its_whole_name_stays_one(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "prompt; long|text\nWhy?\n", "a.csv")
+        (found,) = csv.load(path, prompt="prompt; long|text")()
+        assert isinstance(found, Found) and found.prompt == "Why?"
 
     def test_long_cells_are_read(self, tmp_path: Path) -> None:
         path = write(tmp_path, "prompt\n" + "x" * 200_000 + "\n", "a.csv")

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.json_text import not_utf8, open_text
 from vlfeedback.records import Dropped
@@ -21,24 +24,32 @@ LONGEST_CELL = 64 * 2**20
 LONGEST_LINE = 256 * 2**20
 """Bytes of a line of a CSV file; beyond, it is something else."""
 
+DELIMITERS = ",;\t|"
+"""What separates columns: a comma, or what programs write where a comma is the decimal point."""
+
 _ROWS_AT_ONCE = 64
 
 
-def csv_rows(path: Path, delimiter: str) -> Iterator[Row | Dropped]:
+def csv_rows(path: Path, delimiter: str, needed: str | None = None) -> Iterator[Row | Dropped]:
     """Read a CSV file with a header, whose names are stripped; cells keep their text, empty ones are missing.
 
     Args:
         path: UTF-8, quoted as spreadsheets do.
         delimiter: One character.
+        needed: A column without which no row is of use, where the user can set the delimiter.
     Raises:
-        ConfigError: the delimiter is not one character.
+        ConfigError: the delimiter is not one character, or another one than the header's.
         DataError: there is no such file, it has no header, is in another encoding, or is damaged.
     """
     if len(delimiter) != 1:
         raise ConfigError(f"delimiter = {delimiter!r}: give one character, for example ','")
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
     with open_text(path) as stream:
-        reader = csv.reader(_text_lines(stream, path), delimiter=delimiter, strict=True)
+        lines = _text_lines(stream, path)
+        first = next(lines, "")
+        if needed is not None:
+            _check_delimiter(first, delimiter, needed, path)
+        reader = csv.reader(chain([first] if first else [], lines), delimiter=delimiter, strict=True)
         header = _next(reader, path)
         if header is None:
             raise DataError(f"{path} is empty: its first line must name the columns")
@@ -55,6 +66,29 @@ def csv_rows(path: Path, delimiter: str) -> Iterator[Row | Dropped]:
                 yield Dropped("source", name, "bad_record", detail)
                 continue
             yield Row(name, {column: cell for column, cell in zip(header, cells, strict=True) if cell != ""})
+
+
+def _check_delimiter(first: str, delimiter: str, needed: str, path: Path) -> None:
+    """Refuse a delimiter that makes one column of the header where another one makes several."""
+    own = _cells(first, delimiter)
+    if len(own) != 1 or needed in own:
+        return
+    others = {mark: cells for mark in DELIMITERS if len(cells := _cells(first, mark)) > 1}
+    if not others:
+        return
+    mark = max(others, key=lambda one: (needed in others[one], len(others[one])))
+    raise ConfigError(
+        f"{path}, line 1: with delimiter = {json.dumps(delimiter)} the header is one column, {shown(own[0])}. "
+        f"Set `delimiter = {json.dumps(mark)}`"
+    )
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Cells of a line by itself, forgiving: a quote may go on in the next one, or belong to another delimiter."""
+    try:
+        return [cell.strip() for cells in csv.reader([line], delimiter=delimiter) for cell in cells]
+    except csv.Error:  # told with its line by whoever reads the file
+        return []
 
 
 def table_rows(rows: Iterable[Fields]) -> Iterator[Row | Dropped]:

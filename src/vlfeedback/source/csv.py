@@ -43,17 +43,17 @@ def load(
         category: Column with the kind of the instruction.
         reference: Column with a known good answer.
         conduct: Column with `answer`, `caution` or `refuse`.
-        delimiter: One character.
+        delimiter: One character; `";"` for what spreadsheets write where a comma is the decimal point.
     Raises:
-        ConfigError: the delimiter is not one character, or no record has anything in the column of `image`; with the
-            default, where another one seems to hold pictures.
+        ConfigError: the delimiter is not one character, or not that of the header; or no record has anything in the
+            column of `image`; with the default, where another one seems to hold pictures.
     """
     fields_of = FieldMap(prompt, image, record_id, category, reference, conduct).stripped()
 
     def found_in(row: Row) -> Iterator[Found]:
         yield mapped(row, fields_of)
 
-    return row_reader(lambda: fitting(csv_rows(path, delimiter), fields_of, path), found_in)
+    return row_reader(lambda: fitting(csv_rows(path, delimiter, fields_of.prompt), fields_of, path), found_in)
 
 
 EXAMPLES = (
