@@ -31,11 +31,13 @@ class Unanswered(NamedTuple):
 
     Attributes:
         error: An error class that is asked again, or `UNREAD`.
+        until: Seconds since 1970 until when the endpoint asked to be left alone, where it did.
     """
 
     model: str
     error: str
     calls: int
+    until: float | None = None
 
 
 UNREAD = "unreadable_picture"
@@ -120,11 +122,11 @@ def run_rooms(
             except KeyboardInterrupt:  # a room that had nothing to finish; what it computed so far lies in its files
                 if not flow.interrupted():
                     raise
-        counted, spent = reach.counters, reach.book.ledger.spent()
+        counted, waits, spent = reach.counters, reach.waits, reach.book.ledger.spent()
         stopped = flow.interrupted()
     for line in refused.lines(counted.refused):
         print(line, file=sys.stderr, flush=True)
-    left = _left(counted.unanswered, outcomes)
+    left = _left(counted.unanswered, waits, outcomes)
     return Finished(tuple(outcomes), counted.made, counted.reused, counted.failed, spent, stopped, left)
 
 
@@ -156,7 +158,9 @@ def keeping_settings(run: RunFolder, reach: Access, outcomes: Sequence[Outcome] 
         raise
 
 
-def _left(counted: Mapping[tuple[str, str], int], outcomes: Sequence[Outcome]) -> tuple[Unanswered, ...]:
+def _left(
+    counted: Mapping[tuple[str, str], int], waits: Mapping[tuple[str, str], float], outcomes: Sequence[Outcome]
+) -> tuple[Unanswered, ...]:
     """Calls without an answer, most first; rooms know which of them lacked a picture, models do not tell."""
     calls = Counter(counted)
     for room in outcomes:
@@ -164,7 +168,7 @@ def _left(counted: Mapping[tuple[str, str], int], outcomes: Sequence[Outcome]) -
             own = min(number, calls[model, "connection"])  # two records may have shared one call
             calls[model, "connection"] -= own
             calls[model, UNREAD] += own
-    left = (Unanswered(*what, number) for what, number in calls.items() if number)
+    left = (Unanswered(*what, number, waits.get(what)) for what, number in calls.items() if number)
     return tuple(sorted(left, key=lambda one: -one.calls))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from vlfeedback.locks import follower
 from vlfeedback.models import Model
 from vlfeedback.models._ledgered import Counters, LedgerBook, Ledgered
 from vlfeedback.models._purse import Purse
-from vlfeedback.records import Request, Usage
+from vlfeedback.records import Generation, Request, Usage
 from vlfeedback.run_folder import RunFolder
 
 ENGINES = ("local", "ray")
@@ -31,6 +32,24 @@ LOCAL_IN_FLIGHT = 4
 """Batches that a local model is kept supplied with, so that its queue is never empty."""
 
 
+class Waits(Counters):
+    """Counts that also keep how long endpoints asked to be left alone by the calls that they left without an answer.
+
+    Attributes:
+        until: Seconds since 1970 of the latest such time, by model and error class.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: dict[tuple[str, str], float] = {}
+
+    def add(self, generation: Generation, model: str = "") -> None:
+        super().add(generation, model)
+        if generation.retry_after and not generation.answered:
+            what = (model, generation.error or "other")
+            self.until[what] = max(self.until.get(what, 0.0), time.time() + generation.retry_after)
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What is needed to ask the models of a run.
@@ -39,6 +58,7 @@ class Access:
         book: Ledger with its queues; None where nothing may be asked.
         allow_plugins: Whether `use = "package.module:load"` is allowed.
         base_only: Whether only the policy before training is evaluated, and what is no policy at all.
+        waits: Until when endpoints asked to be left alone, as of `Waits`.
         spread: Lets pool and judges be asked through other machines, see `scale`.
     """
 
@@ -49,6 +69,7 @@ class Access:
     allow_plugins: bool = False
     spread: Callable[[Model, PluginTable, str], Model] | None = None
     base_only: bool = False
+    waits: Mapping[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
     @property
     def counters(self) -> Counters:
@@ -198,7 +219,9 @@ def access(
         ledger = stack.enter_context(Ledger.open(path))
         purse = Purse(run.settings.annotate.budget, ledger.spent())
         spread = stack.enter_context(_engine(engine, run, allow_plugins))
-        yield Access(run.settings, run.roots, LedgerBook(ledger, purse), table, allow_plugins, spread, base_only)
+        book, waits = LedgerBook(ledger, purse), Waits()
+        book.counters = waits
+        yield Access(run.settings, run.roots, book, table, allow_plugins, spread, base_only, waits.until)
 
 
 @contextmanager

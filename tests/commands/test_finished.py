@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ FAILED = (
     Unanswered("openai:b", "server", 2),
     Unanswered("openai:a", "server", 1),
 )
+
+RESTS = {"d": 20.0, "e": 7_200.0}
 
 
 def test_the_last_line_says_how_many_of_whom_and_why() -> None:
@@ -40,6 +43,17 @@ def test_pictures_that_are_gone_are_named_and_many_are_counted() -> None:
         f"({gone[0]}; {gone[1]}). Put them back. The same command asks for them again, and for nothing else."
     )
     assert f"9 pictures cannot be read any more ({'; '.join(gone[:6])}; and 3 more)." in left(failed, 0, gone)
+
+
+def test_the_latest_time_that_an_endpoint_asked_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    over = Unanswered("openai:c", "rate_limited", 1, 999_999.0)
+    short, long = (Unanswered(f"openai:{name}", "rate_limited", 3, 1_000_000.0 + wait) for name, wait in RESTS.items())
+    then = time.strftime("%d %b %H:%M", time.localtime(1_007_220.0))  # the end of the minute of the 7,200th second
+    words = left((*FAILED, over, long, short))
+    assert words.endswith(f" and for nothing else. Run it after {then}: openai:e asks to wait until then.")
+    assert "openai:e: 3 rate_limited" in words
+    assert left((*FAILED, over)).endswith("and for nothing else.")
 
 
 def test_instructions_that_wait_are_told() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import time
@@ -124,9 +125,13 @@ def test_an_endpoint_that_asks_for_hours_is_left_alone_and_holds_up_no_other(
         serve(tmp_path / "served.jsonl", reply=say) as server,
     ):
         toml = world.settings(tmp_path, server.url, elsewhere=dict.fromkeys(tired, resting.url), in_flight=2)
-        began = time.monotonic()
+        began, then = time.monotonic(), time.time()
         done = world.attempt(toml, "--out", tmp_path / "run")
         assert time.monotonic() - began < 60
+        rests = {one["model"]: one["until"] - then for one in done["unanswered"]}
+        assert rests.keys() == {f"openai:{name}" for name in tired}
+        assert all(7_200 <= rest <= 7_260 for rest in rests.values())
+        assert re.search(r"Run it after \d\d \w+ \d\d:\d\d: openai:model-0[0-2] asks to wait", done["last_line"])
         assert len(resting.served()) <= 3 * 2  # what was under way when the first word came
         assert done["calls_failed"] > 0
         assert {line["model"] for line in server.served()} >= set(world.POOL) - set(tired)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +48,16 @@ def left(unanswered: Sequence[Unanswered], waiting: int = 0, pictures: Sequence[
     again = f"The same command asks for {them} again, and for nothing else."
     if pictures:
         again = f"{_unreadable(pictures)} Put {'it' if len(pictures) == 1 else 'them'} back. {again}"
-    return f"{total:,} {has} no answer ({_by_model(unanswered)}){held}. {again}"
+    return f"{total:,} {has} no answer ({_by_model(unanswered)}){held}. {again}{_rest(unanswered)}"
+
+
+def _rest(unanswered: Sequence[Unanswered]) -> str:
+    """When to come back, where an endpoint asked for time that is not over: sooner, some would be in vain again."""
+    until, model = max((one.until or 0.0, one.model) for one in unanswered)
+    if until <= time.time():
+        return ""
+    whole = time.localtime(math.ceil(until / 60) * 60)
+    return f" Run it after {time.strftime('%d %b %H:%M', whole)}: {model} asks to wait until then."
 
 
 def _unreadable(pictures: Sequence[str]) -> str:
