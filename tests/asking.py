@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from vlfeedback.models.openai import OpenAIModel
 from vlfeedback.records import Generation, Request
@@ -19,3 +20,17 @@ def answers(model: OpenAIModel, *requests: Request, seconds: float = 60.0) -> li
             await model.aclose()
 
     return asyncio.run(run())
+
+
+class Purser:
+    """Pays for a question: counts what it is asked, and says whether the question may be sent again."""
+
+    def __init__(self, told: Callable[[], object] = lambda: None, *, again: bool = True) -> None:
+        self._told, self._again = told, again
+
+    async def open(self) -> None:
+        """Nothing is in the way of a first sending."""
+
+    async def again(self) -> bool:
+        self._told()
+        return self._again

@@ -87,8 +87,7 @@ class Access:
 
     @property
     def _journal(self) -> Path:
-        ledger = self.book.ledger.path
-        return ledger.with_name(ledger.name + ".batches")
+        return journal_of(self.book.ledger)
 
     def _in_batches(self, model: Model) -> bool:
         """Whether an earlier run has put questions to a model into batches, and has not fetched them."""
@@ -217,11 +216,26 @@ def access(
         # One process of a launch writes the ledger; the others only train, and get one that nobody reads.
         path = Path(stack.enter_context(TemporaryDirectory())) / "unused" if follower() else run.ledger_path
         ledger = stack.enter_context(Ledger.open(path))
+        _take_back(ledger)
         purse = Purse(run.settings.annotate.budget, ledger.spent())
         spread = stack.enter_context(_engine(engine, run, allow_plugins))
         book, waits = LedgerBook(ledger, purse), Waits()
         book.counters = waits
         yield Access(run.settings, run.roots, book, table, allow_plugins, spread, base_only, waits.until)
+
+
+def journal_of(ledger: Ledger) -> Path:
+    """Where the batches of a ledger's questions are noted."""
+    return ledger.path.with_name(ledger.path.name + ".batches")
+
+
+def _take_back(ledger: Ledger) -> None:
+    """What a process that was killed had put aside for a batch and never sent has cost nothing."""
+    if journal_of(ledger).is_dir():
+        from vlfeedback.models._batch_desk import spooled
+
+        known = ((key, ledger.find(key)) for key in spooled(journal_of(ledger)))
+        ledger.withdraw([key for key, call in known if call is not None and call.state == "intent"])
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import answers
+from asking import Purser, answers
 from servers import Server, serve
 
 from vlfeedback import registry
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.models import openai as backend
-from vlfeedback.models._sends import permitting
+from vlfeedback.models._sends import paying
 from vlfeedback.records import Generation, Image, Part, Request, Sampling, Usage
 
 Ask = Callable[..., Request]
@@ -383,10 +383,7 @@ def test_after_an_interrupt_nothing_is_waited_for(
 def test_a_send_that_may_have_been_billed_is_repeated_only_with_leave(
     tmp_path: Path, roots: Roots, ask: Ask, fault: str
 ) -> None:
-    async def no() -> bool:
-        return False
-
-    with serve(tmp_path / "log", faults=[fault, fault]) as server, permitting(no):
+    with serve(tmp_path / "log", faults=[fault, fault]) as server, paying(Purser(again=False)):
         [reply] = answers(open_model(server, roots, attempts=5), ask())
     assert (reply.sent, reply.unsure, reply.finish) == (1, 1, "error")
     assert len(server.served()) == 1

@@ -15,7 +15,7 @@ from servers import Server, serve
 from vlfeedback.images import Roots
 from vlfeedback.models import openai as backend
 from vlfeedback.models._samples import _shared
-from vlfeedback.models._sends import permitting
+from vlfeedback.models._sends import paying
 from vlfeedback.records import Generation, Request
 
 Ask = Callable[..., Request]
@@ -81,11 +81,7 @@ def test_before_it_is_sent_again_every_sample_is_asked_whether_it_may(tmp_path: 
     asked_for: list[int] = []
 
     async def one(model: backend.OpenAIModel, number: int, request: Request) -> Generation:
-        async def permit() -> bool:
-            asked_for.append(number)
-            return True
-
-        with permitting(permit):
+        with paying(asking.Purser(lambda: asked_for.append(number))):
             return await model.answer(request)
 
     async def run(model: backend.OpenAIModel) -> list[Generation]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
-from vlfeedback.models._batch_desk import Desk, notes_of, queue_full
+from vlfeedback.models._batch_desk import SPOOL, Desk, notes_of, queue_full
 from vlfeedback.models._batch_lines import Lines
 from vlfeedback.models._sends import NotBatched, Unsent
 from vlfeedback.models.openai import OpenAIModel
@@ -186,7 +186,7 @@ class Batched:
         spool = self._spool
         if spool is None:
             self._journal.mkdir(parents=True, exist_ok=True)
-            spool = self._spool = _Spool(self._journal / f"{key}.spool")
+            spool = self._spool = _Spool(self._journal / f"{key}{SPOOL}")
             spool.path.unlink(missing_ok=True)
         head = b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":' % key.encode()
         line = b"".join([head, *self.live.body(request), b"}\n"])
@@ -378,8 +378,6 @@ class Batched:
 
     def _read_journal(self, done: Callable[[list[str]], set[str]]) -> list[_Shard]:
         found: list[_Shard] = []
-        for path in self._journal.glob("*.spool"):  # never sent
-            path.unlink(missing_ok=True)
         for path in sorted(self._journal.glob("*.json")):
             shard = _Shard(**json.loads(path.read_text(encoding="utf-8")))
             left = set(shard.keys) - done(shard.keys)

@@ -16,6 +16,7 @@ What a status means here, and who deals with it:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ _AGAIN = frozenset({408, 409, 424, 425, 498})
 AT_FIRST = 32
 """Places of a new endpoint, or half of what is allowed if that is more: the first round shows what it bears."""
 
+
+LEAST_NEXT = 4
+"""Calls at least that may be next in line for an endpoint: a commit takes some of them together."""
 
 FAR = 20
 """A call that is said to have taken more than so many times the tokens expected is taken to have taken that many:
@@ -118,6 +122,7 @@ class Endpoint:
         gate: When it may be sent something.
         said: Words about its last failure, or about the last rest that it asked for.
         crowd: How much at a time.
+        porch: For those that are next in line, whose sendings are being written down.
         opens: Opens the way there.
     """
 
@@ -138,6 +143,7 @@ class Endpoint:
         policy = self._policy
         start = min(self._share, max(AT_FIRST, self._share // 2))
         self.crowd = Crowd(policy.in_flight, start=start, adaptive=policy.adaptive)
+        self.porch = asyncio.Semaphore(max(LEAST_NEXT, self._share // 4))
         self._wire: Wire | None = None
 
     async def send(self, request: Request, content: Sequence[Piece], tokens: float) -> Outcome:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from vlfeedback._flow_company import Company
-from vlfeedback.errors import ConfigError, LedgerError, ModelUnavailable
+from vlfeedback.errors import BudgetExceeded, ConfigError, LedgerError, ModelUnavailable
 from vlfeedback.flow import Committer, Failures
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
@@ -21,7 +21,7 @@ from vlfeedback.models import Model
 from vlfeedback.models._chat import failure
 from vlfeedback.models._kept import Kept
 from vlfeedback.models._purse import FirstBill, Purse
-from vlfeedback.models._sends import NotBatched, Unsent, permitting
+from vlfeedback.models._sends import NotBatched, Unsent, paying
 from vlfeedback.records import Generation, Request, Usage
 
 log = logging.getLogger(__name__)
@@ -234,11 +234,11 @@ class Ledgered:
         if known is not None and known.state == "intent":
             reserved = known.cost
             sale.adopt(reserved)
-        else:
+        elif not getattr(self.inner, "pays_late", False):
             await sale.open()
         try:
             began = time.monotonic()
-            with permitting(sale.again):
+            with paying(sale):
                 generation = await self.inner.answer(request)
             book.company.took(time.monotonic() - began)
         except NotBatched as left:
@@ -250,9 +250,12 @@ class Ledgered:
             if self._otherwise is None:
                 raise
             return await self._otherwise._buy(key, question, request)
-        except (ModelUnavailable, ConfigError, Unsent):
+        except (ModelUnavailable, ConfigError, Unsent, BudgetExceeded):
             await sale.withdraw()
             raise
+        if not (sale.opened or generation.sent):
+            book.counters.add(generation, self.identity)
+            return generation
         if generation.error == "bad_request" and getattr(self.inner, "doubted", False) and not self._served_before:
             book.counters.refuse(self.identity, generation.detail)
             generation = replace(generation, error="server")  # nothing shows that another question would be answered
@@ -325,21 +328,24 @@ class _Sale:
     def __init__(self, book: LedgerBook, intent: Intent) -> None:
         self._book, self._intent = book, intent
         self._counted = 0
-        self.refused = False
+        self.opened = self.refused = False
 
     async def open(self) -> None:
-        """Set money aside and commit the intent.
+        """Set money aside and commit the intent; once.
 
         Raises:
             BudgetExceeded, LedgerError: nothing may be sent.
         """
-        await self._book.purse.take(self._intent.reserved)
-        await self._intend()
+        if not self.opened:
+            await self._book.purse.take(self._intent.reserved)
+            await self._intend()
+            self.opened = True
 
     def adopt(self, reserved: float) -> None:
         """Go on with an intent of an earlier process, whose batch is still under way."""
         self._intent = self._intent._replace(reserved=reserved)
         self._book.purse.adopt(reserved)
+        self.opened = True
 
     async def again(self) -> bool:
         """The same for a further sending; the one before stays in the books at its reserve, billed or not."""
@@ -358,7 +364,9 @@ class _Sale:
             raise
 
     async def withdraw(self) -> None:
-        """The last sending was certainly not served."""
+        """The last sending, if there was one, was certainly not served."""
+        if not self.opened:
+            return
         await asyncio.to_thread(self._book.ledger.withdraw, [self._intent.key])
         self._settle(0.0)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vlfeedback.models import _chat
-from vlfeedback.models._sends import Permit, permit, permitting
+from vlfeedback.models._sends import Payer, payer, paying
 from vlfeedback.records import Generation, Request, Usage
 
 LINGER = 0.01
@@ -23,7 +23,7 @@ LINGER = 0.01
 class _Asked(NamedTuple):
     request: Request
     reply: asyncio.Future[Generation]
-    permit: Permit | None
+    payer: Payer | None
 
 
 class Together:
@@ -45,7 +45,7 @@ class Together:
             return await self._ask(request, 1)
         loop = asyncio.get_running_loop()
         alike = replace(request, sampling=replace(request.sampling, sample_index=0))
-        asked = _Asked(request, loop.create_future(), permit())
+        asked = _Asked(request, loop.create_future(), payer())
         group = self._open.setdefault(alike, [])
         group.append(asked)
         if len(group) == 1:
@@ -77,11 +77,7 @@ class Together:
         if len(group) == 1:
             return [await self._one(group[0])]
 
-        async def all_permit() -> bool:
-            # every sample has money of its own to set aside before the call that holds them all is sent again
-            return all([await asked.permit() for asked in group if asked.permit is not None])
-
-        with permitting(all_permit):
+        with paying(_All([asked.payer for asked in group if asked.payer is not None])):
             first = await self._ask(alike, len(group))
         if first.error == "bad_request":  # perhaps it only knows no `n`: never more than one from here on
             self._most = 1
@@ -92,8 +88,22 @@ class Together:
         return [*found, *await asyncio.gather(*map(self._one, group[len(found) :]))]
 
     async def _one(self, asked: _Asked) -> Generation:
-        with permitting(asked.permit):
+        with paying(asked.payer):
             return await self._ask(asked.request, 1)
+
+
+class _All:
+    """Every sample has money of its own to set aside before the call that holds them all is sent."""
+
+    def __init__(self, payers: list[Payer]) -> None:
+        self._payers = payers
+
+    async def open(self) -> None:
+        for one in self._payers:
+            await one.open()
+
+    async def again(self) -> bool:
+        return all([await one.again() for one in self._payers])
 
 
 def shares(first: Generation, most: int) -> list[Generation]:

@@ -27,7 +27,7 @@ from vlfeedback.models._pictures import Addresses, ImageAs, Picturing, Sent
 from vlfeedback.models._replicas import compare
 from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
-from vlfeedback.models._sends import may_send_again
+from vlfeedback.models._sends import before_sending, may_send_again
 from vlfeedback.models._wire import Opening, open_client
 from vlfeedback.records import Generation, Request
 
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 LONGEST_REST = 900.0
 """Seconds a single call waits in all for an endpoint that answers 429, before it is handed back as `rate_limited`; and
 seconds of rests in a row, of any calls and with nothing served between, after which the endpoint is given up."""
+
+STOPPED = "stopped before it was sent"
 
 NOBODY_THERE = 5.0
 """Seconds of nothing but failures after which an endpoint that never answered is given up."""
@@ -132,6 +134,7 @@ class _Call:
         sent: How often it was sent, refusals for lack of time included.
         unsure: How many of these may have been served and billed although no usable reply came.
         rested: Seconds waited for endpoints that asked for a rest.
+        paid: Whether its money is set aside, and its sending written down.
     """
 
     request: Request
@@ -141,6 +144,7 @@ class _Call:
     sent: int = 0
     unsure: int = 0
     rested: float = 0.0
+    paid: bool = False
 
     def end(self, generation: Generation) -> Generation:
         same = (generation.sent, generation.unsure) == (self.sent, self.unsure)  # nearly always: it was sent once
@@ -198,6 +202,11 @@ class OpenAIModel:
     def at_once(self) -> tuple[int, ...]:
         """Calls that each replica is sent at a time as things stand."""
         return tuple(endpoint.crowd.places for endpoint in self._endpoints)
+
+    @property
+    def pays_late(self) -> bool:
+        """Whether it asks whoever pays just before it sends: a call of several samples has one sending for all."""
+        return self._samples == 1
 
     @property
     def doubted(self) -> bool:
@@ -286,15 +295,17 @@ class OpenAIModel:
     async def _attempt(self, endpoint: Endpoint, call: _Call) -> Outcome | None:
         """Send a call when its turn has come; None if the endpoint had closed by then."""
         request, latency, failed = call.request, 0.0, False
-        queued = endpoint.crowd.full
-        round_ = await endpoint.crowd.enter()
+        queued = endpoint.crowd.full or endpoint.porch.locked()
+        round_ = await self._enter(endpoint, call, queued)
+        if round_ is None:
+            return unsent(STOPPED) if interrupted() else None
         try:
             if endpoint.gate.closed_for() > 0:
                 return None  # somebody was refused while this call waited for its place
             async with self._places:
                 tokens = endpoint.expected_tokens(request) if self._policy.token_pace else 0.0
                 if (queued and interrupted()) or not await endpoint.gate.keep_pace(tokens, interrupted):
-                    return unsent("stopped before it was sent")
+                    return unsent(STOPPED)
                 if endpoint.gate.closed_for() > 0:
                     return None
                 try:
@@ -310,6 +321,23 @@ class OpenAIModel:
         call.unsure += outcome.unsure
         call.attempts += not outcome.resting
         return outcome
+
+    async def _enter(self, endpoint: Endpoint, call: _Call, queued: bool) -> int | None:
+        """Wait for a place, and pay on the way: only those who are next in line have their sending written down.
+
+        Whoever has paid never waits behind somebody who waits for money: it may be theirs.
+
+        Returns:
+            What the crowd gives, or None where the call is not to be sent now.
+        """
+        if call.paid:
+            return await endpoint.crowd.enter()
+        async with endpoint.porch:
+            if endpoint.gate.closed_for() > 0 or (queued and interrupted()):
+                return None
+            await before_sending()
+            call.paid = True
+            return await endpoint.crowd.enter()
 
     async def _wait(self, call: _Call) -> Generation | None:
         """Wait until some replica may be asked; a failure if that takes too long."""
