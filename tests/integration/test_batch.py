@@ -244,6 +244,21 @@ def test_what_was_never_uploaded_is_asked_live_without_batches(tmp_path: Path) -
         assert cost_of_judging(run) == pytest.approx(COUNT * LIVE), "no intent was counted as lost"
 
 
+def test_what_a_killed_process_had_spooled_and_not_uploaded_costs_nothing(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", looks=10**6) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        (tmp_path / "sitecustomize.py").write_text(f"{FAST}batch.LINGER, batch.SHARD_CALLS = 600.0, 1000\n")
+        process = world.start("run", toml, "--out", run, "--to", "pair")
+        wait_for(lambda: any(len(spool.read_bytes().splitlines()) == COUNT for spool in run.rglob("*.spool")))
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        (tmp_path / "sitecustomize.py").write_text(FAST)
+        world.collect(run, "--set", "judge.0.batch=false")
+        assert not server.batches
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE), "no intent was counted as lost"
+
+
 def test_a_refused_batch_is_said_and_costs_nothing(tmp_path: Path) -> None:
     with serve_batches(tmp_path / "log", refuse="the file is no file") as server:
         run, toml = tmp_path / "run", settings(tmp_path, server)

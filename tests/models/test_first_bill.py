@@ -120,3 +120,8 @@ def test_a_first_call_that_hangs_or_fails_holds_nobody_up_for_long(
         found = many(model := Hanging(GOOD), ledger, 1000.0)
         assert found.count(GOOD) == 29 and model.most >= 20
         assert model.before == 28, "the others were done before it"
+
+
+def test_large_sums_are_written_out() -> None:
+    told = str(Purse(12_000.0, 12_345.678).exceeded(1.0))
+    assert "(12346 spent; " in told and "had cost 12346 before" in told

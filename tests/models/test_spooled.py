@@ -17,7 +17,8 @@ def test_what_was_never_sent_is_taken_back_and_nothing_else(tmp_path: Path) -> N
     keys = [call_key("m", one) for one in QUESTIONS]
     spooled, answered, live = keys
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        ledger.intend([Intent(key, "m", request_json(one), "decode", 1.0) for key, one in zip(keys, QUESTIONS)])
+        pairs = zip(keys, QUESTIONS, strict=True)
+        ledger.intend([Intent(key, "m", request_json(one), "decode", 1.0) for key, one in pairs])
         ledger.settle([Settled(answered, Generation("fine", "stop", usage=Usage(1, 1)), 0.25)])
         folder = notes_of(journal_of(ledger), "m")
         folder.mkdir(parents=True)

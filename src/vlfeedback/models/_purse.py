@@ -38,7 +38,7 @@ class Exceeded(BudgetExceeded):
         limit, spent, held = self._purse.limit or 0.0, self._purse.settled, self._purse.held
         flying = f", {held:.2f} set aside for calls in flight" if held > 0 else ""
         return (
-            f"the budget of {limit:.2f} is used up ({spent:.4g} spent{flying}; the next call may cost up to "
+            f"the budget of {limit:.2f} is used up ({_short(spent)} spent{flying}; the next call may cost up to "
             f"{self._amount:.4f}).{self._over(limit, spent)} Everything so far is kept: raise `budget` under "
             "[annotate] and run again."
         )
@@ -48,8 +48,13 @@ class Exceeded(BudgetExceeded):
         if spent <= limit:
             return ""
         if self._purse.began > limit:
-            return f" This ledger's calls had cost {self._purse.began:.4g} before this command began."
+            return f" This ledger's calls had cost {_short(self._purse.began)} before this command began."
         return " The endpoint has billed more than the price table says a call can cost: check the table."
+
+
+def _short(amount: float) -> str:
+    """Four figures, and all of those before the point: no `1.235e+04`."""
+    return f"{amount:.4g}" if amount < 1000 else f"{amount:.0f}"
 
 
 class FirstBill:
