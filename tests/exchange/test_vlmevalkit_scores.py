@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import zipfile
 from collections import Counter
@@ -237,6 +238,23 @@ def test_a_spreadsheet_that_is_none_or_declares_entities_is_refused(tmp_path: Pa
     spreadsheet(bad, ["index", "hit"], [])
     with pytest.raises(DataError, match="no rows"):
         read_table(bad)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_spreadsheet_with_changed_bytes_is_read_or_called_damaged(tmp_path: Path) -> None:
+    place = spreadsheet(tmp_path / "m_X_result.xlsx", ["index", "hit"], [[n, 1] for n in range(9)])
+    whole, drawn, damaged = place.read_bytes(), random.Random(3), 0
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(drawn.randint(1, 3)):
+            data[drawn.randrange(len(data))] = drawn.randrange(256)
+        place.write_bytes(data)
+        try:
+            assert len(read_table(place)) == 9
+        except DataError as error:
+            damaged += 1
+            assert str(place) in str(error)
+    assert damaged > 200
 
 
 def test_tables_of_predictions_alone_say_what_is_missing(tmp_path: Path) -> None:

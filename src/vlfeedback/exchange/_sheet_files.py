@@ -47,8 +47,12 @@ def read_table(path: Path) -> list[Cells]:
                 rows = _json(path)
             case other:
                 raise DataError(f"{path}: {other or 'a file without ending'} is no table; give {', '.join(SUFFIXES)}.")
-    except (OSError, ValueError, KeyError, IndexError, csv.Error, zipfile.BadZipFile, ElementTree.ParseError) as error:
-        raise DataError(f"{path} is damaged ({error}). Copy it again from where it was written.") from error
+    except DataError:
+        raise
+    except Exception as error:  # what `zipfile` and its unpackers raise for damaged bytes is nowhere written down
+        raise DataError(
+            f"{path} is damaged ({str(error) or type(error).__name__}). Copy it again from where it was written."
+        ) from error
     if not rows:
         raise DataError(f"{path} has no rows.")
     return rows
