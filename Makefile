@@ -1,5 +1,5 @@
 # make demo   the whole story on this machine          make test      the default tests
-# make check  format, lint, types                      make mutants   break the code, see the tests go red
+# make check  format, lint, types, pages of docs       make mutants   break the code, see the tests go red
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -39,6 +39,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/python docs/build.py --check
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -162,6 +162,13 @@ class TestTables:
         (found,) = csv.load(path, delimiter=mark, image=names[1])()
         assert isinstance(found, Found) and (found.record_id, found.prompt) == ("7", "Why, then?")
 
+    @pytest.mark.parametrize("line", ["sep=;\n", "SEP=;\r\n"])
+    def test_a_file_may_tell_its_delimiter(self, tmp_path: Path, line: str) -> None:
+        path = write(tmp_path, line + "prompt;image\n\"What; how?\";1.png\nWhy?\n", "a.csv")
+        found, dropped = csv.load(path)()
+        assert (found.record_id, found.prompt) == ("line 3", "What; how?")
+        assert (dropped.record_id, dropped.detail) == ("line 4", "line 4 has 1 cells, the header 2")
+
     def test_a_comma_is_named_where_another_delimiter_is_set(self, tmp_path: Path) -> None:
         path = write(tmp_path, "question,id\nWhy?,7\n", "a.csv")
         with pytest.raises(ConfigError, match=r'one column, \'question,id\'\. Set `delimiter = ","`'):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,9 @@ LONGEST_LINE = 256 * 2**20
 DELIMITERS = ",;\t|"
 """What separates columns: a comma, or what programs write where a comma is the decimal point."""
 
+_TOLD = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+"""A first line with which spreadsheets tell each other the delimiter."""
+
 _ROWS_AT_ONCE = 64
 
 
@@ -46,7 +50,9 @@ def csv_rows(path: Path, delimiter: str, needed: str | None = None) -> Iterator[
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
     with open_text(path) as stream:
         lines = _text_lines(stream, path)
-        first = next(lines, "")
+        first, above = next(lines, ""), 0
+        if told := _TOLD.fullmatch(first):
+            delimiter, first, above = told[1], next(lines, ""), 1
         if needed is not None:
             _check_delimiter(first, delimiter, needed, path)
         reader = csv.reader(chain([first] if first else [], lines), delimiter=delimiter, strict=True)
@@ -58,7 +64,7 @@ def csv_rows(path: Path, delimiter: str, needed: str | None = None) -> Iterator[
         if twice:
             raise DataError(f"{path}, line 1: {', '.join(map(repr, twice))} names more than one column: rename them")
         while (cells := _next(reader, path)) is not None:
-            name = f"line {reader.line_num}"
+            name = f"line {reader.line_num + above}"
             if not cells:
                 continue
             if len(cells) != len(header):

@@ -44,6 +44,7 @@ def load(
         reference: Column with a known good answer.
         conduct: Column with `answer`, `caution` or `refuse`.
         delimiter: One character; `";"` for what spreadsheets write where a comma is the decimal point.
+            A first line `sep=;` in the file comes before it.
     Raises:
         ConfigError: the delimiter is not one character, or not that of the header; or no record has anything in the
             column of `image`; with the default, where another one seems to hold pictures.
