@@ -164,7 +164,7 @@ class TestTables:
 
     @pytest.mark.parametrize("line", ["sep=;\n", "SEP=;\r\n"])
     def test_a_file_may_tell_its_delimiter(self, tmp_path: Path, line: str) -> None:
-        path = write(tmp_path, line + "prompt;image\n\"What; how?\";1.png\nWhy?\n", "a.csv")
+        path = write(tmp_path, line + 'prompt;image\n"What; how?";1.png\nWhy?\n', "a.csv")
         found, dropped = csv.load(path)()
         assert (found.record_id, found.prompt) == ("line 3", "What; how?")
         assert (dropped.record_id, dropped.detail) == ("line 4", "line 4 has 1 cells, the header 2")
