@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from in_process import command
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import TrainerCallback
@@ -18,7 +19,8 @@ from transformers import TrainerCallback
 from vlfeedback import api, rows
 from vlfeedback.errors import ConfigError, DataError, PluginError
 from vlfeedback.recipes import asked_from_python
-from vlfeedback.train import GroupedDPOTrainer, Lora, Recipe
+from vlfeedback.train import GroupedDPOTrainer, Lora, Recipe, train
+from vlfeedback.train._note import is_begun, is_finished, read_note
 
 SMALL: dict[str, Any] = {"epochs": 2, "dtype": "fp32", "pairs_per_step": 4, "learning_rate": 1e-3, "lora": Lora(r=4)}
 
@@ -59,6 +61,7 @@ def test_rows_in_memory_train_in_ten_lines(model_path: Path, tmp_path: Path) -> 
     again = api.trainer(pairs(), model_path, out=tmp_path, loss={"use": "sigmoid", "beta": 0.2}, **SMALL)
     again.train(resume_from_checkpoint=True)
     again.save_model(str(tmp_path / "again"))
+    assert "8 preference pairs of 4 instructions in 4 steps" in (tmp_path / "aligned" / "README.md").read_text()
     one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("aligned", "again"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -74,6 +77,40 @@ def test_the_ten_lines_of_the_readme_run(model_path: Path, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     exec(block.replace("HuggingFaceTB/SmolVLM-Instruct", str(model_path)), {})
     assert (tmp_path / "runs" / "mine" / "aligned" / "adapter_model.safetensors").exists()
+
+
+def test_weights_saved_where_the_trainer_was_made_are_a_finished_training(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine"
+    mine = api.trainer(pairs(), model_path, out=out, **SMALL)
+    mine.save_model(str(out))
+    assert is_begun(out), "no step is done yet"
+    assert command(monkeypatch, "export", "merged", out, "--out", tmp_path / "early") == 2
+    mine.train()
+    mine.save_model(str(out / ".." / "mine"))
+    assert is_finished(out) and "8 preference pairs of 4 instructions in 4 steps" in (out / "README.md").read_text()
+    result = read_note(out)["result"]
+    assert (result["pairs"], result["trained"], result["steps"], result["resumed_from"]) == (8, 8, 4, 0)
+    assert "loss" in result["metrics"] and read_note(out)["settings"]["lora"]["r"] == 4
+    assert command(monkeypatch, "export", "merged", out, "--out", tmp_path / "merged") == 0
+    (out / "own.txt").write_text("mine")
+    other = {**SMALL, "learning_rate": 1e-4}
+    api.trainer(pairs(), model_path, out=out, **other)
+    assert not (out / "adapter_model.safetensors").exists() and (out / "own.txt").exists()
+    assert not (out / "README.md").exists() and is_begun(out)
+
+
+def test_what_the_trainer_saved_is_the_training_that_the_stage_would_make(model_path: Path, tmp_path: Path) -> None:
+    mine = api.trainer(pairs(), model_path, out=tmp_path, **SMALL)
+    mine.train()
+    mine.save_model(str(tmp_path))
+    data = rows.grouped(pairs(), tmp_path / "images")
+    recipe, objective, _ = asked_from_python(model_path, None, 0.0, SMALL)
+    before = (tmp_path / "adapter_model.safetensors").stat().st_mtime_ns
+    found = train(data.groups, recipe, roots=data.pictures, out=tmp_path, objective=objective)
+    assert (found.pairs, found.steps, found.dropped) == (8, 4, ())
+    assert (tmp_path / "adapter_model.safetensors").stat().st_mtime_ns == before
 
 
 def test_rows_of_one_prompt_and_picture_are_one_group(tmp_path: Path) -> None:

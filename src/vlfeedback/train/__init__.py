@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ from vlfeedback.errors import BooksError, DataError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import CUT_OFF, Dropped, Group, PreferencePair
 from vlfeedback.train._disk import told_when_full
-from vlfeedback.train._note import is_finished, read_note, write_note
+from vlfeedback.train._note import is_finished, read_note, write_note, write_result
 from vlfeedback.train._preferences import LossInput, Objective, PairLosses, Preferences
 
 if TYPE_CHECKING:
@@ -164,16 +164,13 @@ def train(
 
     stored = reference if reference is not None else out / "reference.jsonl"
     with told_when_full(out):
-        outcome = run(listed, settings, roots=roots, out=out, objective=objective, key=key, stored=stored)
-    if pairs != outcome.trained + len(outcome.dropped):
-        raise BooksError(f"train: {pairs} pairs read, {outcome.trained} trained, {len(outcome.dropped)} dropped")
-    result = TrainResult(
-        out, pairs, outcome.trained, outcome.dropped, outcome.groups, outcome.steps, outcome.resumed_from,
-        outcome.metrics, outcome.warnings, time.monotonic() - began,
-    )  # fmt: skip
+        done, used = run(listed, settings, roots=roots, out=out, objective=objective, key=key, stored=stored)
+    if pairs != done.pairs:
+        raise BooksError(f"train: {pairs} pairs read, {done.trained} trained, {len(done.dropped)} dropped")
+    result = replace(done, seconds=time.monotonic() - began)
     if here.first:
         with told_when_full(out):
-            _write_result(out, key, outcome.recipe, objective, result, made_as)
+            write_result(out, key, used, objective, result, made_as)
     here.wait()  # a process that ends earlier takes the others with it
     return result
 
@@ -266,13 +263,3 @@ def _note_again(out: Path, made_as: str) -> None:
     note = read_note(out)
     if made_as and note.get("made_as", made_as) != made_as:
         write_note(out, {**note, "made_as": made_as})
-
-
-def _write_result(
-    out: Path, key: str, settings: Recipe, objective: Objective, result: TrainResult, made_as: str
-) -> None:
-    fields = asdict(result)
-    del fields["checkpoint"]
-    files = read_note(out).get("files", [])
-    note = {"key": key, "files": files, "settings": asdict(settings), "objective": repr(objective), "result": fields}
-    write_note(out, note | ({"made_as": made_as} if made_as else {}))

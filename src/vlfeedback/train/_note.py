@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlfeedback.train import Recipe, TrainResult
+    from vlfeedback.train._preferences import Objective
 
 NAME = "train.json"
 
@@ -24,6 +29,26 @@ def write_note(out: Path, note: Mapping[str, Any]) -> None:
     waiting = out / f"{NAME}.part"
     waiting.write_text(json.dumps(note, indent=1), encoding="utf-8")
     waiting.replace(out / NAME)
+
+
+def write_result(
+    out: Path, key: str, used: Recipe, objective: Objective, result: TrainResult, made_as: str = ""
+) -> None:
+    """Write that a training has come to its end: how it was trained and what came of it, beside its files.
+
+    Args:
+        out: Its folder; the note there lists the files that it wrote.
+        key: Names it.
+        used: How it was trained.
+        objective: What was minimised.
+        result: Of the training.
+        made_as: What the caller knows the weights by, if anything.
+    """
+    fields = asdict(result)
+    del fields["checkpoint"]
+    files = read_note(out).get("files", [])
+    note = {"key": key, "files": files, "settings": asdict(used), "objective": repr(objective), "result": fields}
+    write_note(out, note | ({"made_as": made_as} if made_as else {}))
 
 
 def is_finished(out: Path) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,8 +33,8 @@ from vlfeedback.train._folder import begin, refuse_own_start, replace
 from vlfeedback.train._layout import Layout
 from vlfeedback.train._layouts import CheckedLayout
 from vlfeedback.train._logps import unwrapped
+from vlfeedback.train._made import Made
 from vlfeedback.train._memory import keep_freed
-from vlfeedback.train._model_card import write_card
 from vlfeedback.train._plan import Plan, pack, plan_run
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._reference import TOLERANCE, ReferenceFile, SelfCheck, check_start
@@ -53,7 +54,7 @@ from vlfeedback.train._weights import (
 from vlfeedback.train._world import World, name_layers, world
 
 if TYPE_CHECKING:
-    from vlfeedback.train import Recipe
+    from vlfeedback.train import Recipe, TrainResult
 
 # Held-out groups that are evaluated after each epoch; ids are hashes, so the first of them are a fair sample.
 _HELD_OUT = 512
@@ -62,43 +63,19 @@ _CHECKED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What `run` hands to the stage, which keeps the books."""
-
-    trained: int
-    dropped: tuple[Dropped, ...]
-    groups: int
-    steps: int
-    resumed_from: int
-    metrics: Mapping[str, float]
-    warnings: tuple[str, ...]
-    recipe: Recipe
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """A run before its first step: everything is encoded, the reference is known, the trainer is set up.
 
     Attributes:
         trainer: Has policy and batches.
-        checked: How responses lie in one forward, and what was compared for that.
-        dropped: Pairs that are not trained on.
-        groups: Groups that are.
-        trained: Their pairs.
         plan: Batches and steps.
-        noted: What is not as it may look: data that are trained on otherwise than they stand, a base in doubt.
-        recipe: How it is trained: as asked for, but for an adapter that it goes on from, which has settings of its own.
+        made: What is told of it beside its weights.
     """
 
     trainer: GroupedDPOTrainer
     processor: Any
-    checked: CheckedLayout
-    dropped: tuple[Dropped, ...]
-    groups: int
-    trained: int
     plan: Plan
-    noted: tuple[str, ...]
-    recipe: Recipe
+    made: Made
 
 
 def run(
@@ -110,7 +87,7 @@ def run(
     objective: Objective,
     key: str,
     stored: Path,
-) -> Outcome:
+) -> tuple[TrainResult, Recipe]:
     """Prepare, train from the newest whole checkpoint or from the start, save.
 
     Args:
@@ -121,7 +98,10 @@ def run(
         objective: What is minimised.
         key: Names the run; what a run of another key has left is removed.
         stored: File of reference log-probabilities.
+    Returns:
+        The result, and the recipe as it was used: an adapter to start from has settings of its own.
     """
+    began = time.monotonic()
     with quiet():
         ready = prepare(groups, recipe, roots=roots, out=out, objective=objective, key=key, stored=stored)
         trainer, plan = ready.trainer, ready.plan
@@ -131,18 +111,15 @@ def run(
             raise KeyboardInterrupt  # also where another process got the signal
     weights = trainer.gathered()
     if world().first:
-        sources = Counter(group.instruction.source for group in groups if group.instruction.split == "train")
-        counts = {"groups": ready.groups, "pairs": ready.trained, "steps": plan.steps}
 
         def write(folder: Path) -> None:
             save(trainer.model, ready.processor, folder, weights)
-            write_card(folder, ready.recipe, objective, **counts, sources=sources)
+            ready.made.card(folder)
 
         replace(out, key, write)
-    warnings = (*ready.noted, *ready.checked.warnings, *trainer.warned)
-    metrics = _last(trainer.state.log_history)
     resumed = int(before.name.rpartition("-")[2]) if before is not None else 0
-    return Outcome(ready.trained, ready.dropped, ready.groups, plan.steps, resumed, metrics, warnings, ready.recipe)
+    done = ready.made.result(trainer.state.log_history, trainer.warned, resumed, time.monotonic() - began)
+    return done, ready.made.recipe
 
 
 def prepare(
@@ -190,21 +167,23 @@ def prepare(
     if here.first:
         _write_check(out, start, checked)
     plan = _plan(encoded, layout, recipe, here, twins)
+    made = Made(
+        out, key, recipe, objective, _sources(groups), len({group.group_id for group in encoded}),
+        sum(len(group.pairs) for group in encoded), (*dropped, *large), plan.steps, (*noted, *bare, *checked.warnings),
+    )  # fmt: skip
     trainer = GroupedDPOTrainer(
-        policy,
-        arguments(recipe, plan, out / "state", here),
+        policy, arguments(recipe, plan, out / "state", here),
         PlannedBatches(plan, encoded, objective, arrange, here, blank),
-        held_out=_held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch),
-        objective=objective,
-        recipe=recipe,
-        epoch_ends=plan.epoch_ends(),
-        log=out / "train_log.jsonl" if here.first else None,
-        here=here,
-        processor=processor,
-    )
-    trained = sum(len(group.pairs) for group in encoded)
-    count = len({group.group_id for group in encoded})
-    return Prepared(trainer, processor, checked, (*dropped, *large), count, trained, plan, (*noted, *bare), recipe)
+        held_out=_held_out(evaluated, layout, objective, arrange, recipe.tokens_per_batch), objective=objective,
+        recipe=recipe, epoch_ends=plan.epoch_ends(), log=out / "train_log.jsonl" if here.first else None, here=here,
+        processor=processor, made=made,
+    )  # fmt: skip
+    return Prepared(trainer, processor, plan, made)
+
+
+def _sources(groups: Sequence[Group]) -> Counter[str]:
+    """Instructions of the training side by source."""
+    return Counter(group.instruction.source for group in groups if group.instruction.split == "train")
 
 
 def _opened(recipe: Recipe) -> tuple[Recipe, tuple[str, ...], Any, Any]:
@@ -408,11 +387,3 @@ def _held_out(
     members = [[groups[i] for i in batch] for batch in pack(order, list(map(layout.rows, groups)), widths, budget)]
     counts = [float(sum(items_of(group, objective) for group in batch)) for batch in members]
     return HeldOut(members, counts, arrange)
-
-
-def _last(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The last value of every metric."""
-    merged: dict[str, float] = {}
-    for row in history:
-        merged |= {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
-    return merged

@@ -24,9 +24,12 @@ from vlfeedback.train._arguments import precision, quiet
 from vlfeedback.train._batches import PlannedBatches
 from vlfeedback.train._collate import Batch
 from vlfeedback.train._disk import told_when_full
+from vlfeedback.train._folder import replace as replace_files
 from vlfeedback.train._log import TrainLog, falling
 from vlfeedback.train._logps import grouped_logps
+from vlfeedback.train._made import Made
 from vlfeedback.train._metrics import RunningMean, means_of, pair_sums
+from vlfeedback.train._note import write_result
 from vlfeedback.train._preferences import Objective
 from vlfeedback.train._still import hold_still
 from vlfeedback.train._weights import save_processor
@@ -58,6 +61,7 @@ class GroupedDPOTrainer(Trainer):
         log: File of the logged steps; None in all processes but the first.
         here: The processes that train together.
         processor: Saved beside the weights by `save_model`.
+        made: What is told there of the training.
     """
 
     def __init__(
@@ -73,9 +77,10 @@ class GroupedDPOTrainer(Trainer):
         log: Path | None,
         here: World,
         processor: Any,
+        made: Made,
     ) -> None:
         self._began, self._pairs, self._tokens = time.monotonic(), 0, 0
-        self._here, self._processor = here, processor
+        self._here, self._processor, self._made, self._resumed_from = here, processor, made, 0
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -103,7 +108,7 @@ class GroupedDPOTrainer(Trainer):
             if resume_from_checkpoint is True
             else resume_from_checkpoint or None
         )
-        done = int(Path(folder).name.rpartition("-")[2]) if folder is not None else 0
+        done = self._resumed_from = int(Path(folder).name.rpartition("-")[2]) if folder is not None else 0
         self._log = TrainLog(self._log_file, after=done) if self._log_file is not None else None
         self._began = time.monotonic()
         with (
@@ -149,10 +154,27 @@ class GroupedDPOTrainer(Trainer):
         target.load_state_dict(saved.state_dict())
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write adapter or weights, and beside them what `from_pretrained` needs to use them."""
-        super().save_model(output_dir, _internal_call)
-        if self._here.first and not _internal_call:
-            save_processor(self._processor, Path(str(output_dir or self.args.output_dir)))
+        """Write adapter or weights, and beside them what `from_pretrained` needs to use them and the model card.
+
+        In the training's own folder the note lists them, and after the last step it says that the training has ended.
+        """
+        folder = Path(str(output_dir or self.args.output_dir))
+
+        def write(place: Path) -> None:
+            super(GroupedDPOTrainer, self).save_model(str(place), _internal_call)
+            if self._here.first and not _internal_call:
+                save_processor(self._processor, place)
+                self._made.card(place)
+
+        if _internal_call or not self._here.first or not self._made.is_at(folder):
+            write(folder)
+            return
+        with told_when_full(folder):
+            replace_files(folder, self._made.key, write)
+            if self.state.global_step >= self._made.steps:
+                since = time.monotonic() - self._began
+                result = self._made.result(self.state.log_history, self.warned, self._resumed_from, since)
+                write_result(folder, self._made.key, self._made.recipe, self._made.objective, result)
 
     def gathered(self) -> dict[str, torch.Tensor] | None:
         """Whole weights by name where each process holds a part of them (FSDP, ZeRO-3), else None; all must call it."""
