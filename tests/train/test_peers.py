@@ -27,3 +27,11 @@ def test_losses_and_gradient_are_those_of_trl(tmp_path: Path, monkeypatch: pytes
         assert loss == pytest.approx(found["trl_losses"][name], rel=1e-5), name
     assert len({round(loss, 4) for loss in found["losses"].values()}) == 5
     assert sys.executable != str(place / "bin" / "python")
+
+
+def test_trl_is_timed_on_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step of a process is the slowest, and ours are means of many."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import train_vs_trl as bench
+
+    assert all(3 <= case.theirs <= case.shape.instructions for case in (*bench.CASES, *bench.cases("2b")))
