@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -304,6 +305,22 @@ def test_nothing_left_to_train_on_says_why(recipe: Make, colours: toy_llava.Colo
         train(groups, recipe(), roots=colours, out=tmp_path / "c", objective=sigmoid())
     with pytest.raises(DataError, match="none came in"):
         train([], recipe(), roots=colours, out=tmp_path / "d", objective=sigmoid())
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_full_weights_keep_the_settings_that_they_came_with(
+    recipe: Make, colours: toy_llava.Colours, model: Any, tmp_path: Path, own: bool
+) -> None:
+    model.config.text_config.use_cache = own
+    model.save_pretrained(tmp_path / "model")
+    for path in Path(recipe().model).iterdir():
+        if not (tmp_path / "model" / path.name).exists():
+            shutil.copyfile(path, tmp_path / "model" / path.name)
+    settings = recipe(model=str(tmp_path / "model"))
+    train(toy_llava.groups(colours, 2), settings, roots=colours, out=tmp_path / "out", objective=sigmoid())
+    before, after = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("model", "out"))
+    assert "use_cache" not in before and "use_cache" not in after
+    assert before["text_config"]["use_cache"] == after["text_config"]["use_cache"] == own
 
 
 def test_missing_models_and_wrong_layers_are_named(recipe: Make, colours: toy_llava.Colours, tmp_path: Path) -> None:

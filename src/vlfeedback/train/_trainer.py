@@ -81,7 +81,11 @@ class GroupedDPOTrainer(Trainer):
     ) -> None:
         self._began, self._pairs, self._tokens = time.monotonic(), 0, 0
         self._here, self._processor, self._made, self._resumed_from = here, processor, made, 0
+        own = {name: value for name, value in vars(model.config).items() if name == "use_cache"}
         super().__init__(model=model, args=settings, train_dataset=batches, data_collator=_only)
+        # The base class turns it off, and whoever loads the weights would generate without; our forwards ask for none.
+        vars(model.config).pop("use_cache", None)
+        vars(model.config).update(own)
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
         self._watch = _Watch(epoch_ends if held_out else (), self._note, self._added)

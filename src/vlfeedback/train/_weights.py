@@ -54,7 +54,6 @@ def load_model(recipe: Recipe) -> Any:
         model: Any = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype, **packed)
     except DAMAGED as error:
         raise ModelUnavailable(f"cannot load {start!r}: {error}") from error
-    model.config.use_cache = False
     for module in model.modules():
         # bitsandbytes packs 4-bit weights for inference on a processor; gradients do not pass through packed ones,
         # and a reference pass comes before every training.
