@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from vlfeedback.records import Dropped, Group, Image, PreferencePair
 from vlfeedback.run_folder import RunFolder
 
 FIELDS = ("source", "category", "conduct", "prompt", "split", "pictures", "responses", "pairs", "run")
-"""What `where` can ask of a group; `run` is the name of the folder it comes from."""
+"""What `where` can ask of a group; `run` is the name of a folder it comes from."""
 
 COUNTED = frozenset({"pictures", "responses", "pairs"})
 """Those of them that are numbers."""
@@ -31,7 +31,8 @@ class TrainingData(NamedTuple):
     """What is trained on.
 
     Attributes:
-        groups: Of all folders, one per instruction, those that `where` keeps.
+        groups: Of all folders, one per instruction, those that `where` keeps. One that several runs have is asked for
+            once as each run's, and has the pairs of those that fit.
         filtered: Pairs of the others, and preferences that another run has as well under another strategy.
         pictures: Where the bytes come from.
     """
@@ -136,7 +137,7 @@ def load(run: RunFolder, pairing: PairTable | None = None, *, allow_plugins: boo
     """
     pictures = Pictures()
     joined: dict[str, Group] = {}
-    came_from: dict[str, str] = {}
+    came_from: dict[str, set[str]] = {}  # runs by instruction, and by pair
     for one in folders(run):
         roots = one.roots
         if pairing is not None and one.info("annotations") is None:
@@ -148,20 +149,21 @@ def load(run: RunFolder, pairing: PairTable | None = None, *, allow_plugins: boo
             pictures.add(group.instruction.images, roots)
             name = group.instruction.id
             joined[name] = _together(joined[name], group) if name in joined else group
-            came_from.setdefault(name, one.path.resolve().name)
-    repeated = [one for group in joined.values() for one in _repeated(group)]
-    again = {one.record_id for one in repeated}
-    for name, group in joined.items():
-        joined[name] = replace(group, pairs=tuple(pair for pair in group.pairs if pair.id not in again))
+            for known in (name, *(pair.id for pair in group.pairs)):
+                came_from.setdefault(known, set()).add(one.path.resolve().name)
     listed = list(_held_out_together(list(joined.values())))
-    kept = _kept(listed, came_from, run.settings.train.where)
-    filtered = [
-        Dropped("train", pair.id, "filtered", "where")
-        for g in listed
-        if g.instruction.id not in kept
-        for pair in g.pairs
-    ]
-    return TrainingData([group for group in listed if group.instruction.id in kept], [*repeated, *filtered], pictures)
+    fitting = _fitting(listed, came_from, run.settings.train.where)
+    kept: list[Group] = []
+    filtered: list[Dropped] = []
+    for group in listed:
+        runs = fitting.get(group.instruction.id, set())
+        lost = [pair for pair in group.pairs if not came_from[pair.id] & runs]
+        filtered += [Dropped("train", pair.id, "filtered", "where") for pair in lost]
+        if runs:
+            once, again = _once(_without(group, {pair.id for pair in lost}))
+            kept.append(once)
+            filtered += again
+    return TrainingData(kept, filtered, pictures)
 
 
 def _together(first: Group, second: Group) -> Group:
@@ -173,6 +175,17 @@ def _together(first: Group, second: Group) -> Group:
     ratings = dict.fromkeys((*first.ratings, *second.ratings))
     said = {"responses": tuple(responses.values()), "ratings": tuple(ratings), "pairs": tuple(pairs.values())}
     return replace(first, instruction=both, **said)
+
+
+def _without(group: Group, gone: set[str]) -> Group:
+    """The group without the pairs of these ids."""
+    return replace(group, pairs=tuple(pair for pair in group.pairs if pair.id not in gone))
+
+
+def _once(group: Group) -> tuple[Group, list[Dropped]]:
+    """The group with every preference once, and the pairs that repeat one."""
+    again = list(_repeated(group))
+    return _without(group, {one.record_id for one in again}), again
 
 
 def _repeated(group: Group) -> Iterator[Dropped]:
@@ -202,31 +215,34 @@ def _held_out_together(listed: Sequence[Group]) -> Iterator[Group]:
         yield replace(group, instruction=replace(group.instruction, split="eval")) if is_out else group
 
 
-def _kept(listed: Sequence[Group], came_from: dict[str, str], where: str) -> set[str]:
-    """Ids of the instructions that fit.
+def _fitting(listed: Sequence[Group], came_from: Mapping[str, set[str]], where: str) -> dict[str, set[str]]:
+    """Instructions that fit, by id, and as whose: those of their runs with which they do.
 
     Raises:
         ConfigError: the words are no condition, name an unknown field, or fit nothing.
     """
     if not where:
-        return {group.instruction.id for group in listed}
+        return {group.instruction.id: came_from[group.instruction.id] for group in listed}
     import polars as pl
 
-    rows = [_row(group, came_from[group.instruction.id]) for group in listed]
+    rows = [_row(_once(group)[0], run) for group in listed for run in sorted(came_from[group.instruction.id])]
     types = {name: pl.Int64() if name in COUNTED else pl.String() for name in ("id", *FIELDS)}
     frame = pl.DataFrame(rows, schema=types)
     try:
-        ids = set(frame.filter(pl.sql_expr(where))["id"].to_list())
+        found = frame.filter(pl.sql_expr(where)).select("id", "run").rows()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"[train] where = {where!r}: {reason}. It is a condition as in SQL over {', '.join(FIELDS)}, such as "
             "\"category = 'red_team' AND pairs > 2\"."
         ) from error
-    if not ids:
+    if not found:
         seen = sorted({str(row["category"]) for row in rows})[:10]
-        raise ConfigError(f"[train] where = {where!r} fits none of {len(rows):,} groups; categories here: {seen}.")
-    return ids
+        raise ConfigError(f"[train] where = {where!r} fits none of {len(listed):,} groups; categories here: {seen}.")
+    fitting: dict[str, set[str]] = {}
+    for name, run in found:
+        fitting.setdefault(name, set()).add(run)
+    return fitting
 
 
 def _row(group: Group, run: str) -> dict[str, Any]:

@@ -151,6 +151,24 @@ def test_where_keeps_groups_and_counts_the_pairs_of_the_others(tmp_path: Path, w
     assert {(one.room, one.reason) for one in found.filtered} <= {("train", "filtered")}
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_where_by_run_keeps_that_runs_pairs_whoever_is_named_first(tmp_path: Path, turned: bool) -> None:
+    one = imported(tmp_path, "one", rows(range(4), "helpful"))
+    both = [*rows(range(2, 6), "helpful", good="yes"), *rows(range(2, 3), "helpful")]
+    two = imported(tmp_path, "two", both)
+    restate(two, "second", margin=2.0)
+    data = (two, one) if turned else (one, two)
+    own = {pair.id for pair in tables.read(two / "pairs.parquet", PreferencePair)}
+    for where, wanted in (("run = 'two'", own), ("run != 'one'", own), ("run = 'two' AND pairs = 2", None)):
+        found = training_data.load(second(tmp_path, *data, where=where))
+        pairs = {pair.id for group in found.groups for pair in group.pairs}
+        assert wanted is None or pairs == wanted
+        assert pairs <= own and len(pairs) + len(found.filtered) == 9, "also where the other has the same preference"
+        assert {lost.reason for lost in found.filtered} == {"filtered"}
+    either = training_data.load(second(tmp_path, *data, where="run = 'two' OR run = 'one'"))
+    assert either == training_data.load(second(tmp_path, *data))._replace(pictures=either.pictures)
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [
