@@ -32,7 +32,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 SIDES = HERE / "training"
 sys.path.insert(0, str(SIDES))
-from world import SIZES, Shape, write_world  # noqa: E402
+from shapes import SIZES, Shape, write_world  # noqa: E402
 
 TRL = "1.16.0"
 RESULTS = HERE / "results"

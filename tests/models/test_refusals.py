@@ -152,7 +152,7 @@ def test_a_question_that_is_always_refused_is_a_bad_request_at_last(tmp_path: Pa
 def test_an_endpoint_that_forbids_everything_from_some_moment_on_stops_the_run(
     in_flight: int, tmp_path: Path, roots: Roots, ask: Ask
 ) -> None:
-    with serve(tmp_path / "log", faults=[None] * 20 + ["403"] * 200) as server:
+    with serve(tmp_path / "log", faults=[None] * 20 + ["403"] * 200, delay=0.02) as server:
         with pytest.raises(ModelUnavailable, match="forbids"):
             answers(open_model(server, roots, in_flight=in_flight, attempts=2), *questions(ask, 60))
         assert len(server.served()) <= 20 + 40

@@ -12,7 +12,7 @@ import torch
 import toy_llava
 from families import FAMILIES, Family
 from hypothesis import given, settings, strategies as st
-from test_families import check, measured
+from test_families import Bench, check, measured, sizes
 from test_logps import encode
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -23,8 +23,11 @@ from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._shared import PADDING, visible
 
 Rows = Sequence[tuple[int, Sequence[int]]]
-OPAQUE = ("Gemma 3", "PaliGemma", "PaliGemma 2", "Qwen3.5")
-"""Families whose masks are shaped by more than prompt and responses, or that share none."""
+OPAQUE = ("PaliGemma", "PaliGemma 2", "Qwen3.5")
+"""Families whose masks are always shaped by more than prompt and responses, or that share none."""
+
+BY_PICTURES = ("Gemma 3",)
+"""Families whose masks are shaped by pictures: rows of words alone are in tiles."""
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +123,10 @@ def test_a_family_gives_the_numbers_of_plain_forwards_in_tiles(family: Family, t
     check(family, measured(family))
     assert bool(tiled) == (family.name not in OPAQUE)
     assert not tiled or max(tiled) > 10, "prompts of several tiles"
+    tiled.clear()
+    bench = Bench(family)
+    bench.off(sizes(bench, 2))
+    assert bool(tiled) == (family.name not in (*OPAQUE, *BY_PICTURES)), "rows with a picture"
 
 
 def test_short_rows_keep_the_dense_mask(

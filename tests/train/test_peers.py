@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 def test_losses_and_gradient_are_those_of_trl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import train_vs_trl as bench
-    from world import Shape
+    from shapes import Shape
 
     place = Path(os.environ.get("VLFEEDBACK_TRL", BENCHMARKS.parent / "build" / "trl"))
     one = bench.Bench(tmp_path, bench.Case("peers", Shape(2000, 290, 20, 1), 1, None), bench.environment(place))
