@@ -6,10 +6,12 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -50,7 +52,13 @@ def closest(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -
 def names(room: PluginRoom) -> tuple[str, ...]:
     """Names of a room's plug-ins, shipped and installed; nothing of them is imported."""
     shipped = [one.name for one in pkgutil.iter_modules([str(_ROOT / room)]) if not one.name.startswith("_")]
-    return tuple(sorted({*shipped, *(point.name for point in entry_points(group=f"vlfeedback.{room}"))}))
+    return tuple(sorted({*shipped, *(point.name for point in _installed(room, tuple(sys.path)))}))
+
+
+@cache
+def _installed(room: str, places: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """What packages in these places bring along; to read all their descriptions takes some milliseconds."""
+    return tuple(entry_points(group=f"vlfeedback.{room}"))
 
 
 def stated(room: PluginRoom, constant: str) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def find(room: PluginRoom, name: str, *, allow_plugins: bool = False) -> Plugin:
         return _outside(room, name, allow_plugins)
     if name.startswith("_") or name not in names(room):
         raise PluginError(f"there is no {room} plug-in {name!r}; {closest(name, names(room))}")
-    for point in entry_points(group=f"vlfeedback.{room}"):
+    for point in _installed(room, tuple(sys.path)):
         if point.name == name:
             return _outside(room, point.value, True)
     module = importlib.import_module(f"vlfeedback.{room}.{name}")

@@ -50,6 +50,18 @@ def test_law_8_a_new_file_is_a_new_plugin(tmp_path: Path, monkeypatch: pytest.Mo
     assert plugin.examples == ((1, 2),)
 
 
+def test_law_8_an_installed_package_brings_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "brought" not in registry.names("pair")
+    (tmp_path / "bringing.py").write_text("def load(*, least: int = 2):\n    return ('brought', least)\n")
+    described = tmp_path / "bringing-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: bringing\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text("[vlfeedback.pair]\nbrought = bringing:load\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "brought" in registry.names("pair") and "brought" not in registry.names("source")
+    assert registry.bind(registry.find("pair", "brought"), {"least": 5}, "[pair]") == ("brought", 5)
+
+
 def test_law_8_unknown_names_and_options_name_the_closest() -> None:
     with pytest.raises(PluginError, match="did you mean 'all_pairs'"):
         registry.find("pair", "all_pair")

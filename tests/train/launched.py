@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import sharded
 import torch
 from safetensors.torch import load_file
 
@@ -64,7 +65,7 @@ def trained(
     processes: int = 0,
     **changes: Any,
 ) -> str:
-    """Run `sharded.py` to its end, and give back the lines in which it says what it trained.
+    """Train as `sharded.py` does, alone here or in processes, and give back the lines that say what was trained.
 
     Args:
         config: Settings of accelerate that spread the weights; None leaves them whole.
@@ -72,9 +73,11 @@ def trained(
         processes: How many train together; two by default where weights are spread, else one.
         changes: Of the recipe; `mixed` has every other group without a picture, `apart` shares no prompts.
     """
+    count = processes or (1 if config is None else 2)
+    if count == 1 and not changes.get("apart"):  # which changes more than this training
+        return sharded.trained(out, str(model), kind, changes)
     path = os.pathsep.join([str(HERE), str(HERE.parent), str(place or HERE), os.environ.get("PYTHONPATH", "")])
     more = {} if config is None else environment(config)
-    count = processes or (1 if config is None else 2)
     launch = [sys.executable]
     if count > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]

@@ -1,4 +1,4 @@
-"""One process of a training whose weights are spread over two processors; run by `test_sharded.py`.
+"""One process of a training, whose weights may be spread over two processors; run by `launched.py`.
 
 accelerate spreads weights only where it sees GPUs. FSDP2 and DeepSpeed themselves work on processors with gloo, so here
 the two places where accelerate looks are told otherwise; everything after that is the code that runs on GPUs.
@@ -61,10 +61,8 @@ def count_threads(out: Path) -> None:
     out.with_name(f"{out.name}_threads.{os.environ.get('RANK', 0)}").write_text(str(count))
 
 
-def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    if spread == "spread":
-        pretend_gpus()
+def trained(out: Path, model: str, kind: str, changes: dict[str, Any]) -> str:
+    """Train, and say what was trained; see `launched.trained` for the changes."""
     colours = toy_llava.Colours()
     groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
     if changes.pop("mixed", False):
@@ -80,9 +78,16 @@ def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any])
     recipe = Recipe(model, **{**usual, **changes})
     try:
         result = train(groups, recipe, roots=colours, out=out, objective=load())
-        sys.stdout.write(f"trained {result.trained} {result.steps} {result.resumed_from}\n")
     except KeyboardInterrupt:
-        sys.stdout.write("trained until it was stopped\n")
+        return "trained until it was stopped"
+    return f"trained {result.trained} {result.steps} {result.resumed_from}"
+
+
+def main(out: Path, model: str, kind: str, spread: str, changes: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    if spread == "spread":
+        pretend_gpus()
+    sys.stdout.write(trained(out, model, kind, changes) + "\n")
 
 
 if __name__ == "__main__":

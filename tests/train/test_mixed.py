@@ -11,7 +11,7 @@ from launched import CONFIGS, deepspeed, furthest, trained
 FSDP2 = CONFIGS / "fsdp2.yaml"
 # Steps of one group leave one of two processes without a picture, and some steps both.
 CASES = [
-    pytest.param("lora", FSDP2, {}, id="adapters-spread"),
+    pytest.param("lora", FSDP2, {}, id="adapters-spread", marks=pytest.mark.slow),
     pytest.param("full", FSDP2, {"pairs_per_step": 3}, id="spread"),
     pytest.param("full", None, {"pairs_per_step": 3, "gradient_checkpointing": True}, id="whole-recomputed"),
     pytest.param("lora", FSDP2, {"apart": True}, id="adapters-spread-apart"),

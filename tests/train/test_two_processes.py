@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launched import ended, furthest, outlived, trained as launched
+from launched import HERE, ended, furthest, outlived, trained as launched
 from safetensors.torch import load_file
 
 from vlfeedback.train._log import read_log
@@ -38,7 +39,7 @@ _trainer._Watch.on_pre_optimizer_step = keep
 colours = toy_llava.Colours()
 groups = toy_llava.groups(colours, 9) + toy_llava.groups(colours, 2, split="eval", first=9)
 recipe = Recipe(
-    {model!r}, epochs=2, learning_rate=1e-3, pairs_per_step={per_step}, dtype="fp32", lora={lora}, tokens_per_batch=250,
+    {model!r}, epochs=2, learning_rate=1e-3, pairs_per_step=12, dtype="fp32", lora={lora}, tokens_per_batch=250,
     weight_decay=0.0,
 )
 result = train(groups, recipe, roots=colours, out=out / "checkpoint", objective=load())
@@ -47,18 +48,33 @@ sys.stdout.flush()
 """
 
 
-def trained(
-    out: Path, model: Path, processes: int, *, lora: str, objective: str = "sigmoid", per_step: int = 12
-) -> str:
-    tests = str(Path(__file__).parent)
+ADAPTERS = "Lora(r=4, dropout=0.0)"
+
+
+@cache
+def trained(folder: Path, model: Path, processes: int, *, lora: str, objective: str) -> tuple[Path, str]:
+    """Train once for all tests of this module; where that is, and what was said."""
+    out = folder / f"{objective}-{lora != 'None'}-{processes}"
     script = out.with_suffix(".py")
-    script.write_text(SCRIPT.format(tests=tests, model=str(model), lora=lora, objective=objective, per_step=per_step))
+    script.write_text(SCRIPT.format(tests=str(HERE), model=str(model), lora=lora, objective=objective))
     launch = [sys.executable]
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     code, said, complaints = ended([*launch, str(script), str(out)], dict(os.environ), timeout=300)
     assert code == 0, complaints.partition("distributed/elastic")[0][-4000:]
-    return said
+    return out, said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
+def straight(folder: Path, model_path: Path) -> Path:
+    """A training by two processes that nothing disturbed."""
+    launched(folder / "straight", model_path, "lora", processes=2)
+    return folder / "straight"
 
 
 def relative(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
@@ -67,12 +83,12 @@ def relative(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return float((left - right).norm() / right.norm())
 
 
-@pytest.mark.parametrize(("lora", "objective"), [("None", "mpo"), ("Lora(r=4, dropout=0.0)", "sigmoid")])
-def test_two_processes_make_the_gradient_of_one(tmp_path: Path, model_path: Path, lora: str, objective: str) -> None:
+@pytest.mark.parametrize(("lora", "objective"), [("None", "mpo"), (ADAPTERS, "sigmoid")])
+def test_two_processes_make_the_gradient_of_one(folder: Path, model_path: Path, lora: str, objective: str) -> None:
     """Groups with 6, 5, 1 and 0 pairs: the pooled pairs' gradient to 1e-5, and what comes of it in four steps."""
-    alone, both = tmp_path / "alone", tmp_path / "both"
-    said = trained(alone, model_path, 1, lora=lora, objective=objective)
-    assert trained(both, model_path, 2, lora=lora, objective=objective) == said * 2
+    alone, said = trained(folder, model_path, 1, lora=lora, objective=objective)
+    both, said_by_both = trained(folder, model_path, 2, lora=lora, objective=objective)
+    assert said_by_both == said * 2
     assert (both / "checkpoint" / "state" / "checkpoint-4" / "rng_state_1.pth").exists(), "they were one world"
     found = [torch.load(place / "gradient.pt") for place in (both, alone)]
     assert relative(*found) < 1e-5
@@ -88,23 +104,25 @@ def test_two_processes_make_the_gradient_of_one(tmp_path: Path, model_path: Path
             assert two["rewards/margins"] == pytest.approx(one["rewards/margins"], abs=2e-3)
 
 
-def test_two_processes_share_the_reference_and_leave_one_file(tmp_path: Path, model_path: Path) -> None:
-    for count, name in ((1, "alone"), (2, "both")):
-        trained(tmp_path / name, model_path, count, lora="Lora(r=2, dropout=0.0)")
+def test_two_processes_share_the_reference_and_leave_one_file(folder: Path, model_path: Path) -> None:
+    both, alone = (
+        trained(folder, model_path, count, lora=ADAPTERS, objective="sigmoid")[0] / "checkpoint" for count in (2, 1)
+    )
     kept = [
         {row["key"]: row["logp"] for row in map(json.loads, (place / "reference.jsonl").read_text().splitlines())}
-        for place in (tmp_path / "both" / "checkpoint", tmp_path / "alone" / "checkpoint")
+        for place in (both, alone)
     ]
     assert kept[0].keys() == kept[1].keys() and len(kept[0]) > 20
     assert max(abs(kept[0][key] - kept[1][key]) for key in kept[0]) < 1e-4
-    assert not list((tmp_path / "both" / "checkpoint").glob("reference.*.jsonl"))
-    lines = (tmp_path / "both" / "checkpoint" / "reference.jsonl").read_text().splitlines()
+    assert not list(both.glob("reference.*.jsonl"))
+    lines = (both / "reference.jsonl").read_text().splitlines()
     assert len(lines) == len(kept[0]), "nothing was computed twice"
 
 
-def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path, model_path: Path) -> None:
-    straight, out = tmp_path / "straight", tmp_path / "stopped"
-    launched(straight, model_path, "lora", processes=2)
+def test_a_signal_to_one_process_stops_both_after_the_same_step(
+    tmp_path: Path, model_path: Path, straight: Path
+) -> None:
+    out = tmp_path / "stopped"
     said = launched(out, model_path, "lora", processes=2, stopped_after=2)
     assert said == "\n".join(["trained until it was stopped"] * 2)
     assert [one.name for one in (out / "state").iterdir()] == ["checkpoint-2"]
@@ -114,7 +132,6 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path, 
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux lists them")
-def test_no_thread_of_gloo_outlives_the_interpreter(tmp_path: Path, model_path: Path) -> None:
+def test_no_thread_of_gloo_outlives_the_interpreter(straight: Path) -> None:
     """One that does may end a process that has done its work with SIGABRT."""
-    launched(tmp_path / "both", model_path, "lora", processes=2)
-    assert outlived(tmp_path / "both") == {"0": 0, "1": 0}
+    assert outlived(straight) == {"0": 0, "1": 0}

@@ -136,7 +136,8 @@ def interval(parts: Sequence[tuple[float, Stratum]], total: int) -> Interval | N
         total: Instructions of the run: a pilot that holds all of them leaves nothing open.
     """
     import numpy as np
-    from scipy import stats
+
+    from vlfeedback._stats_units import t_quantile
 
     names = sorted({name for _, one in parts for name, _ in one.costs})
     place = {name: number for number, name in enumerate(names)}
@@ -155,5 +156,5 @@ def interval(parts: Sequence[tuple[float, Stratum]], total: int) -> Interval | N
     error = float(np.std(means @ calls, ddof=1)) * math.sqrt(max(0.0, 1 - len(names) / max(total, len(names))))
     if middle <= 0:
         return None
-    reach = math.exp(float(stats.t.ppf(0.975, len(names) - 1)) * error / middle)
+    reach = math.exp(t_quantile(len(names) - 1) * error / middle)
     return Interval(middle / reach, middle * reach)
