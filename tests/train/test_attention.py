@@ -22,6 +22,9 @@ from vlfeedback.train._layouts import layouts
 from vlfeedback.train._logps import grouped_logps
 from vlfeedback.train._shared import PADDING, visible
 
+QUICK = ("LLaVA-1.5", "Qwen2.5-VL", "Gemma 3", "PaliGemma")
+"""One of each kind of mask; the others are slow."""
+
 Rows = Sequence[tuple[int, Sequence[int]]]
 OPAQUE = ("PaliGemma", "PaliGemma 2", "Qwen3.5")
 """Families whose masks are always shaped by more than prompt and responses, or that share none."""
@@ -117,7 +120,10 @@ def test_a_dense_mask_does_what_tiles_do_not(tiled: list[int]) -> None:
     assert not tiled
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(one, id=one.name, marks=[] if one.name in QUICK else pytest.mark.slow) for one in FAMILIES],
+)
 def test_a_family_gives_the_numbers_of_plain_forwards_in_tiles(family: Family, tiled: list[int]) -> None:
     """With adapters, with and without gradient checkpointing, padding on either side, two and eight responses."""
     check(family, measured(family))

@@ -83,7 +83,9 @@ def relative(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return float((left - right).norm() / right.norm())
 
 
-@pytest.mark.parametrize(("lora", "objective"), [("None", "mpo"), (ADAPTERS, "sigmoid")])
+@pytest.mark.parametrize(
+    ("lora", "objective"), [pytest.param("None", "mpo", marks=pytest.mark.slow), (ADAPTERS, "sigmoid")]
+)
 def test_two_processes_make_the_gradient_of_one(folder: Path, model_path: Path, lora: str, objective: str) -> None:
     """Groups with 6, 5, 1 and 0 pairs: the pooled pairs' gradient to 1e-5, and what comes of it in four steps."""
     alone, said = trained(folder, model_path, 1, lora=lora, objective=objective)
