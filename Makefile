@@ -27,7 +27,7 @@ quick: $(READY)
 	$(BIN)/vlfeedback demo --quick --out runs/quick
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow

@@ -34,12 +34,3 @@ def _guarded(self: socket.socket, address: Any) -> None:
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only this machine can be reached."""
     monkeypatch.setattr(socket.socket, "connect", _guarded)
-
-
-LONG = ("integration", "train")
-"""Folders whose tests take a second and more, most of it in processes of their own."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: begun last, one of them would keep one of two workers busy when the other is done."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
