@@ -89,6 +89,8 @@ def find(room: PluginRoom, name: str, *, allow_plugins: bool = False) -> Plugin:
     """
     if ":" in name:
         return _outside(room, name, allow_plugins)
+    if name not in names(room):
+        _installed.cache_clear()  # it may have been installed since, from a notebook
     if name.startswith("_") or name not in names(room):
         raise PluginError(f"there is no {room} plug-in {name!r}; {closest(name, names(room))}")
     for point in _installed(room, tuple(sys.path)):

@@ -115,3 +115,9 @@ def test_law_1_help_loads_nothing_heavy() -> None:
     code = "import sys\nsys.argv = ['vlfeedback', '--help']\nfrom vlfeedback.cli import main\n"
     code += "try:\n    main()\nexcept SystemExit as done:\n    assert done.code == 0, done.code"
     assert not loaded_by(code) & heavy
+
+
+def test_law_1_planning_loads_nothing_that_takes_longer_than_planning() -> None:
+    code = "from vlfeedback.decode import plans\n"
+    code += "list(plans((str(n) for n in range(200)), [str(n) for n in range(12)], [None] * 12, 4))"
+    assert {"scipy.special", "scipy.stats"} & loaded_by(code) == {"scipy.special"}

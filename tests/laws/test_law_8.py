@@ -60,6 +60,8 @@ def test_law_8_an_installed_package_brings_plugins(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "brought" in registry.names("pair") and "brought" not in registry.names("source")
     assert registry.bind(registry.find("pair", "brought"), {"least": 5}, "[pair]") == ("brought", 5)
+    (described / "entry_points.txt").write_text("[vlfeedback.pair]\nlater = bringing:load\n")
+    assert registry.find("pair", "later").load(least=3) == ("brought", 3)
 
 
 def test_law_8_unknown_names_and_options_name_the_closest() -> None:

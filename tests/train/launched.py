@@ -74,7 +74,7 @@ def trained(
         changes: Of the recipe; `mixed` has every other group without a picture, `apart` shares no prompts.
     """
     count = processes or (1 if config is None else 2)
-    if count == 1 and not changes.get("apart"):  # which changes more than this training
+    if count == 1 and not changes.keys() & {"apart", "stopped_after"}:  # they change more than this training
         return sharded.trained(out, str(model), kind, changes)
     path = os.pathsep.join([str(HERE), str(HERE.parent), str(place or HERE), os.environ.get("PYTHONPATH", "")])
     more = {} if config is None else environment(config)
