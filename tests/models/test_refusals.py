@@ -139,7 +139,11 @@ def test_one_refusal_alone_by_an_endpoint_that_has_served_is_asked_again(
         assert len(server.served()) == 3
 
 
-def test_a_question_that_is_always_refused_is_a_bad_request_at_last(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+@pytest.mark.parametrize("wait", [0.01, 0.3], ids=["among others", "when all others are answered"])
+def test_a_question_that_is_always_refused_is_a_bad_request_at_last(
+    wait: float, tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlfeedback.models._limits.FIRST_WAIT", wait)
     with serve(tmp_path / "log", refuse="poison", delay=0.02) as server:
         asked = [*(ask(f"poison {number}", None) for number in range(12)), *questions(ask, 40)]
         found = answers(open_model(server, roots, in_flight=16, attempts=2), *asked)
