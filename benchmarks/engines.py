@@ -166,7 +166,7 @@ def checkpoints(work: Path) -> tuple[Path, Path]:
         write_llava(base)
         torch.manual_seed(3)
         lora = peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
-        peft.get_peft_model(AutoModelForImageTextToText.from_pretrained(base), lora).save_pretrained(adapter)
+        peft.get_peft_model(AutoModelForImageTextToText.from_pretrained(base), lora).save_pretrained(str(adapter))
         AutoProcessor.from_pretrained(base).save_pretrained(adapter)  # as training leaves it
         call(sys.executable, "-m", "vlfeedback", "export", "merged", adapter, "--out", merged)
     return base, merged

@@ -68,7 +68,7 @@ import sys
 from pathlib import Path
 from vlfeedback.ledger import Ledger
 with Ledger.open(Path(sys.argv[1])) as ledger:
-    print(ledger.spent(), ledger.totals()[0].calls)
+    print(ledger.spent())
 """
 LOOK = """
 import random, sqlite3, sys
@@ -154,7 +154,8 @@ def bulk(path: Path, calls: int) -> float:
         words, "stop", usage=Usage(900, 150, 0, 700, 0), raw=json.dumps({"choices": [{"text": words}]})
     )
     question = squeeze(json.dumps({"prompt": "What does the sign say? " + "Look well. " * 12}))
-    bodies = {"request": question, **bodies_of(generation)}
+    reply, raw = bodies_of(generation)
+    bodies = {"request": question, "reply": reply, "raw": raw}
     names = ("key", "model", "purpose", "state", "finish", "cost", "attempts", "input", "output", "image", "created")
 
     def rows() -> Iterator[tuple[object, ...]]:

@@ -90,7 +90,7 @@ def main() -> None:
             while not place.exists() or not place.read_text().strip():
                 time.sleep(0.05)
             url = place.read_text().strip()
-            table = PoolTable(use="openai", model="m")
+            table = PoolTable.model_validate({"use": "openai", "model": "m"})
             options: dict[str, Any] = {"model": "m", "base_url": url, "in_flight": asked.in_flight, "roots": run.roots}
             found = {"local": measure(openai.load(**options), wanted, folder / "a.sqlite", asked.in_flight)}
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

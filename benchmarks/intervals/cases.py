@@ -62,8 +62,8 @@ def mme(accuracy: tuple[float, ...]) -> Draw:
         chance = np.where(rng.random((units, 1)) < 0.6, 0.99, hard)
         lean = rng.normal(0, 0.15, (units, 1))  # towards yes: one question gains what the other loses
         chances = np.clip(np.hstack([chance + lean, chance - lean]), 0.01, 0.99)
-        old = (rng.random((units, 2)) < chances) * 1.0
-        better = (rng.random((units, 2)) < np.minimum(chances + setting.gain, 1)) * 1.0
+        old = (rng.random((units, 2)) < chances).astype(np.float64)
+        better = (rng.random((units, 2)) < np.minimum(chances + setting.gain, 1)).astype(np.float64)
         new = again(rng, old, better, setting.anew)
         return Pair(*(50 * right.sum(1, keepdims=True) + 100 * right.all(1, keepdims=True) for right in (old, new)))
 
@@ -96,7 +96,7 @@ def mmhal(rng: np.random.Generator, stratum: int, units: int, setting: Setting) 
 
 def hallucinated(rng: np.random.Generator, stratum: int, units: int, setting: Setting) -> Pair:
     """Whether a rating is below 3."""
-    return Pair(*((side < 3) * 1.0 for side in mmhal(rng, stratum, units, setting)))
+    return Pair(*((side < 3).astype(np.float64) for side in mmhal(rng, stratum, units, setting)))
 
 
 def pope(questions: int, accuracy: bool) -> Draw:

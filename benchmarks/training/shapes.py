@@ -131,11 +131,14 @@ def _write_model(folder: Path, vocabulary: int, size: Size, seed: int) -> None:
             num_hidden_layers=size.layers, num_attention_heads=size.heads, num_key_value_heads=size.heads,
             max_position_embeddings=4096, bos_token_id=2, eos_token_id=3, pad_token_id=0,
         ),
-        image_token_id=4, vision_feature_layer=-2, vision_feature_select_strategy="default",
+        image_token_id=4, vision_feature_layer=-2,  # pyright: ignore[reportCallIssue]
+        vision_feature_select_strategy="default",
     )  # fmt: skip
     torch.manual_seed(seed)
     large = size is not SIZES["small"]
     with torch.device("cuda" if large and torch.cuda.is_available() else "cpu"):  # minutes on a processor
         model = LlavaForConditionalGeneration(config)
-    (model.to(torch.bfloat16) if large else model).save_pretrained(folder)
+    if large:
+        torch.nn.Module.to(model, torch.bfloat16)
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
