@@ -80,7 +80,7 @@ def test_what_is_held_does_not_grow_with_the_run(folder: Path, order: str, monke
 def test_strangers_are_said_before_the_first_is_judged(folder: Path) -> None:
     stray = Response("f" * 32, hash_id("i", "elsewhere"), "m0", "x", "stop")
     tables.write(folder / "r.parquet", Response, [*RESPONSES, stray], room="decode")
-    with pytest.raises(BooksError, match=f"responses to instruction {stray.instruction_id}, which is not"):
+    with pytest.raises(BooksError, match=f"responses of instruction {stray.instruction_id}, which is not"):
         next(streamed.answered(folder / "i.parquet", folder / "r.parquet", set()))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from vlfeedback import tables
+from vlfeedback._groups_places import Beside, Numbered
 from vlfeedback.errors import BooksError
 from vlfeedback.records import Annotation, Group, Instruction, PreferencePair, Rating, Response
 
@@ -18,6 +20,9 @@ SCORES_ONLY = (
     "ratings.list.element.response_id", "ratings.list.element.aspect", "ratings.list.element.score",
 )  # fmt: skip
 """Columns of annotations without the rationales, which are most of the bytes."""
+
+PORTION = 8192
+"""Instructions that are held at a time with all that is known of them."""
 
 
 def join(
@@ -72,21 +77,48 @@ def _check(group: Group) -> None:
             )
 
 
+class Portion(NamedTuple):
+    """Some groups of a run, and the annotations that their ratings are from."""
+
+    groups: list[Group]
+    annotations: list[Annotation]
+
+
 def load(run_dir: Path, *, rationales: bool = True) -> Iterator[Group]:
-    """Groups of a run folder, from whichever of its tables exist.
+    """Groups of a run folder, from whichever of its tables exist; a portion of them is in memory at a time.
 
     Args:
         run_dir: A run folder with at least `instructions.parquet` and `responses.parquet`.
         rationales: Read the judge's words too; without them a large run loads several times faster.
+    Raises:
+        BooksError: as `join`, for whole tables before the first group.
+        DataError: a table is missing or damaged.
     """
+    for portion in portions(run_dir, rationales=rationales):
+        yield from portion.groups
+        del portion  # or it would be held while the next one is read
 
-    def rows(name: str, record: type[T], columns: tuple[str, ...] | None = None) -> Iterator[T]:
+
+def portions(run_dir: Path, *, rationales: bool = True, paired: bool = True) -> Iterator[Portion]:
+    """The same in portions, in the order of the instructions.
+
+    Args:
+        paired: With the pairs that are there.
+    """
+    numbered = Numbered(run_dir / "instructions.parquet")
+
+    def beside(name: str, record: type[T], what: str, columns: tuple[str, ...] | None = None) -> Beside[T] | None:
         path = run_dir / f"{name}.parquet"
-        return tables.read(path, record, columns=columns) if path.exists() else iter(())
+        return Beside(numbered, path, record, what, columns) if path.exists() else None
 
-    yield from join(
-        tables.read(run_dir / "instructions.parquet", Instruction),
-        tables.read(run_dir / "responses.parquet", Response),
-        rows("annotations", Annotation, None if rationales else SCORES_ONLY),
-        rows("pairs", PreferencePair),
-    )
+    responses = Beside(numbered, run_dir / "responses.parquet", Response, "responses")
+    annotations = beside("annotations", Annotation, "ratings", None if rationales else SCORES_ONLY)
+    pairs = beside("pairs", PreferencePair, "pairs") if paired else None
+
+    def portion(some: list[Instruction]) -> Portion:
+        rated = list(annotations.of(some)) if annotations else []
+        return Portion(list(join(some, responses.of(some), rated, pairs.of(some) if pairs else ())), rated)
+
+    left = tables.read(run_dir / "instructions.parquet", Instruction)
+    while some := list(islice(left, PORTION)):
+        yield portion(some)

@@ -19,7 +19,7 @@ from vlfeedback.collecting import Outcome, collect, reused
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError, DataError, PluginError
 from vlfeedback.locks import follower
-from vlfeedback.records import Annotation, Dropped, Group, Instruction, PreferencePair, Response
+from vlfeedback.records import Dropped, Group, PreferencePair
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
 from vlfeedback.run_models import ENGINES, Access, access
 
@@ -226,37 +226,41 @@ def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> 
     if run.fresh("pairs", inputs):
         return reused(run, "pair", "pairs")
     sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")
-    return written(sink, _paired(_rated(run), table, allow_plugins), inputs, complete=rated.complete)
+    return written(sink, _paired(_Rated(run), table, allow_plugins), inputs, complete=rated.complete)
 
 
-class _Rated(NamedTuple):
-    """Groups without pairs, and the annotations' ids by instruction."""
+class _Rated:
+    """Groups without pairs, out of one reading of the annotations, which are most of a run's bytes.
 
-    groups: list[Group]
-    judged: dict[str, tuple[str, ...]]
+    Attributes:
+        judged: The annotations' ids by instruction, of the portion that was read last: a million of them do not fit.
+    """
 
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.path
+        self.judged: dict[str, tuple[str, ...]] = {}
 
-def _rated(run: RunFolder) -> _Rated:
-    """One reading of the annotations, which are most of a run's bytes."""
-    annotations = list(tables.read(run.table("annotations"), Annotation, columns=groups.SCORES_ONLY))
-    instructions = tables.read(run.table("instructions"), Instruction)
-    responses = tables.read(run.table("responses"), Response)
-    return _Rated(list(groups.join(instructions, responses, annotations)), pair.annotation_ids(annotations))
+    def __iter__(self) -> Iterator[Group]:
+        for portion in groups.portions(self._path, rationales=False, paired=False):
+            self.judged.clear()
+            self.judged.update(pair.annotation_ids(portion.annotations))
+            yield from portion.groups
+            del portion  # or it would be held while the next one is read
 
 
 def _paired(rated: _Rated, table: PairTable, allow_plugins: bool) -> Iterator[PreferencePair | Dropped]:
     strategy = registry.bind(registry.find("pair", table.use, allow_plugins=allow_plugins), table.options, "[pair]")
-    yield from pair.pairs(rated.groups, strategy, judged=rated.judged)
+    yield from pair.pairs(rated, strategy, judged=rated.judged)
 
 
-def paired(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> list[Group]:
+def paired(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Iterator[Group]:
     """Groups with the pairs of another strategy than the run's own, for controls; nothing is written."""
-    rated = _rated(run)
     found: dict[str, list[PreferencePair]] = {}
-    for record in _paired(rated, table, allow_plugins):
+    for record in _paired(_Rated(run), table, allow_plugins):
         if isinstance(record, PreferencePair):
             found.setdefault(record.instruction_id, []).append(record)
-    return [replace(one, pairs=tuple(found.get(one.instruction.id, ()))) for one in rated.groups]
+    for one in _Rated(run):
+        yield replace(one, pairs=tuple(found.get(one.instruction.id, ())))
 
 
 def write_report(run: RunFolder, reach: Access) -> list[Outcome]:

@@ -55,7 +55,8 @@ def pairs(
         aspects: Aspects a response must be rated on to be complete; ratings of others are not looked at. By default
             those that any rating of the group names, with or without a score: annotations name all of their rubric.
         scale: Lowest and highest score; one outside counts as missing.
-        judged: Annotation ids by instruction id, for the pairs to point to; see `annotation_ids`.
+        judged: Annotation ids by instruction id, for the pairs to point to; see `annotation_ids`. Looked up when its
+            group has been given, and no later.
     Returns:
         For each group of k responses k (k − 1) / 2 records. A dropped one has the id of the two responses without
         direction, and its detail begins with both their ids.
@@ -64,7 +65,9 @@ def pairs(
         BooksError: a rating belongs to no response of its group.
         PluginError: the strategy decides twice on the same two, or on candidates that are not there.
     """
-    known, asked = judged or {}, None if aspects is None else tuple(aspects)
+    # One that is still empty may be filled while groups are read.
+    known: Mapping[str, tuple[str, ...]] = {} if judged is None else judged
+    asked = None if aspects is None else tuple(aspects)
     if isinstance(strategy, Surveying):
         groups = list(groups) if isinstance(groups, Iterator) else groups
         strategy = strategy.survey(candidates_of(group, asked, scale, known) for group in groups)
