@@ -207,6 +207,8 @@ def test_law_2_what_the_endpoint_does_not_count_costs_its_upper_bound(tmp_path: 
         (Generation("", "refused"), 1.0),
         (Generation("", "content_filter", provider_id="chatcmpl-1"), 1.0),  # filtered after it was written
         (Generation("", "content_filter"), 0.0),  # refused with a status, before it was read
+        (Generation("", "content_filter", raw='{"error": {"code": "content_filter"}}'), 0.0),
+        (Generation("", "content_filter", raw='{"choices": [{"finish_reason": "content_filter"}]}'), 1.0),
         (Generation("", "error", error="bad_request"), 0.0),
         (Generation("", "length", usage=Usage(3, 7)), 0.07),
         (Generation("", "stop", usage=Usage(3, 0)), 0.0),

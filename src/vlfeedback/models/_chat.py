@@ -264,6 +264,14 @@ def generation(raw: str, latency: float = 0.0) -> Generation:
         return failure("server", f"the reply has an unknown shape: {problem}", raw)
 
 
+def chosen(raw: str) -> bool:
+    """Whether a body holds any choice: then the question was read, whatever became of the answer."""
+    try:
+        return bool(read_json(raw)["choices"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def further(raw: str) -> list[Generation]:
     """Samples of a body after the first one, without usage; the usable ones alone, in order."""
     try:

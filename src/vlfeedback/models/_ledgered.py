@@ -18,7 +18,7 @@ from vlfeedback.flow import Committer, Failures
 from vlfeedback.ids import question_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
 from vlfeedback.models import Model
-from vlfeedback.models._chat import failure
+from vlfeedback.models._chat import chosen, failure
 from vlfeedback.models._kept import Kept
 from vlfeedback.models._purse import FirstBill, Purse
 from vlfeedback.models._sends import NotBatched, Unsent, paying
@@ -312,7 +312,7 @@ def counted(generation: Generation) -> bool:
     usage = generation.usage
     if min(usage.input, usage.output, usage.cached) < 0:
         return False
-    if not (generation.text or generation.provider_id or generation.finish in _COMPLETED):
+    if not (generation.text or generation.provider_id or generation.finish in _COMPLETED or chosen(generation.raw)):
         return True  # refused before anything was read or written
     # A further sample of a call has its own output alone: what was read is the first one's.
     read = usage.input > 0 or generation.sent == 0
