@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 from servers import Server, serve
 
+from vlfeedback.errors import ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.models import openai as backend
 from vlfeedback.models._samples import _shared
@@ -94,6 +95,47 @@ def test_before_it_is_sent_again_every_sample_is_asked_whether_it_may(tmp_path: 
         replies = asyncio.run(run(backend.load(model="m", roots=roots, base_url=server.url, samples=4)))
     assert sorted(asked_for) == [0, 1, 2, 3]
     assert [reply.unsure for reply in replies] == [1] * 4  # each may have been charged by the call that was lost
+
+
+def test_a_sample_that_cannot_be_had_takes_none_along_that_was_paid_for(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    async def run(model: backend.OpenAIModel) -> list[Generation | BaseException]:
+        try:
+            async with asyncio.timeout(10):
+                return await asyncio.gather(*map(model.answer, four(ask)), return_exceptions=True)
+        finally:
+            await model.aclose()
+
+    with serve(tmp_path / "log", faults=[None, None, None, "quota"], most_samples=1) as server:
+        model = backend.load(model="m", roots=roots, base_url=server.url, samples=4)
+        replies = asyncio.run(run(model))
+        assert server.good().total() == 3
+    assert [type(one) for one in replies].count(ModelUnavailable) == 1
+    assert [one.finish for one in replies if isinstance(one, Generation)] == ["stop"] * 3
+
+
+def test_sendings_lost_before_samples_are_asked_singly_stay_lost(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "log", faults=["reset"], most_samples=1) as server:
+        replies = asked(server, roots, *four(ask))
+        assert len(server.served()) == 5  # lost, one choice, and three singly
+    assert [reply.unsure for reply in replies] == [1] * 4
+    assert sum(reply.sent for reply in replies) == 5
+
+
+@pytest.mark.parametrize(
+    ("faults", "wanted"), [([None, "422"], [4, 4, 1, 1, 1, 1, 4]), (["422"], [4, 1, 1, 1, 1] + [1] * 8)]
+)
+def test_a_refused_question_is_no_reason_to_ask_others_singly_where_several_are_known_to_be_given(
+    faults: list[str | None], wanted: list[int], tmp_path: Path, roots: Roots, ask: Ask
+) -> None:
+    async def run(model: backend.OpenAIModel) -> None:
+        for words in ("Why?", "Where?", "When?"):
+            requests = [ask(words, sample_index=number, temperature=0.7) for number in range(4)]
+            assert {one.finish for one in await asyncio.gather(*map(model.answer, requests))} == {"stop"}
+        await model.aclose()
+
+    with serve(tmp_path / "log", faults=faults) as server:
+        asyncio.run(run(backend.load(model="m", roots=roots, base_url=server.url, samples=4)))
+        assert [body.get("n", 1) for body in server.bodies] == wanted
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 1000), min_size=1, max_size=8))

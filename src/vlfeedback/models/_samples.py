@@ -36,6 +36,7 @@ class Together:
 
     def __init__(self, ask: Callable[[Request, int], Awaitable[Generation]], most: int) -> None:
         self._ask, self._most = ask, most
+        self._known = 1  # samples that it is known to give at once
         self._open: dict[Request, list[_Asked]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -62,34 +63,68 @@ class Together:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, alike: Request, group: list[_Asked]) -> None:
+        """Every sample ends on its own: one that cannot be had takes nothing along that was paid for."""
+        if len(group) == 1:
+            return await _ending(group[0], self._one(group[0]))
         try:
-            for asked, generation in zip(group, await self._gather(alike, group), strict=True):
-                if not asked.reply.done():
-                    asked.reply.set_result(generation)
+            with paying(_All([asked.payer for asked in group if asked.payer is not None])):
+                first = await self._ask(alike, len(group))
         except BaseException as error:
             for asked in group:
-                if not asked.reply.done():
-                    asked.reply.set_exception(error)
+                _fail(asked, error)
             if not isinstance(error, Exception):
                 raise
+            return None
+        found = [] if first.error == "bad_request" else _shared_out(first, len(group))
+        for asked, generation in zip(group, found, strict=False):
+            _give(asked, generation)
+        left = group[len(found) :]
+        await asyncio.gather(*(_ending(asked, self._one(asked, first.unsure)) for asked in left))
+        if found:
+            self._known = max(self._known, len(group))
+        elif len(group) > self._known and any(_went_well(asked.reply) for asked in left):
+            self._most = self._known  # it serves the question, and not so many samples of it
+        return None
 
-    async def _gather(self, alike: Request, group: list[_Asked]) -> list[Generation]:
-        if len(group) == 1:
-            return [await self._one(group[0])]
+    async def _one(self, asked: _Asked, lost: int = 0) -> Generation:
+        """A sample by itself.
 
-        with paying(_All([asked.payer for asked in group if asked.payer is not None])):
-            first = await self._ask(alike, len(group))
-        if first.error == "bad_request":  # perhaps it only knows no `n`: never more than one from here on
-            self._most = 1
-            return list(await asyncio.gather(*map(self._one, group)))
-        found = shares(first, len(group))
-        if first.error is not None:  # nothing came; each may have been charged, and it was sent once
-            return [first, *[replace(first, sent=0)] * (len(group) - 1)]
-        return [*found, *await asyncio.gather(*map(self._one, group[len(found) :]))]
-
-    async def _one(self, asked: _Asked) -> Generation:
+        Args:
+            lost: Sendings before it, for all samples together, that may have been served.
+        """
         with paying(asked.payer):
-            return await self._ask(asked.request, 1)
+            found = await self._ask(asked.request, 1)
+        return replace(found, unsure=found.unsure + lost) if lost else found
+
+
+async def _ending(asked: _Asked, sample: Awaitable[Generation]) -> None:
+    try:
+        _give(asked, await sample)
+    except BaseException as error:
+        _fail(asked, error)
+        if not isinstance(error, Exception):
+            raise
+
+
+def _give(asked: _Asked, generation: Generation) -> None:
+    if not asked.reply.done():
+        asked.reply.set_result(generation)
+
+
+def _fail(asked: _Asked, error: BaseException) -> None:
+    if not asked.reply.done():
+        asked.reply.set_exception(error)
+
+
+def _went_well(reply: asyncio.Future[Generation]) -> bool:
+    return not reply.cancelled() and reply.exception() is None and reply.result().error is None
+
+
+def _shared_out(first: Generation, asked: int) -> list[Generation]:
+    if first.error is None:
+        return shares(first, asked)
+    # Nothing came; each sample may have been charged, and it was sent once.
+    return [first, *[replace(first, sent=0)] * (asked - 1)]
 
 
 class _All:
