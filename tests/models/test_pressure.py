@@ -76,6 +76,17 @@ def test_an_endpoint_that_stays_out_is_given_up_after_a_while(tmp_path: Path, ro
     assert "nothing has been answered" in str(given_up[0]) and "(the last time: status 500: " in str(given_up[0])
 
 
+def test_an_endpoint_that_warms_up_is_waited_for_as_long_as_patience_says(
+    tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "NOBODY_THERE", 0.0)
+    monkeypatch.setattr("vlfeedback.models._limits.FIRST_PAUSE", 0.5)  # long enough for somebody to meet it shut
+    with serve(tmp_path / "log", faults=["503"] * 10) as server:
+        model = open_model(server, roots, in_flight=8, attempts=50, patience=30)
+        replies = asyncio.run(gathered(model, *(ask(str(number), None) for number in range(12))))
+    assert [reply.finish for reply in replies if isinstance(reply, Generation)] == ["stop"] * 12
+
+
 @pytest.mark.parametrize("retry_after", [None, "0.05"])
 def test_an_endpoint_that_answers_nothing_but_429_is_given_up(
     retry_after: str | None, tmp_path: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch

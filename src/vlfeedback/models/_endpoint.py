@@ -121,6 +121,7 @@ class Endpoint:
         host: Who sees what is sent.
         gate: When it may be sent something.
         said: Words about its last failure, or about the last rest that it asked for.
+        ailing: Whether it has ever said that it cannot serve just now: somebody is there, and perhaps loading a model.
         crowd: How much at a time.
         porch: For those that are next in line, whose sendings are being written down.
         opens: Opens the way there.
@@ -136,6 +137,7 @@ class Endpoint:
         self._mean_tokens = 0.0
         self._doubts = Doubts()
         self.said = ""
+        self.ailing = False
         self.enter_loop()
 
     def enter_loop(self) -> None:
@@ -261,6 +263,7 @@ class Endpoint:
         if status in (400, 413, 422):
             return self._refused(raw, f"status {status}: {words}")
         if status in _AGAIN or status >= 500:
+            self.ailing = True
             if wait:
                 self.gate.pause(wait)
             kind = "timeout" if status == 408 else "server"

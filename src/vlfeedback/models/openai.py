@@ -344,7 +344,7 @@ class OpenAIModel:
         async with parked():  # whoever else is in the queue of the room is not held up by this
             while (closed := (endpoint := self._pick(call)).gate.closed_for()) > 0:
                 out = min(each.gate.out_for() for each in self._endpoints)
-                if out > (self._policy.patience if self._ever_reached else min(NOBODY_THERE, self._policy.patience)):
+                if out > self._bears():
                     words = f"nothing has been answered at {endpoint.url} for {out:.0f} s"
                     last = endpoint.said[:300] or "no reply"
                     self._given_up = f"{words} (the last time: {last}); see what the server says, and run again"
@@ -361,6 +361,11 @@ class OpenAIModel:
                 call.rested += nap
                 await asyncio.sleep(nap)
         return None
+
+    def _bears(self) -> float:
+        """Seconds without an answer until nobody is taken to be there."""
+        there = self._ever_reached or any(each.ailing for each in self._endpoints)
+        return self._policy.patience if there else min(NOBODY_THERE, self._policy.patience)
 
     def _settle(self, call: _Call, endpoint: Endpoint, generation: Generation) -> Generation:
         reached = call.sent > 0
