@@ -103,6 +103,7 @@ class Server:
     retry_after: str | None = "0.2"
     key: str | None = None
     models: tuple[str, ...] | None = None
+    listing: str = ""
     port: int = 0
     bodies: list[Body] = field(default_factory=list)
     keep_bodies: bool = True
@@ -140,7 +141,7 @@ class Server:
                 data = await reader.readexactly(int(headers.get("content-length", 0)))
                 path = lines[0].split(" ")[1]
                 if not path.endswith("/chat/completions"):
-                    _send(writer, 200 if self.models else 404, self._listing())
+                    _send(writer, 200 if self.models or self.listing else 404, self.listing or self._listing())
                     continue
                 self._at_once += 1
                 self.most_at_once = max(self.most_at_once, self._at_once)

@@ -48,9 +48,20 @@ def test_whatever_comes_is_answered_or_not_and_only_what_is_not_can_be_doubted(r
         (["", "  ", line("other", 200, REPLY)], set(), set()),
         ([line("a", 10**400, REPLY)], set(), set()),
         ([line("a", float("inf"), REPLY)], set(), {"a", "b", "c"}),
+        ([line("a", None, REPLY), line("b", None, {"error": {"message": "no"}})], {"a"}, set()),
     ],
 )
 def test_what_is_answered_and_what_is_doubted(rows: list[str], answered: set[str], doubtful: set[str]) -> None:
     lines = read(*rows)
     assert {key for key, reply in lines.found.items() if reply is not None} == answered
     assert lines.doubtful == doubtful
+
+
+def test_what_no_line_names_is_doubted_where_more_is_said_to_be_there() -> None:
+    lines = read(line("a", 200, REPLY), line("other", 200, REPLY))
+    assert (lines.whole(1), lines.doubtful) == (True, set())
+    assert (lines.whole(3), lines.doubtful) == (False, {"b", "c"})
+
+
+def test_a_page_of_something_else_is_not_whole() -> None:
+    assert not read("<html>", "We are back in a minute.").whole(0)

@@ -240,6 +240,21 @@ def test_questions_on_one_picture_go_to_one_replica_and_fail_over(tmp_path: Path
     assert all(reply.finish == "stop" for reply in replies)
 
 
+def test_a_replica_that_is_down_costs_no_attempt(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    requests = [ask(f"question {number}", number % 8) for number in range(16)]
+    with serve(tmp_path / "log") as server:
+        urls = ["http://127.0.0.1:9/v1", server.url]
+        replies = answers(open_model(server, roots, base_url=urls, attempts=1), *requests)
+    assert all((reply.finish, reply.sent) == ("stop", 1) for reply in replies)
+
+
+@pytest.mark.parametrize("page", ["{broken", "[1, 2]", '{"data": 3}', '"words"'])
+def test_a_list_of_models_that_cannot_be_read_is_none(page: str, tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    with serve(tmp_path / "a", listing=page) as one, serve(tmp_path / "b", models=("m",)) as two:
+        (reply,) = answers(open_model(one, roots, base_url=[one.url, two.url]), ask())
+    assert reply.finish == "stop"
+
+
 def test_replicas_that_list_different_models_are_refused(tmp_path: Path, roots: Roots, ask: Ask) -> None:
     with serve(tmp_path / "a", models=("m",)) as one, serve(tmp_path / "b", models=("other",)) as two:
         with pytest.raises(ModelUnavailable, match="one model"):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
-from vlfeedback.models._batch_desk import SPOOL, Desk, notes_of, queue_full
+from vlfeedback.models._batch_desk import SPOOL, Desk, notes_of, passing, queue_full
 from vlfeedback.models._batch_lines import Lines
 from vlfeedback.models._sends import NotBatched, Unsent
 from vlfeedback.models.openai import OpenAIModel
@@ -52,6 +52,9 @@ QUEUE_WAIT = 600.0
 
 QUEUE_TRIES = 24
 """How often in a row that may be in vain: four hours."""
+
+FETCHES = 3
+"""How often the files of a batch are fetched that lack something."""
 
 LOOKS = 8
 """Looks in a row that may fail before the run gives up; the batches go on at the provider."""
@@ -263,9 +266,12 @@ class Batched:
             told = self.live.secret.scrub(f"{type(problem).__name__} {problem}")[:400]
             words = f"batch {shard.batch or shard.name} of {self.identity}: {told}"
             advice = "Run again: what was sent is fetched, not bought again."
-            if isinstance(problem, openai.NotFoundError) and shard.batch:
-                note = self._journal / f"{shard.name}.json"
-                advice += f" If the batch is gone for good, delete {note}: its questions are asked anew then."
+            if isinstance(problem, openai.NotFoundError):
+                note, what = (
+                    self._journal / f"{shard.name}.json",
+                    "is gone for good" if shard.batch else "was never made",
+                )
+                advice += f" If the batch {what}, delete {note}: its questions are asked anew then."
             self._fail(shard.keys, lambda: VLFeedbackError(f"{words}. {advice}"))
 
     async def _through(self, shard: _Shard) -> Any:
@@ -294,8 +300,6 @@ class Batched:
             tries = 0 if self._ends > ends else tries + 1
 
     async def _ended(self, shard: _Shard) -> Any:
-        import openai
-
         failures = 0
         while True:
             try:
@@ -305,17 +309,14 @@ class Batched:
                     self._lines(shard).unlink(missing_ok=True)
                 if batch.status in ENDED:
                     return batch
-            except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError):
+            except Exception as problem:
                 failures += 1
-                if failures >= LOOKS:
+                if failures >= LOOKS or not passing(problem):
                     raise
             await asyncio.sleep(self._poll)
 
     async def _fetch(self, shard: _Shard, batch: Any) -> None:
-        lines = Lines(shard.keys, self.live.secret.scrub_body)
-        for name in (batch.output_file_id, batch.error_file_id):
-            if name:
-                lines.take(await self._desk.text(name))
+        lines = await self._read(shard, batch)
         if batch.status == "failed" and not any(lines.found.values()):
             errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
             words = "; ".join(str(one.message) for one in errors) or "no reason was given"
@@ -326,6 +327,20 @@ class Batched:
             return
         self._doubt(shard, lines.doubtful)
         self._hand_out(shard, lines.found)
+
+    async def _read(self, shard: _Shard, batch: Any) -> Lines:
+        """What a batch gave back; files that lack what the batch is said to have answered are fetched again."""
+        for fetched in range(1, FETCHES + 1):
+            lines = Lines(shard.keys, self.live.secret.scrub_body)
+            for name in (batch.output_file_id, batch.error_file_id):
+                if name:
+                    lines.take(await self._desk.text(name))
+            if lines.whole(_told(batch, len(shard.keys))) or fetched == FETCHES:
+                return lines
+            log.info("the files of batch %s of %s are not whole; they are fetched again", shard.batch, self.identity)
+            await asyncio.sleep(self._poll)
+            batch = await self._ended(shard)
+        raise AssertionError("unreachable")
 
     def _hand_out(self, shard: _Shard, found: dict[str, Generation | None]) -> None:
         self._found |= found
@@ -389,6 +404,14 @@ class Batched:
                 self._forget(shard.name)
         self._killed = {shard.name for shard in found if not shard.batch}
         return found
+
+
+def _told(batch: Any, calls: int) -> int:
+    """Of how many calls an ended batch has something to say, by its own words."""
+    if batch.status == "completed":
+        return calls
+    counts = batch.request_counts
+    return min(calls, counts.completed + counts.failed) if counts is not None else 0
 
 
 _NOTHING = Generation("", "stop")

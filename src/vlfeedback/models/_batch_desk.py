@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNREADABLE = (ValueError, AttributeError, TypeError)
+"""What comes of a page that is no JSON, or of other things than were asked for."""
+
 TRIES = 8
 """How often a page is asked, with waits of some three minutes in all."""
 
@@ -134,7 +137,8 @@ def _wait(problem: Exception, attempt: int) -> float | None:
     import openai
 
     own = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-    if isinstance(problem, openai.APIConnectionError):
+    # A page of something else, such as the words of a proxy, is the provider's bad minute too.
+    if isinstance(problem, (openai.APIConnectionError, openai.APIResponseValidationError, *UNREADABLE)):
         return own
     if not isinstance(problem, openai.APIStatusError) or problem.code in NO_MONEY_CODES:
         return None
@@ -142,6 +146,13 @@ def _wait(problem: Exception, attempt: int) -> float | None:
         return None
     asked = retry_after(problem.response.headers)
     return own if asked is None else max(min(asked, LONGEST_ASKED), 0.1 * own)
+
+
+def passing(problem: Exception) -> bool:
+    """Whether a look at a batch that failed so may go well the next time; also of one that is not found just now."""
+    import openai
+
+    return isinstance(problem, openai.NotFoundError) or _wait(problem, 1) is not None
 
 
 def _unsure(problem: Exception) -> bool:

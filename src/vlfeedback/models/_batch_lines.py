@@ -29,6 +29,7 @@ class Lines:
         self._told: set[str] = set()
         self._useless: set[str] = set()
         self._unreadable = False
+        self._lacking = False
 
     def take(self, text: str) -> None:
         """Read a file; by line ends alone: `splitlines` would also cut at those that stand within replies."""
@@ -36,21 +37,27 @@ class Lines:
             if line.strip():
                 self._unreadable |= not self._take(line)
 
+    def whole(self, least: int) -> bool:
+        """Whether all that was read is lines, and of at least so many calls; remembered for `doubtful`."""
+        self._lacking = len(self._told & self.found.keys()) < least
+        return not (self._unreadable or self._lacking)
+
     @property
     def doubtful(self) -> set[str]:
         """Calls that may have been served although nothing of it can be read.
 
-        A line that cannot be read may be of any call that no other line names; what the provider itself says was not
-        served is not among them.
+        A line that cannot be read, or that is not there, may be of any call that no other line names; what the provider
+        itself says was not served is not among them.
         """
-        untold = set(self.found) - self._told if self._unreadable else set[str]()
+        untold = set(self.found) - self._told if self._unreadable or self._lacking else set[str]()
         return {key for key in untold | self._useless if self.found[key] is None}
 
     def _take(self, line: str) -> bool:
         try:
             row: Any = read_json(line)
             key, response = str(row["custom_id"]), cast("dict[str, Any]", row.get("response") or {})
-            status, body = int(response.get("status_code") or 0), response.get("body")
+            body = response.get("body")
+            status = _status(response.get("status_code"), body)
             raw = self._scrub(json.dumps(body, ensure_ascii=False))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return False
@@ -60,6 +67,12 @@ class Lines:
             if status == 200 and self.found[key] is None:
                 self._useless.add(key)
         return True
+
+
+def _status(said: Any, body: Any) -> int:
+    """The status of a line; one that does not say it and has an answer went well."""
+    answered = said is None and isinstance(body, dict) and "choices" in body
+    return 200 if answered else int(said or 0)
 
 
 def _answer(status: int, raw: str) -> Generation | None:

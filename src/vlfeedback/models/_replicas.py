@@ -31,8 +31,8 @@ async def compare(urls: Sequence[str], model: str, key: Secret, timeout: float, 
             async with asyncio.timeout(min(10.0, timeout)), client:
                 page = await client.models.list()
             listed[url] = any(entry.id == model for entry in page.data or [])
-        except (openai.OpenAIError, TimeoutError, AttributeError, TypeError):
-            continue  # a server without that page, or one that is down now: its calls will tell
+        except (openai.OpenAIError, TimeoutError, AttributeError, TypeError, ValueError):
+            continue  # a server without that page or with another one, or one that is down now: its calls will tell
     if len(set(listed.values())) > 1:
         lacking = ", ".join(host_of(url) for url, has in listed.items() if not has)
         told = f"{lacking} does not list {model!r}; give each model its own pool entry"

@@ -131,6 +131,7 @@ class _Call:
         start: Which replica is asked first.
         n: Samples asked for at once.
         attempts: Attempts made.
+        unreached: How many of these came to nobody.
         sent: How often it was sent, refusals for lack of time included.
         unsure: How many of these may have been served and billed although no usable reply came.
         rested: Seconds waited for endpoints that asked for a rest.
@@ -141,6 +142,7 @@ class _Call:
     start: int
     n: int = 1
     attempts: int = 0
+    unreached: int = 0
     sent: int = 0
     unsure: int = 0
     rested: float = 0.0
@@ -249,7 +251,7 @@ class OpenAIModel:
                 return self._give_up(call, outcome.unusable)
             if not outcome.sent and call.attempts == 0:
                 return call.end(outcome.generation)  # never got as far as the endpoint
-            if call.attempts >= self._policy.attempts and not interrupted():
+            if call.attempts >= self._most_attempts(call) and not interrupted():
                 return self._settle(call, endpoint, outcome.at_last or outcome.generation)
             if outcome.generation.answered or interrupted():
                 return self._settle(call, endpoint, outcome.generation)
@@ -287,6 +289,10 @@ class OpenAIModel:
         for endpoint in self._endpoints:
             await endpoint.close()
 
+    def _most_attempts(self, call: _Call) -> int:
+        # a replica that is down has been sent nothing: there is another one to ask
+        return self._policy.attempts + min(call.unreached, len(self._endpoints) - 1)
+
     def _pause_before_next(self, call: _Call) -> float:
         # another replica is asked at once; only when all have been is there something to wait for
         tried_all = call.attempts - len(self._endpoints) + 1
@@ -320,6 +326,7 @@ class OpenAIModel:
         call.sent += outcome.sent
         call.unsure += outcome.unsure
         call.attempts += not outcome.resting
+        call.unreached += not (outcome.sent or outcome.resting)
         return outcome
 
     async def _enter(self, endpoint: Endpoint, call: _Call, queued: bool) -> int | None:
