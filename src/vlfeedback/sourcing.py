@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,8 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from vlfeedback import progress, registry, source as source_room, tables
+from vlfeedback._sourcing_stamps import stamp
 from vlfeedback.collecting import Outcome, reused
-from vlfeedback.config import PluginTable, Settings, SourceTable
+from vlfeedback.config import Settings, SourceTable
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.pipeline import written
 from vlfeedback.records import Dropped, Image, Instruction
@@ -76,10 +76,10 @@ def instructions_from(settings: Settings) -> str:
     mix = settings.mix
     places = {name: str(Path(place).resolve()) for name, place in settings.images.items()}
     described = [
-        [table.model_dump(mode="json"), _stamp(table), places.get(table.images or "")] for table in settings.source
+        [table.model_dump(mode="json"), stamp(table), places.get(table.images or "")] for table in settings.source
     ]
     limits = settings.image_limits.model_dump()
-    benchmarks = [[name, table.use, table.options, _stamp(table)] for name, table in settings.evaluate.items()]
+    benchmarks = [[name, table.use, table.options, stamp(table)] for name, table in settings.evaluate.items()]
     mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
     return inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
 
@@ -118,31 +118,6 @@ def _source(table: SourceTable, number: int, sample: int | None, reach: Access) 
     reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots}, own=table.own)
     name = table.name or table.use
     return source_room.Source(name, reader, table.images, sample, str(table.options.get("path", "")))
-
-
-def _stamp(table: PluginTable) -> list[object]:
-    """What tells one state of a plug-in's files from another without reading them: sizes and times."""
-    return [
-        [key, *_files(Path(value))]
-        for key, value in sorted(table.options.items())
-        if isinstance(value, str) and value and Path(value).exists()
-    ]
-
-
-def _files(path: Path) -> Iterator[object]:
-    """Size and time of a file; of a folder, those of all files in it."""
-    if path.is_file():
-        found = path.stat()
-        yield [found.st_size, found.st_mtime_ns]
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            try:
-                found = Path(folder, name).stat()
-            except OSError:  # a link to nowhere: the reader will say what it thinks of it
-                continue
-            yield [str(Path(folder, name).relative_to(path)), found.st_size, found.st_mtime_ns]
 
 
 def _limited(stream: Iterable[Instruction | Dropped], limit: int) -> Iterator[Instruction | Dropped]:
