@@ -76,3 +76,28 @@ def test_prompts_outside_the_folder_are_read_again_when_they_change(
     assert read(monkeypatch, toml) == ["Old?"]
     (home / "q.txt").write_text("Newer?\n")
     assert read(monkeypatch, toml) == ["Newer?"]
+
+
+def test_what_a_run_has_made_is_no_source_of_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    red_team = '[[source]]\nuse = "red_team"\npath = "."\nimages = "r"\ncount = 4\nfamilies = ["typographic"]\n'
+    toml = home / "run.toml"
+    toml.write_text(TOML.replace('"pics"', '"."') + red_team, encoding="utf-8")
+    first = read(monkeypatch, toml)
+    before = state(toml)
+    assert len(list((home / "out" / "images").rglob("*.jpg"))) == 4
+    assert state(toml) == before
+    (home / "out" / "instructions.parquet").unlink()
+    assert sorted(read(monkeypatch, toml)) == sorted(first)
+
+
+def test_pictures_of_a_run_can_be_named(home: Path) -> None:
+    from vlfeedback.source import folder
+
+    inside = home / "other" / "images" / "ab"
+    inside.mkdir(parents=True)
+    (home / "other" / "run.toml").write_text("")
+    (home / "other" / ".lock").write_text("")
+    (inside / "c.png").write_bytes(b"")
+    assert [one.record_id for one in folder.load(home)()] == ["pics/a.png"]
+    assert [one.record_id for one in folder.load(home / "other")()] == []
+    assert [one.record_id for one in folder.load(home / "other" / "images")()] == ["ab/c.png"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from vlfeedback._config_paths import BESIDE, FILES
 from vlfeedback.config import PluginTable
+from vlfeedback.source._files import walked
 
 
 def stamp(table: PluginTable) -> list[object]:
@@ -37,14 +37,13 @@ def _is_there(place: Path) -> bool:
 
 
 def _files(path: Path) -> Iterator[object]:
-    """Size and time of a file; of a folder, those of all files in it."""
+    """Size and time of a file; of a folder, those of all files in it that a reader would see."""
     if path.is_file():
         found = path.stat()
         yield [found.st_size, found.st_mtime_ns]
         return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
+    for folder, _, names in walked(path):
+        for name in names:
             try:
                 found = Path(folder, name).stat()
             except OSError:  # a link to nowhere: the reader will say what it thinks of it

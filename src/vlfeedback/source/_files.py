@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vlfeedback.errors import DataError
@@ -12,6 +13,33 @@ from vlfeedback.json_text import not_utf8, open_text
 _ENDS = re.compile(r"\r\n?|\n")
 MOST = 64 * 2**20
 """Largest text file that is read at once, bytes."""
+
+
+OF_A_RUN = (".lock", "instructions.parquet")
+"""What lies beside `run.toml` in the folder of a run, and not where somebody has written one."""
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds a run, this one or another: what a run has drawn or written is no source of its own."""
+    return (folder / "run.toml").is_file() and any((folder / name).exists() for name in OF_A_RUN)
+
+
+def walked(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """What `os.walk` gives, in order of names, without the folders of runs.
+
+    Args:
+        path: Where a run lies in this folder itself, only its `images` are left out. One inside a run is read, because
+            somebody has named it.
+    """
+    for folder, folders, names in os.walk(path):
+        drawn = "images" if folder == str(path) and is_run_folder(path) else ""
+        folders[:] = sorted(one for one in folders if one != drawn and not is_run_folder(Path(folder, one)))
+        yield folder, folders, sorted(names)
+
+
+def everything(path: Path) -> list[Path]:
+    """Everything that lies below a folder, sorted, links to folders too, which are not followed; see `walked`."""
+    return sorted(Path(folder, name) for folder, folders, names in walked(path) for name in (*folders, *names))
 
 
 def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) -> list[Path]:
@@ -28,7 +56,7 @@ def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) ->
         return [path]  # one that is not there is told of when it is opened
     found = [
         file
-        for file in sorted(path.rglob("*"))
+        for file in everything(path)
         if file.name.lower().endswith(tuple(endings))
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
         and file.is_file()

@@ -12,7 +12,7 @@ from pathlib import Path
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
-from vlfeedback.source._files import lines_of
+from vlfeedback.source._files import everything, lines_of
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "RLAIF-V imgs_detail/", "SVIT questions.txt")
 
@@ -41,7 +41,7 @@ def load(path: Path, *, prompt: str = "Describe this image in detail.", prompts:
         raise ConfigError(f"no prompts for {path}: give `prompt`, or in `prompts` a file with one a line")
 
     def read() -> Iterator[Found | Dropped]:
-        for file in sorted(path.rglob("*")):
+        for file in everything(path):
             if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
                 continue
             name = file.relative_to(path).as_posix()

@@ -17,7 +17,7 @@ from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Picture, Reader
 from vlfeedback.source._drawn import drawn, undrawable
 from vlfeedback.source._fields import optional_text
-from vlfeedback.source._files import lines_of
+from vlfeedback.source._files import everything, lines_of
 from vlfeedback.source._rows import BadRecord, Row, json_rows
 from vlfeedback.source._table_rows import csv_rows
 from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of, templates as read_templates
@@ -85,7 +85,7 @@ def load(
     def read() -> Iterator[Found | Dropped]:
         names = [
             file.relative_to(path).as_posix()
-            for file in sorted(path.rglob("*"))
+            for file in everything(path)
             if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
         ]
         roots = Roots({_HERE: path})
