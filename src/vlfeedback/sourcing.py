@@ -21,7 +21,7 @@ from vlfeedback.source._leaks import Known, Leaks
 from vlfeedback.source._mix import quotas, sided
 from vlfeedback.source._near import Looks
 
-MIXER = "1"
+MIXER = "2"
 """Version of the mixer's rules; a change of it reads the sources again."""
 
 
@@ -54,11 +54,13 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
             told["leaks"] += found is not None
             return found if mix.leaks == "drop" else None
 
-        share = settings.eval_share if mix.near == "off" else 0.0  # where looks count, the split waits for them
-        stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
-        if mix.near != "off":
-            spill = run.path / ".instructions.mixing.parquet"
-            stream = sided(stream, looks, spill, eval_share=settings.eval_share, near=mix.near, tell=_tell)
+        share = settings.eval_share
+        if mix.near == "off":
+            stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
+        else:  # where looks count, the split waits for them
+            opened = source_room.readings(sources, reach.roots, leak=leak)
+            spill = run.path / ".instructions.mixing"
+            stream = sided(opened, looks, spill, eval_share=share, near=mix.near, tell=_tell)
         if settings.limit is not None:
             stream = _limited(stream, settings.limit)
         sink: Sink[Instruction] = Sink(run, "instructions", "source")
