@@ -13,6 +13,7 @@ from vlfeedback._sourcing_stamps import stamp
 from vlfeedback.collecting import Outcome, reused
 from vlfeedback.config import Settings, SourceTable
 from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.evaluate._pictures import Forgiving
 from vlfeedback.pipeline import written
 from vlfeedback.records import Dropped, Image, Instruction
 from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
@@ -103,15 +104,29 @@ def _tell(text: str) -> None:
 
 
 def _benchmark_items(run: RunFolder, reach: Access) -> Iterator[Known]:
-    """Questions of the benchmarks of [evaluate]; one that cannot be read is told of, and not looked at."""
+    """Questions of the benchmarks of [evaluate]; what of one cannot be read is told of, and not looked at."""
     for name, table in run.settings.evaluate.items():
+        roots, items, lacking = Forgiving(reach.roots), 0, 0
         try:
             plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
-            benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": reach.roots})
+            benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": roots})
             for item in benchmark.items():
+                items += 1
+                lacking += any(map(roots.stands_for_one, item.images))
                 yield Known(f"{name} ({item.item_id})", item.prompt, item.images)
         except (DataError, ImageError) as error:
-            _tell(f"[evaluate.{name}] could not be read, so nothing is known of leaks into it: {error}")
+            if items:
+                known = (
+                    f"could not be read behind its first {items:,} items, so nothing is known of leaks into the rest"
+                )
+            else:
+                known = "could not be read, so nothing is known of leaks into it"
+            _tell(f"[evaluate.{name}] {known}: {error}")
+        if lacking:
+            _tell(
+                f"[evaluate.{name}]: the pictures of {lacking:,} of {items:,} items could not be read, so leaks of "
+                f"these pictures are not seen; all others were compared. The first: {roots.unread[0]}"
+            )
 
 
 def _source(table: SourceTable, number: int, sample: int | None, reach: Access) -> source_room.Source:
