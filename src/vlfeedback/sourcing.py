@@ -16,7 +16,7 @@ from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.evaluate._pictures import Forgiving
 from vlfeedback.pipeline import written
 from vlfeedback.records import Dropped, Image, Instruction
-from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
+from vlfeedback.run_folder import RunFolder, Sink, home_of, inputs_digest
 from vlfeedback.run_models import Access
 from vlfeedback.source._leaks import Known, Leaks
 from vlfeedback.source._mix import quotas, sided
@@ -41,7 +41,7 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
         _say_what_lacks_pictures(run)
         return [reused(run, "source", "instructions")]
     sources = [
-        _source(table, number, count, reach)
+        _source(table, number, count, reach, home_of(settings, table))
         for number, (table, count) in enumerate(zip(settings.source, counts, strict=True), 1)
     ]
     seen = mix.near != "off" or mix.leaks != "off"
@@ -129,10 +129,12 @@ def _benchmark_items(run: RunFolder, reach: Access) -> Iterator[Known]:
             )
 
 
-def _source(table: SourceTable, number: int, sample: int | None, reach: Access) -> source_room.Source:
+def _source(
+    table: SourceTable, number: int, sample: int | None, reach: Access, home: Path | None
+) -> source_room.Source:
     where = f"[[source]] {number}"
     plugin = registry.find("source", table.use, allow_plugins=reach.allow_plugins)
-    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots}, own=table.own)
+    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots, "home": home}, own=table.own)
     name = table.name or table.use
     return source_room.Source(name, reader, table.images, sample, str(table.options.get("path", "")))
 

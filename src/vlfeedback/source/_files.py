@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vlfeedback.errors import DataError
+from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.json_text import not_utf8, open_text
 
 _ENDS = re.compile(r"\r\n?|\n")
@@ -40,6 +40,32 @@ def walked(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 def everything(path: Path) -> list[Path]:
     """Everything that lies below a folder, sorted, links to folders too, which are not followed; see `walked`."""
     return sorted(Path(folder, name) for folder, folders, names in walked(path) for name in (*folders, *names))
+
+
+def below(path: Path, home: Path | None) -> str:
+    """What the names of a folder's pictures begin with in their image root: nothing, or the way to the folder.
+
+    Args:
+        path: The folder.
+        home: The root's place. Of an archive, of one that is not there and of None nothing is known, nor said.
+    Raises:
+        ConfigError: the folder does not lie in the root, so that the names would be those of other pictures or of none.
+    """
+    if home is None or not home.is_dir():
+        return ""
+    for folder, root in ((_plain(path), _plain(home)), (path.resolve(), home.resolve())):
+        if folder.is_relative_to(root):
+            way = folder.relative_to(root).as_posix()
+            return "" if way == "." else f"{way}/"
+    raise ConfigError(
+        f"the pictures of {path} do not lie in its image root, which is {home}: set `images` to a root of [images] "
+        "that is this folder, or one that holds it"
+    )
+
+
+def _plain(path: Path) -> Path:
+    """A path from the top, without `..`, and with its links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (`resolve` follows links)
 
 
 def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) -> list[Path]:

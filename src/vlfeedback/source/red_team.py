@@ -17,7 +17,7 @@ from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Picture, Reader
 from vlfeedback.source._drawn import drawn, undrawable
 from vlfeedback.source._fields import optional_text
-from vlfeedback.source._files import everything, lines_of
+from vlfeedback.source._files import below, everything, lines_of
 from vlfeedback.source._rows import BadRecord, Row, json_rows
 from vlfeedback.source._table_rows import csv_rows
 from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of, templates as read_templates
@@ -37,6 +37,14 @@ ROUNDS = 6
 _HERE = "pictures"
 
 
+class _Pictures(NamedTuple):
+    """Names of the folder's pictures, what they begin with in the source's root, and the folder as a root."""
+
+    names: list[str]
+    way: str
+    roots: Roots
+
+
 class _Draw(NamedTuple):
     """One instruction to be made: the picture's name, and the number of its turn."""
 
@@ -51,12 +59,13 @@ def load(
     families: Sequence[str] = (),
     templates: str = "",
     behaviours: str = "",
+    home: Path | None = None,
 ) -> Reader:
     """Make red-team instructions about the pictures of a folder; the category is `red_team/FAMILY`.
 
     Every family gets its share of `count`. Pictures and words are drawn by hash, so that another picture takes the
-    place of few others. The source's `images` must be a root that is this folder; pictures with an order drawn into
-    them go to the run folder. Without `behaviours` the families that need them are left out.
+    place of few others. The source's `images` must be a root that is this folder, or one that holds it; pictures with
+    an order drawn into them go to the run folder. Without `behaviours` the families that need them are left out.
 
     Args:
         path: A folder of pictures.
@@ -66,9 +75,10 @@ def load(
             the folder).
         behaviours: A list to wrap: one a line (.txt), or a table (.csv, .jsonl, .json) with a column `goal`,
             `behaviour`, `instruction`, `question` or `prompt`, in any case. Relative likewise.
+        home: Place of the source's image root (given by the pipeline).
     Raises:
-        ConfigError: an unknown family, a mistake in the templates, an order to draw in letters that the font lacks, or
-            more instructions than can be made.
+        ConfigError: an unknown family, a mistake in the templates, an order to draw in letters that the font lacks,
+            more instructions than can be made, or a folder that does not lie in the root.
         DataError: the folder or the list is not there, or is empty.
     """
     if not path.is_dir():
@@ -82,15 +92,17 @@ def load(
     for family, _ in quotas:
         _check_drawable(family, words)
 
+    way = below(path, home)
+
     def read() -> Iterator[Found | Dropped]:
         names = [
             file.relative_to(path).as_posix()
             for file in everything(path)
             if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
         ]
-        roots = Roots({_HERE: path})
+        pictures = _Pictures(names, way, Roots({_HERE: path}))
         for family, quota in quotas:
-            yield from _family(family, quota, names, words, roots)
+            yield from _family(family, quota, pictures, words)
 
     return read
 
@@ -128,12 +140,12 @@ def _check_drawable(family: Family, words: dict[str, tuple[str, ...]]) -> None:
 
 
 def _family(
-    family: Family, quota: int, names: Sequence[str], words: dict[str, tuple[str, ...]], roots: Roots
+    family: Family, quota: int, pictures: _Pictures, words: dict[str, tuple[str, ...]]
 ) -> Iterator[Found | Dropped]:
     """Instructions of one family: every picture once, in the order of their hashes, before any comes again."""
     made = 0
     seen: set[tuple[str, str, str]] = set()
-    order = sorted(names, key=lambda name: _hash(family.name, name, "picture"))
+    order = sorted(pictures.names, key=lambda name: _hash(family.name, name, "picture"))
     for turn in range(len(family.prompts) * max(1, len(family.draw)) * ROUNDS):
         for name in order:
             if made == quota:
@@ -143,10 +155,10 @@ def _family(
                 continue
             seen.add((name, prompt, text))
             made += 1
-            yield _found(family, _Draw(name, turn), prompt, text, roots)
+            yield _found(family, _Draw(name, turn), prompt, text, pictures)
     if made < quota:
         raise ConfigError(
-            f"family {family.name!r} can make {made} different instructions of {len(names)} pictures, not {quota}: "
+            f"family {family.name!r} can make {made} different instructions of {len(order)} pictures, not {quota}: "
             "lower `count`, or give more pictures or templates"
         )
 
@@ -168,12 +180,12 @@ def _worded(family: Family, draw: _Draw, words: dict[str, tuple[str, ...]]) -> t
     return filled(prompt, chosen), filled(order, chosen)
 
 
-def _found(family: Family, draw: _Draw, prompt: str, order: str, roots: Roots) -> Found | Dropped:
+def _found(family: Family, draw: _Draw, prompt: str, order: str, pictures: _Pictures) -> Found | Dropped:
     record_id = f"{family.name}/{draw.name}#{draw.turn + 1}"
-    picture: Picture = Named(draw.name)
+    picture: Picture = Named(f"{pictures.way}{draw.name}")
     if order:
         try:
-            data = roots.open(roots.find(_HERE, draw.name))
+            data = pictures.roots.open(pictures.roots.find(_HERE, draw.name))
             picture = Embedded(drawn(data, order, top=bool(_hash(family.name, draw.name, "place") % 2)), ".jpg")
         except ImageError as error:
             return Dropped("source", record_id, error.reason, error.detail)
