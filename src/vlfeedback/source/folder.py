@@ -12,12 +12,10 @@ from pathlib import Path
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
-from vlfeedback.source._files import below, everything, lines_of
+from vlfeedback.source._files import below, lines_of
+from vlfeedback.source._picture_files import picture_files
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "RLAIF-V imgs_detail/", "SVIT questions.txt")
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-"""Endings of files that are taken for pictures."""
 
 
 def load(
@@ -28,6 +26,10 @@ def load(
     The prompts of `cat.jpg` are the lines of `cat.txt` beside it, if that is there. Otherwise it is one line of the
     file `prompts`, chosen by the picture's name, or `prompt`. The source's `images` must be a root that is this folder,
     or one that holds it. The category is the sub-folder.
+
+    JPEG (`.jpg`, `.jpeg`, `.jpe`, `.jfif`), PNG, WebP, GIF, BMP and TIFF are read, also where a name has no ending.
+    Texts and tables (`.txt`, `.md`, `.json`, `.csv` and the like) and hidden files are passed over; all others, dead
+    links and links to folders are dropped.
 
     Args:
         path: The folder.
@@ -47,8 +49,9 @@ def load(
     way = below(path, home)
 
     def read() -> Iterator[Found | Dropped]:
-        for file in everything(path):
-            if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
+        for file in picture_files(path):
+            if isinstance(file, Dropped):
+                yield file
                 continue
             name = file.relative_to(path).as_posix()
             parent = file.parent.relative_to(path).as_posix()
@@ -78,6 +81,9 @@ EXAMPLES = (
             "x/d.webp": b"",
             "x/d.txt": " \n",
             "note.md": "no picture",
+            "y.HEIC": b"",
+            "z": b"\xff\xd8\xff",
+            "zz": b"no picture",
         },
         "",
         (
@@ -86,6 +92,8 @@ EXAMPLES = (
             Found("b.PNG", "Describe.", (Named("b.PNG"),)),
             Found("x/c.webp", "Describe.", (Named("x/c.webp"),), "x"),
             Dropped("source", "x/d.webp", "empty_prompt"),
+            Dropped("source", "y.HEIC", "bad_image"),
+            Found("z", "Describe.", (Named("z"),)),
         ),
         {"prompt": "Describe."},
     ),
