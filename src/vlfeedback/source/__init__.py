@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import NamedTuple
 
 from vlfeedback._images_names import shown
@@ -94,6 +95,7 @@ class Source:
         root: Name of the image root for paths that the reader gives without one.
         sample: Instructions to keep, ≥ 1; None keeps all.
         where: File or folder, for messages.
+        label: What its records are called by where they are dropped; empty for its name.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Source:
     root: str = ""
     sample: int | None = None
     where: str = ""
+    label: str = ""
 
 
 Leak = Callable[[str, tuple[Image, ...]], str | None]
@@ -167,7 +170,21 @@ def readings(
         if source.sample is not None and source.sample < 1:
             raise ConfigError(f"source {source.name!r}: sample = {source.sample}, but at least 1 is needed")
     rules = _Rules(eval_share, {}, leak)
-    return [Reading(source, roots, rules) for source in sources]
+    return [Reading(source, roots, rules) for source in _told_apart(sources)]
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """Sources of one name, which are files of one dataset, with labels that say which."""
+    names = Counter(source.name for source in sources)
+    files = Counter((source.name, PurePath(source.where).name) for source in sources)
+
+    def label(source: Source) -> str:
+        if names[source.name] == 1 or not source.where:
+            return source.label
+        file = PurePath(source.where).name
+        return f"{source.name}/{file if files[source.name, file] == 1 else source.where}"
+
+    return [replace(source, label=label(source)) for source in sources]
 
 
 class _Rules(NamedTuple):
@@ -237,7 +254,8 @@ class Reading:
 
     def tell(self, tell: Callable[[str], None]) -> None:
         """Say what became of the records, when nothing of it changes any more."""
-        name, kept, wanted, root = self._source.name, self.kept, self._source.sample, self._source.root
+        source, kept, wanted, root = self._source, self.kept, self._source.sample, self._source.root
+        name = source.label or source.name
         if wanted is not None and 0 < kept < wanted:
             tell(f"source {name}: {kept:,} usable records of the {wanted:,} that were asked for")
         if kept and root and not self._pictured:
@@ -356,7 +374,7 @@ def _picture(picture: Named | Embedded, source: Source, roots: Roots) -> Image:
 
 
 def _name(source: Source, record_id: str) -> str:
-    return _as_unicode(f"{source.name}/{record_id}")
+    return _as_unicode(f"{source.label or source.name}/{record_id}")
 
 
 def _is_unicode(text: str) -> bool:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.json_text import not_utf8, open_text
+from vlfeedback.records import Dropped
+from vlfeedback.source import Found
 
 _ENDS = re.compile(r"\r\n?|\n")
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+"""Endings of files that have to be unpacked before they are read."""
 MOST = 64 * 2**20
 """Largest text file that is read at once, bytes."""
 
@@ -76,21 +81,41 @@ def files_of(path: Path, endings: Sequence[str], *, skip_empty: bool = False) ->
         endings: Of the files that are wanted in a folder, lower case, with the dot.
         skip_empty: Leave files without a byte out.
     Raises:
-        DataError: there is nothing at the path, or no such file in the folder.
+        DataError: there is nothing at the path, no such file in the folder, or a packed one.
     """
     if not path.is_dir():
         return [path]  # one that is not there is told of when it is opened
-    found = [
+    shown = [
         file
         for file in everything(path)
-        if file.name.lower().endswith(tuple(endings))
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-        and not (skip_empty and not file.stat().st_size)
+        if not any(part.startswith(".") for part in file.relative_to(path).parts) and file.is_file()
     ]
+    found = [file for file in shown if file.name.lower().endswith(tuple(endings))]
+    for file in shown:
+        if file.name.lower().endswith(tuple(f"{one}{packed}" for one in endings for packed in PACKED)):
+            _refuse_packed(file, found)
+    found = [file for file in found if not (skip_empty and not file.stat().st_size)]
     if not found:
         raise DataError(f"{path} holds no file that ends in {' or '.join(endings)}. Check `path` of the source")
     return found
+
+
+def _refuse_packed(file: Path, found: Sequence[Path]) -> None:
+    if file.with_suffix("") not in found:
+        raise DataError(f"{file} is packed and would be left out: unpack it there, or move it out of the folder")
+
+
+def named_by_file(items: Iterable[Found | Dropped], file: Path, path: Path) -> Iterator[Found | Dropped]:
+    """What a reader gives of one file; where it is one of a folder's, what is dropped says of which, as ids do."""
+    if not path.is_dir():
+        yield from items
+        return
+    place = file.relative_to(path)
+    for item in items:
+        if isinstance(item, Dropped):
+            name = f"{place.with_suffix('').as_posix()}/{item.record_id}"
+            item = replace(item, record_id=name, detail=f"{place.as_posix()}, {item.detail}")
+        yield item
 
 
 def lines_of(path: Path) -> list[str]:
