@@ -94,7 +94,7 @@ def of_sources(settings: Settings) -> World:
             name += "'"
         found = _survey(name, table, sample, f"[[source]] {number}", surveyor, home_of(settings, table))
         counts[name], seen[name] = (sample, []) if found is None else (found.instructions, found.seen)
-        warnings += [found.warning] if found is not None and found.warning else []
+        warnings += found.warnings if found is not None else ()
     known = [count for count in counts.values() if count is not None]
     total = sum(known) if known and len(known) == len(counts) else None
     complete = all(len(rows) == counts[name] for name, rows in seen.items()) and total is not None
