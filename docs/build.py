@@ -14,7 +14,7 @@ from pathlib import Path
 from vlfeedback import registry
 
 DOCS = Path(__file__).resolve().parent
-INJECTED = frozenset({"roots", "cache"})
+INJECTED = frozenset({"roots", "cache", "home"})
 
 
 def shown(*arguments: str) -> str:

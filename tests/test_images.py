@@ -14,8 +14,9 @@ from hypothesis import given, strategies as st
 from picture_files import animated, archive, encoded, gradient, pixels, png_header, rotated_jpeg
 from PIL import Image as Pillow
 
+from vlfeedback.config import OWN_ROOT
 from vlfeedback.errors import ConfigError, DataError, ImageError
-from vlfeedback.images import Roots, prepare, side, unopened
+from vlfeedback.images import RUN_ROOT, Roots, prepare, side, unopened
 from vlfeedback.records import Image
 
 JPEG = encoded(gradient(), "JPEG", quality=90)
@@ -25,6 +26,10 @@ PNG = encoded(gradient(), "PNG")
 def rooted(folder: Path, **options: object) -> Roots:
     (folder / "pics").mkdir(exist_ok=True)
     return Roots({"pics": folder / "pics", "run": folder / "run"}, **options)
+
+
+def test_settings_and_pictures_agree_on_the_name_of_the_runs_own_root() -> None:
+    assert OWN_ROOT == RUN_ROOT
 
 
 def put(folder: Path, name: str, data: bytes) -> Roots:

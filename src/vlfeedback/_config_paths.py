@@ -9,6 +9,9 @@ from typing import Any, cast
 FILES = ("path", "templates", "behaviours", "judge_prompt")
 """Options of plug-ins that are paths, relative to run.toml."""
 
+BESIDE = ("prompts", "templates", "behaviours")
+"""Options of sources that are paths; where they are still relative, it is to the source's own `path`."""
+
 PATH_LIKE = ("/", "./", "../", "~")
 """How a model's name begins where it is a folder and no name of a hub."""
 

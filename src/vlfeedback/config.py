@@ -245,6 +245,10 @@ class PriceSettings(_Strict):
     path: str = ""
 
 
+OWN_ROOT = "run"
+"""The image root that every run has in its own folder (`images.RUN_ROOT`)."""
+
+
 class Settings(_Strict):
     """A whole run.toml.
 
@@ -277,6 +281,15 @@ class Settings(_Strict):
     @classmethod
     def _said_for_all_benchmarks(cls, data: Any) -> Any:
         return spread(cast("dict[str, Any]", data), "evaluate", SAMPLED) if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _no_root_is_the_runs_own(self) -> Settings:
+        if OWN_ROOT in self.images:
+            raise ValueError(
+                f"[images] {OWN_ROOT} = {self.images[OWN_ROOT]!r}: this root is the run's own, for the pictures that "
+                "it draws, unpacks or fetches. Give yours another name, also in `images` of the tables that name it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _models_have_names(self) -> Settings:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, get_args
 from vlfeedback import config, flow, tables
 from vlfeedback._collecting_unread import Unread
 from vlfeedback._ledger_files import blank
-from vlfeedback.config import Settings
+from vlfeedback.config import Settings, SourceTable
 from vlfeedback.decode import Plan
 from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput, too_long
 from vlfeedback.ids import hash_id
@@ -232,6 +232,12 @@ def roots_of(settings: Settings, own: Path | None = None, *, fetch: bool = True)
     limits = settings.image_limits.model_dump(exclude_none=True)
     limits["allow_urls"] &= fetch
     return Roots(named if own is None else {**named, RUN_ROOT: own}, **limits)
+
+
+def home_of(settings: Settings, table: SourceTable) -> Path | None:
+    """The folder or archive of a source's image root, None where it names none of the settings'."""
+    place = settings.images.get(table.images)
+    return None if place is None else Path(place)
 
 
 def inputs_digest(*parts: object) -> str:

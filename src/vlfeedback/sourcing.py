@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,18 +9,20 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from vlfeedback import progress, registry, source as source_room, tables
+from vlfeedback._sourcing_stamps import stamp
 from vlfeedback.collecting import Outcome, reused
-from vlfeedback.config import PluginTable, Settings, SourceTable
+from vlfeedback.config import Settings, SourceTable
 from vlfeedback.errors import ConfigError, DataError, ImageError
+from vlfeedback.evaluate._pictures import Forgiving
 from vlfeedback.pipeline import written
 from vlfeedback.records import Dropped, Image, Instruction
-from vlfeedback.run_folder import RunFolder, Sink, inputs_digest
+from vlfeedback.run_folder import RunFolder, Sink, home_of, inputs_digest
 from vlfeedback.run_models import Access
 from vlfeedback.source._leaks import Known, Leaks
 from vlfeedback.source._mix import quotas, sided
 from vlfeedback.source._near import Looks
 
-MIXER = "1"
+MIXER = "2"
 """Version of the mixer's rules; a change of it reads the sources again."""
 
 
@@ -40,7 +41,7 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
         _say_what_lacks_pictures(run)
         return [reused(run, "source", "instructions")]
     sources = [
-        _source(table, number, count, reach)
+        _source(table, number, count, reach, home_of(settings, table))
         for number, (table, count) in enumerate(zip(settings.source, counts, strict=True), 1)
     ]
     seen = mix.near != "off" or mix.leaks != "off"
@@ -54,11 +55,13 @@ def source(run: RunFolder, reach: Access) -> list[Outcome]:
             told["leaks"] += found is not None
             return found if mix.leaks == "drop" else None
 
-        share = settings.eval_share if mix.near == "off" else 0.0  # where looks count, the split waits for them
-        stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
-        if mix.near != "off":
-            spill = run.path / ".instructions.mixing.parquet"
-            stream = sided(stream, looks, spill, eval_share=settings.eval_share, near=mix.near, tell=_tell)
+        share = settings.eval_share
+        if mix.near == "off":
+            stream = source_room.instructions(sources, reach.roots, eval_share=share, leak=leak, tell=_tell)
+        else:  # where looks count, the split waits for them
+            opened = source_room.readings(sources, reach.roots, leak=leak)
+            spill = run.path / ".instructions.mixing"
+            stream = sided(opened, looks, spill, eval_share=share, near=mix.near, tell=_tell)
         if settings.limit is not None:
             stream = _limited(stream, settings.limit)
         sink: Sink[Instruction] = Sink(run, "instructions", "source")
@@ -76,10 +79,10 @@ def instructions_from(settings: Settings) -> str:
     mix = settings.mix
     places = {name: str(Path(place).resolve()) for name, place in settings.images.items()}
     described = [
-        [table.model_dump(mode="json"), _stamp(table), places.get(table.images or "")] for table in settings.source
+        [table.model_dump(mode="json"), stamp(table), places.get(table.images or "")] for table in settings.source
     ]
     limits = settings.image_limits.model_dump()
-    benchmarks = [[name, table.use, table.options, _stamp(table)] for name, table in settings.evaluate.items()]
+    benchmarks = [[name, table.use, table.options, stamp(table)] for name, table in settings.evaluate.items()]
     mixed = [mix.model_dump(mode="json"), MIXER, [] if mix.leaks == "off" else benchmarks]
     return inputs_digest("source", described, settings.eval_share, settings.limit, limits, mixed)
 
@@ -101,48 +104,39 @@ def _tell(text: str) -> None:
 
 
 def _benchmark_items(run: RunFolder, reach: Access) -> Iterator[Known]:
-    """Questions of the benchmarks of [evaluate]; one that cannot be read is told of, and not looked at."""
+    """Questions of the benchmarks of [evaluate]; what of one cannot be read is told of, and not looked at."""
     for name, table in run.settings.evaluate.items():
+        roots, items, lacking = Forgiving(reach.roots), 0, 0
         try:
             plugin = registry.find("evaluate", table.use or name, allow_plugins=reach.allow_plugins)
-            benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": reach.roots})
+            benchmark = registry.bind(plugin, table.options, f"[evaluate.{name}]", inject={"roots": roots})
             for item in benchmark.items():
+                items += 1
+                lacking += any(map(roots.stands_for_one, item.images))
                 yield Known(f"{name} ({item.item_id})", item.prompt, item.images)
         except (DataError, ImageError) as error:
-            _tell(f"[evaluate.{name}] could not be read, so nothing is known of leaks into it: {error}")
+            if items:
+                known = (
+                    f"could not be read behind its first {items:,} items, so nothing is known of leaks into the rest"
+                )
+            else:
+                known = "could not be read, so nothing is known of leaks into it"
+            _tell(f"[evaluate.{name}] {known}: {error}")
+        if lacking:
+            _tell(
+                f"[evaluate.{name}]: the pictures of {lacking:,} of {items:,} items could not be read, so leaks of "
+                f"these pictures are not seen; all others were compared. The first: {roots.unread[0]}"
+            )
 
 
-def _source(table: SourceTable, number: int, sample: int | None, reach: Access) -> source_room.Source:
+def _source(
+    table: SourceTable, number: int, sample: int | None, reach: Access, home: Path | None
+) -> source_room.Source:
     where = f"[[source]] {number}"
     plugin = registry.find("source", table.use, allow_plugins=reach.allow_plugins)
-    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots}, own=table.own)
+    reader = registry.bind(plugin, table.options, where, inject={"roots": reach.roots, "home": home}, own=table.own)
     name = table.name or table.use
     return source_room.Source(name, reader, table.images, sample, str(table.options.get("path", "")))
-
-
-def _stamp(table: PluginTable) -> list[object]:
-    """What tells one state of a plug-in's files from another without reading them: sizes and times."""
-    return [
-        [key, *_files(Path(value))]
-        for key, value in sorted(table.options.items())
-        if isinstance(value, str) and value and Path(value).exists()
-    ]
-
-
-def _files(path: Path) -> Iterator[object]:
-    """Size and time of a file; of a folder, those of all files in it."""
-    if path.is_file():
-        found = path.stat()
-        yield [found.st_size, found.st_mtime_ns]
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            try:
-                found = Path(folder, name).stat()
-            except OSError:  # a link to nowhere: the reader will say what it thinks of it
-                continue
-            yield [str(Path(folder, name).relative_to(path)), found.st_size, found.st_mtime_ns]
 
 
 def _limited(stream: Iterable[Instruction | Dropped], limit: int) -> Iterator[Instruction | Dropped]:

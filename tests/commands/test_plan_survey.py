@@ -77,6 +77,35 @@ def test_records_that_are_seen_to_be_unusable_are_not_priced(tmp_path: Path) -> 
     assert warning in console.export_text()
 
 
+def told(found: Any) -> str:
+    console = Console(width=300, file=io.StringIO(), record=True)
+    show(found, console)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("sample", [None, 10])
+def test_what_the_reader_drops_is_told(tmp_path: Path, sample: int | None) -> None:
+    half_used(tmp_path)
+    with (tmp_path / "data.jsonl").open("a") as stream:
+        stream.write('\n{broken\n["no object"]\n')
+    found = plan(settings(tmp_path, {"sample": sample} if sample else {}))
+    assert found.warnings[0].startswith(
+        "source 'jsonl': 2 of 62 records are dropped (2 bad_record; first: line 61 is not"
+    )
+    assert found.warnings[0] in told(found) and "next: vlfeedback run" in told(found)
+
+
+def test_a_source_of_which_nothing_can_be_used_is_not_advised_to_be_run(tmp_path: Path) -> None:
+    picture(tmp_path / "pictures" / "a.png")
+    write(tmp_path, [("Why?", "a.png")])
+    (tmp_path / "bad.jsonl").write_text("{broken\n{broken\n")
+    found = plan(settings(tmp_path, {}, {"path": str(tmp_path / "bad.jsonl"), "name": "bad"}))
+    said = told(found)
+    assert "source 'bad': 2 of 2 records are dropped" in said
+    assert "usable records of source 'bad': a run refuses one that has none" in said
+    assert "nothing is missing" not in said and "next: put in place what is missing" in said
+
+
 def test_what_was_not_looked_at_is_taken_to_be_like_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surveys, "SURVEYED", 400)
     picture(tmp_path / "pictures" / "a.png")
@@ -174,4 +203,4 @@ def test_a_name_that_is_no_path_is_not_kept(tmp_path: Path) -> None:
     record = surveyor._record(Found("1", "What?", (Named(long),)), "own")  # pyright: ignore[reportPrivateUsage]
     assert record.problem and len(repr(record)) < 1000
     found = surveyor.survey("s", lambda: iter([Found("1", "What?", (Named(long),))]), "own", None)
-    assert found == Survey(0, [], found.warning) and len(found.warning) < 1000
+    assert found == Survey(0, [], found.warnings) and len(found.warnings[0]) < 1000

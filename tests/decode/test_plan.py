@@ -148,7 +148,15 @@ class TestBalance:
 class TestWeights:
     @pytest.mark.parametrize(
         "shares",
-        [[0.8, *EVEN[1:]], [0.8, *[3.2 / 11] * 11], [1.0, 0.5, 0.5, 0.5, 0.5, *EVEN[5:]], [1.0, 0.7, *EVEN[2:]]],
+        [
+            [0.8, *EVEN[1:]],
+            [0.8, *[3.2 / 11] * 11],
+            [1.0, 0.5, 0.5, 0.5, 0.5, *EVEN[5:]],
+            [1.0, 0.7, *EVEN[2:]],
+            [*[0.5] * 5, *EVEN[5:]],
+            [*[0.31] * 9, *EVEN[9:]],
+            [*[0.9] * 4, 0.1, *EVEN[5:]],
+        ],
     )
     def test_every_share_is_kept_and_the_rest_is_even(self, shares: list[float | None]) -> None:
         given = [share for share in shares if share is not None]
@@ -158,6 +166,20 @@ class TestWeights:
         for name, share in zip(NAMES, shares, strict=True):
             wanted = even if share is None else share
             assert abs(counts[name] / 20_000 - wanted) < 5 * (wanted * (1 - wanted) / 20_000) ** 0.5 + 1e-9
+
+    @pytest.mark.parametrize(
+        ("shares", "k"),
+        [([*[0.5] * 5, *EVEN[5:]], 4), ([0.8, 0.6, 0.3, *EVEN[3:]], 2), ([1.0, *[0.4] * 6, *EVEN[7:]], 4)],
+    )
+    def test_a_new_model_changes_one_slot_where_shares_are_drawn_together(
+        self, shares: list[float | None], k: int
+    ) -> None:
+        ids = [str(number) for number in range(5_000)]
+        before, after = plans(ids, NAMES, shares, k), plans(ids, [*NAMES, "new"], [*shares, None], k)
+        lost = [len(set(one.models) - set(two.models)) for one, two in zip(before, after, strict=True)]
+        free = sum(share is None for share in shares)
+        given = (k - sum(share for share in shares if share is not None)) / (free + 1)
+        assert max(lost) == 1 and abs(sum(lost) / 5_000 - given) < 0.03
 
     @pytest.mark.parametrize(
         ("shares", "k", "message"),

@@ -61,6 +61,11 @@ MISTAKES: dict[str, tuple[Break, int, str]] = {
     "value of the wrong type": (lambda f, _: edit(f, "k = 4", 'k = "four"'), 2, "decode.k"),
     "no TOML": (lambda f, _: edit(f, "[decode]", "[decode"), 2, "no valid TOML"),
     "root that is not named": (lambda f, _: edit(f, 'images = "own"', 'images = "coco"'), 2, "coco"),
+    "root that is the run's own": (
+        lambda f, _: edit(f, "[images]", '[images]\nrun = "pics"'),
+        2,
+        "[images] run = ",
+    ),
     "pool too small": (lambda f, _: edit(f, "k = 4", "k = 40"), 2, "the pool has 12 models"),
     "empty source": (lambda f, _: rows(f), 1, "is empty"),
     "wrong encoding": (

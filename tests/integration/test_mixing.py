@@ -104,6 +104,36 @@ def test_a_benchmark_that_cannot_be_read_is_told(
     assert "nothing is known of leaks" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("broken", [b"no picture", None])
+def test_a_benchmark_is_compared_without_its_broken_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: bytes | None
+) -> None:
+    path = settings(tmp_path)
+    path.write_text(path.read_text().replace("weight = 1\n", ""))
+    bad = tmp_path / "mme" / "color" / "1.jpg"
+    bad.unlink()
+    if broken is None:
+        bad.symlink_to("gone.jpg")
+    else:
+        bad.write_bytes(broken)
+    assert command(monkeypatch, "run", path, "--out", tmp_path / "run", "--to", "source") == 0
+    leaked = {one.record_id for one in made(tmp_path)[1] if one.reason == "held_out"}
+    assert leaked == {"a/0.png", "a/2.png"}
+    said = capsys.readouterr().err
+    assert "the pictures of 2 of 6 items could not be read" in said and "color/1.jpg" in said
+
+
+def test_a_benchmark_that_breaks_off_is_compared_up_to_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(tmp_path)
+    path.write_text(path.read_text().replace("weight = 1\n", ""))
+    (tmp_path / "mme" / "color" / "1.txt").write_text("one line\n")
+    assert command(monkeypatch, "run", path, "--out", tmp_path / "run", "--to", "source") == 0
+    assert {one.record_id for one in made(tmp_path)[1] if one.reason == "held_out"} == {"a/0.png"}
+    assert "could not be read behind its first 2 items" in capsys.readouterr().err
+
+
 def test_the_plan_lies_there_before_a_call_and_is_what_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

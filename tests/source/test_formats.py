@@ -32,6 +32,7 @@ from vlfeedback.source import (
     llava,
     mm_safetybench,
     parquet,
+    pca_eval,
     pmc_vqa,
     rtvlm,
 )
@@ -183,6 +184,42 @@ class TestRedTeamSets:
         except DataError as error:
             assert "01-X.json" in str(error)
         assert not items
+
+
+class TestSeveralFiles:
+    @pytest.mark.parametrize(
+        ("load", "files", "names"),
+        [
+            (
+                rtvlm.load,
+                {"A/x.jsonl": "{broken\n", "B/x.jsonl": '{"image": "a.png"}\n'},
+                ["A/x/line 1", "B/x/line 1"],
+            ),
+            (mm_safetybench.load, {"01-X.json": '{"1": {}}', "02-Y.json": '{"1": {}}'}, ["01-X/1", "02-Y/1"]),
+            (
+                pca_eval.load,
+                {"A/meta_data.json": "[{}]", "B/meta_data.json": "[{}]"},
+                ["A/meta_data/record 1", "B/meta_data/record 1"],
+            ),
+        ],
+    )
+    def test_what_is_dropped_says_of_which_file(
+        self, tmp_path: Path, load: Callable[[Path], Reader], files: dict[str, str], names: list[str]
+    ) -> None:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        dropped = [one for one in load(tmp_path)() if isinstance(one, Dropped)]
+        assert [one.record_id for one in dropped] == names
+        assert all(one.detail.startswith(f"{name}, ") for one, name in zip(dropped, files, strict=True))
+
+    def test_a_packed_file_in_a_folder_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "x.jsonl").write_text('{"question": "Why?", "image": "a.png"}\n')
+        (tmp_path / "x.jsonl.gz").write_bytes(b"\x1f\x8b")
+        assert len(list(rtvlm.load(tmp_path)())) == 1
+        (tmp_path / "y.jsonl.gz").write_bytes(b"\x1f\x8b")
+        with pytest.raises(DataError, match=r"y\.jsonl\.gz is packed.*unpack it there"):
+            list(rtvlm.load(tmp_path)())
 
 
 class TestParts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image as Pillow, ImageDraw
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.images import Appearance, Roots, appearance
 from vlfeedback.records import Dropped, Image, Instruction
-from vlfeedback.source import Embedded, Found, Source, instructions
+from vlfeedback.source import Embedded, Found, Reading, Source, instructions, readings
 from vlfeedback.source._leaks import Known, Leaks, plain
 from vlfeedback.source._mix import quotas, sided
 from vlfeedback.source._near import Fines, Looks, _Arrays, _candidates  # pyright: ignore[reportPrivateUsage]
@@ -47,11 +48,15 @@ def roots(tmp_path: Path) -> Roots:
     return Roots({"run": tmp_path / "run"})
 
 
-def stream(roots: Roots, asked: list[tuple[str, bytes]], share: float = 0.0) -> list[Instruction | Dropped]:
+def source(asked: list[tuple[str, bytes]], sample: int | None = None, name: str = "s") -> Source:
     items = [
         Found(str(number), prompt, (Embedded(data),) if data else ()) for number, (prompt, data) in enumerate(asked)
     ]
-    return list(instructions([Source("s", lambda: iter(items))], roots, eval_share=share))
+    return Source(name, lambda: iter(items), sample=sample)
+
+
+def stream(roots: Roots, *sources: Source) -> list[Reading]:
+    return readings(sources, roots)
 
 
 COPIES: dict[str, Callable[[Pillow.Image], bytes]] = {
@@ -152,7 +157,7 @@ class TestSplit:
         for seed in range(30):
             asked += [(f"{seed}?", saved(photo(seed))), (f"{seed} again?", COPIES["half"](photo(seed)))]
         told: list[str] = []
-        out = list(sided(stream(roots, asked), Looks(roots), tmp_path / "x", eval_share=0.5, tell=told.append))
+        out = list(sided(stream(roots, source(asked)), Looks(roots), tmp_path / "x", eval_share=0.5, tell=told.append))
         kept = [one for one in out if isinstance(one, Instruction)]
         assert len(kept) == 60
         for one, two in zip(kept[::2], kept[1::2], strict=True):
@@ -166,7 +171,7 @@ class TestSplit:
     def test_clusters_on_different_sides_are_a_conflict(self, roots: Roots, tmp_path: Path) -> None:
         data = sorted((saved(photo(seed)) for seed in range(20)), key=lambda one: roots.add(one).sha256)
         items = [Found("a", "Both?", (Embedded(data[0]), Embedded(data[-1]))), Found("b", "One?", (Embedded(data[0]),))]
-        read = instructions([Source("s", lambda: iter(items))], roots)
+        read = stream(roots, Source("s", lambda: iter(items)))
         out = list(sided(read, Looks(roots), tmp_path / "x", eval_share=0.5))
         assert [one.reason if isinstance(one, Dropped) else one.split for one in out] == ["split_conflict", "eval"]
 
@@ -178,7 +183,7 @@ class TestSplit:
         ]
         asked += [("Tell a joke.", b""), ("TELL A JOKE", b"")]
         for near, expected in (("split", 5), ("drop", 3)):
-            read = stream(roots, asked)
+            read = stream(roots, source(asked))
             out = list(sided(read, Looks(roots), tmp_path / "x", eval_share=0.5, near=near))  # type: ignore[arg-type]
             assert len(out) == 5
             kept = [one for one in out if isinstance(one, Instruction)]
@@ -187,6 +192,54 @@ class TestSplit:
                 {"duplicate"} if near == "drop" else set()
             )
             assert len({one.split for one in kept if not one.images}) == 1
+
+
+class TestRefill:
+    def test_what_looks_the_same_is_replaced_and_the_counts_are_those_of_the_tables(
+        self, roots: Roots, tmp_path: Path
+    ) -> None:
+        asked = [(words, saved(photo(seed))) for seed in range(12) for words in ("Describe it!", "Describe it.")]
+        asked += [("Tell more.", saved(photo(seed))) for seed in range(20)]
+        told: list[str] = []
+        read = stream(roots, source(asked, sample=20))
+        out = list(sided(read, Looks(roots), tmp_path / "x", eval_share=0.0, near="drop", tell=told.append))
+        kept = [one for one in out if isinstance(one, Instruction)]
+        reasons = Counter(one.reason for one in out if isinstance(one, Dropped))
+        assert len(kept) == len({(one.images, one.prompt[:8]) for one in kept}) == 20
+        assert len(out) == 44 and reasons["duplicate"]
+        said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        assert told[0] == f"source s: 44 read = 20 kept + 24 dropped ({said})"
+        assert not list(tmp_path.glob("x*"))
+
+    def test_a_source_that_has_no_other_ones_is_told(self, roots: Roots, tmp_path: Path) -> None:
+        asked = [(f"Describe it{sign}", saved(photo(1))) for sign in ("", ".", "!", "?", "!!", "??", "…")]
+        told: list[str] = []
+        read = stream(roots, source(asked, sample=2), source([("Else?", b"")], 1, "other"))
+        out = list(sided(read, Looks(roots), tmp_path / "x", eval_share=0.0, near="drop", tell=told.append))
+        assert Counter(one.source for one in out if isinstance(one, Instruction)) == {"s": 1, "other": 1}
+        assert told[0] == "source s: 1 usable records of the 2 that were asked for"
+
+    def test_a_conflict_is_replaced_and_what_is_too_much_goes_back(self, roots: Roots, tmp_path: Path) -> None:
+        data = sorted((saved(photo(seed)) for seed in range(20)), key=lambda one: roots.add(one).sha256)
+        both = (Embedded(data[0]), Embedded(data[-1]))
+        items = [Found(f"two {n}", f"Both {n}?", both) for n in range(30)]
+        items += [Found(f"one {n}", f"One {n}?", both[:1]) for n in range(30)]
+        for wanted in range(1, 31):
+            read = stream(roots, Source("s", lambda: iter(items), sample=wanted))
+            out = list(sided(read, Looks(roots), tmp_path / "x", eval_share=0.5))
+            kept = [one for one in out if isinstance(one, Instruction)]
+            assert len(kept) == wanted and all(len(one.images) == 1 for one in kept)
+            assert len(out) == 60 and len({one.id for one in kept}) == wanted
+
+    def test_another_source_keeps_its_own(self, roots: Roots, tmp_path: Path) -> None:
+        alike = source([(f"Describe it{'.' * n}", saved(photo(1))) for n in range(9)], 3, "alike")
+        other = source([(f"{n}?", saved(photo(n))) for n in range(9)], 4, "other")
+        kept = [
+            {one.id for one in sided(stream(roots, *mixed), Looks(roots), tmp_path / "x", eval_share=0.0, near="drop")
+             if isinstance(one, Instruction) and one.source == "other"}
+            for mixed in ([other], [alike, other], [other, alike])
+        ]  # fmt: skip
+        assert len(kept[0]) == 4 and kept[0] == kept[1] == kept[2]
 
 
 class TestQuotas:

@@ -132,6 +132,20 @@ def test_duplicates_are_found_across_sources_and_files_and_name_the_first(roots:
     assert dropped[0].record_id == "two/2" and dropped[0].reason == "duplicate" and "one/1" in dropped[0].detail
 
 
+def test_what_is_dropped_says_of_which_file_of_a_dataset() -> None:
+    def broken(where: str, name: str = "mine") -> Source:
+        return Source(name, lambda: iter([*asked(where), Dropped("source", "line 3", "bad_record")]), where=where)
+
+    told: list[str] = []
+    files = [broken("a/d1.jsonl"), broken("a/d2.jsonl"), broken("x/d.jsonl", "two"), broken("y/d.jsonl", "two")]
+    out = list(instructions([*files, broken("z.jsonl", "alone")], NOWHERE, tell=told.append))
+    assert [one.record_id for one in out if isinstance(one, Dropped)] == [
+        "mine/d1.jsonl/line 3", "mine/d2.jsonl/line 3", "two/x/d.jsonl/line 3", "two/y/d.jsonl/line 3", "alone/line 3",
+    ]  # fmt: skip
+    assert [one.source for one in out if isinstance(one, Instruction)] == ["mine", "mine", "two", "two", "alone"]
+    assert told[0].startswith("source mine/d1.jsonl: 2 read")
+
+
 def test_pictures_inside_a_dataset_are_kept_in_the_run_folder_if_their_record_is(roots: Roots, tmp_path: Path) -> None:
     data = encoded(gradient(), "PNG")
     items = [Found("a", "One?", (Embedded(data),)), Found("b", "Two?", (Embedded(b"noise"),))]

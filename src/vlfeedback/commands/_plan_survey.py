@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import io
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from vlfeedback._images_fetch import fetchable
 from vlfeedback.errors import DataError
 from vlfeedback.images import MAX_PIXELS, Roots, Size, glance
-from vlfeedback.records import Image
+from vlfeedback.records import Dropped, Image
 from vlfeedback.source import Embedded, Found, Named, Picture, Reader, without_text
 from vlfeedback.source._sampling import rank
 
@@ -40,12 +41,13 @@ class Survey(NamedTuple):
     Attributes:
         instructions: How many, by the share of usable ones among those looked at.
         seen: Those looked at whose pictures are known; all of them, or an even sample.
-        warning: How many records cannot be used and why, where that makes them fewer; else empty.
+        warnings: How many records the reader drops, and how many of the others cannot be used where that makes them
+            fewer; with the reasons.
     """
 
     instructions: int
     seen: list[Seen]
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -73,16 +75,18 @@ class Surveyor:
             sample: Instructions wanted, None for all.
         """
         ranks = array("Q")
-        first = _First(SURVEYED)
+        first, lost = _First(SURVEYED), _Lost()
         for item in reader():
-            if isinstance(item, Found):
+            if isinstance(item, Dropped):
+                lost.add(item)
+            else:
                 ranks.append(number := rank(item))
                 if first.wants(number):
                     first.keep(number, self._record(item, root))
         walk = _Walk(len(ranks), _different(ranks))
         for number, record in first.in_order():
             if sample is not None and walk.usable >= sample:
-                return Survey(sample, walk.seen)
+                return Survey(sample, walk.seen, lost.words(name, walk.records))
             key = (number, tuple(picture.root for picture in record.pictures if isinstance(picture, Named)))
             try:
                 sizes = self._sizes(record)
@@ -93,7 +97,8 @@ class Surveyor:
                 self._taken.add(key)
         about = walk.about
         wanted = min(walk.records, sample or walk.records)
-        return Survey(min(about, wanted), walk.seen, walk.words(name) if about < wanted else "")
+        fewer = (walk.words(name),) if about < wanted else ()
+        return Survey(min(about, wanted), walk.seen, (*lost.words(name, walk.records), *fewer))
 
     def _record(self, found: Found, root: str) -> _Record:
         """What is kept of a record: no text, and no bytes."""
@@ -171,6 +176,25 @@ class _First:
 
     def in_order(self) -> Iterator[tuple[int, _Record]]:
         return iter(sorted(self._kept.items()))
+
+
+@dataclass
+class _Lost:
+    """What a reader drops itself, by reason."""
+
+    reasons: Counter[str] = field(default_factory=Counter[str])
+    first: str = ""
+
+    def add(self, one: Dropped) -> None:
+        self.reasons[one.reason] += 1
+        self.first = self.first or (one.detail or one.record_id)[:300]
+
+    def words(self, name: str, read: int) -> tuple[str, ...]:
+        if not self.reasons:
+            return ()
+        gone = self.reasons.total()
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.most_common())
+        return (f"source {name!r}: {gone:,} of {read + gone:,} records are dropped ({counts}; first: {self.first})",)
 
 
 @dataclass

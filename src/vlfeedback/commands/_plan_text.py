@@ -225,12 +225,15 @@ def show(found: Plan, console: Console, target: str = "run.toml") -> None:
     console.print("\n[bold]assumed[/bold]" + ("  (* measured)" if _any_measured(found) else ""))
     for line in found.assumptions:
         console.print(f"  {line}", soft_wrap=True, highlight=False)
-    console.print("\n[bold]missing[/bold]" if found.missing else "\nnothing is missing")
+    useless = [name for name, number in found.sources.items() if number == 0]
+    console.print("\n[bold]missing[/bold]" if found.missing or useless else "\nnothing is missing")
     for one in found.missing:
         console.print(f"  {one.what}: {one.where}", soft_wrap=True, highlight=False, markup=False)
+    for name in useless:
+        console.print(f"  usable records of source {name!r}: a run refuses one that has none", markup=False)
     if found.instructions is None and found.sources:
         console.print("  the number of instructions: add `sample = N` to each source, or put its file in place")
-    ready = f"vlfeedback run {target} --limit 20" if not found.missing else "put in place what is missing"
+    ready = f"vlfeedback run {target} --limit 20" if not (found.missing or useless) else "put in place what is missing"
     console.print(f"\nnext: {ready}", soft_wrap=True, highlight=False)
 
 

@@ -12,10 +12,10 @@ from vlfeedback.config import PluginTable, Settings, SourceTable
 from vlfeedback.errors import ConfigError
 from vlfeedback.images import MAX_PIXELS, Size
 from vlfeedback.records import Instruction
-from vlfeedback.run_folder import roots_of
+from vlfeedback.run_folder import home_of, roots_of
 from vlfeedback.source._mix import quotas
 
-INJECTED = frozenset({"roots"})
+INJECTED = frozenset({"roots", "home"})
 """Parameters of plug-ins that are no options."""
 
 
@@ -92,9 +92,9 @@ def of_sources(settings: Settings) -> World:
         name = table.name or table.use
         while name in counts:  # two files of one dataset
             name += "'"
-        found = _survey(name, table, sample, f"[[source]] {number}", surveyor)
+        found = _survey(name, table, sample, f"[[source]] {number}", surveyor, home_of(settings, table))
         counts[name], seen[name] = (sample, []) if found is None else (found.instructions, found.seen)
-        warnings += [found.warning] if found is not None and found.warning else []
+        warnings += found.warnings if found is not None else ()
     known = [count for count in counts.values() if count is not None]
     total = sum(known) if known and len(known) == len(counts) else None
     complete = all(len(rows) == counts[name] for name, rows in seen.items()) and total is not None
@@ -104,12 +104,14 @@ def of_sources(settings: Settings) -> World:
     return World(total, counts, seen, complete and bool(seen), tuple(warnings))
 
 
-def _survey(name: str, table: SourceTable, sample: int | None, where: str, surveyor: Surveyor) -> Survey | None:
+def _survey(
+    name: str, table: SourceTable, sample: int | None, where: str, surveyor: Surveyor, home: Path | None
+) -> Survey | None:
     """A look at a source, or None where its file is not here."""
     plugin = registry.find("source", table.use)
     check_options(table, registry.options(plugin.load, besides=INJECTED), where)
     path = table.options.get("path")
     if not isinstance(path, str) or not Path(path).exists():
         return None
-    reader = registry.bind(plugin, table.options, where, inject={"roots": surveyor.roots})
+    reader = registry.bind(plugin, table.options, where, inject={"roots": surveyor.roots, "home": home})
     return surveyor.survey(name, reader, table.images, sample)

@@ -1,8 +1,9 @@
 """Which models answer which instruction, known before any call.
 
 Every instruction draws its models by content hash and by nothing else, so that another instruction, another order or
-another machine changes nothing, and a new model takes at most one slot of an instruction. Draws are as even as chance:
-where chance was unkind to a whole set of instructions (`BOUNDS`, `UNKIND`), a few slots are mended by `_mend`.
+another machine changes nothing, and a new model without a share takes at most one slot of an instruction (but see
+`shape`). Draws are as even as chance: where chance was unkind to a whole set of instructions (`BOUNDS`, `UNKIND`), a
+few slots are mended by `_mend`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from vlfeedback.errors import ConfigError
 
-PLANNER = "3"
+PLANNER = "4"
 """Version of the rule; a change of it makes every plan again."""
 
 _CLOSE = 1e-6
@@ -40,8 +41,9 @@ class Shape(NamedTuple):
     """How a pool is drawn from.
 
     Attributes:
-        kind: `apart`: models with a share are drawn each on its own, the others fill up by smallest hash. `together`:
-            all are drawn at once, because on their own they could be more or fewer than the slots.
+        kind: `apart`: models with a share are drawn each on its own. `together`: they are drawn at once, because on
+            their own they could be more than the slots, or leave more than the others can fill. The others fill up by
+            smallest hash.
         chances: Chance of each model to answer an instruction, 0 to 1; they sum to k.
         free: Indices of the models without a share.
     """
@@ -53,6 +55,10 @@ class Shape(NamedTuple):
 
 def shape(shares: Sequence[float | None], k: int) -> Shape:
     """Work out how a pool with these shares is drawn from.
+
+    A new model without a share leaves the kind as it is, and so changes at most one slot of an instruction, unless it
+    is the one with which the models without a share could fill all slots but those of `always`: with it the others are
+    drawn apart.
 
     Args:
         shares: One per model, 0 to 1; None for those that share the rest evenly.
@@ -88,8 +94,9 @@ def plan(instruction_id: str, identities: Sequence[str], shares: Sequence[float 
     """The draw of one instruction by itself, without mending.
 
     Models with a share are drawn first, each on its own; the others fill the remaining slots by smallest hash, so that
-    adding a model changes at most one slot of an instruction. Where the shares could not be kept so (see `Shape`), the
-    models stand in the order of their hashes on a ring, each as long as its share, and k evenly spaced points choose.
+    adding one of these changes at most one slot of an instruction. Where the shares could not be kept so (see `Shape`),
+    the models with a share lie end to end in the order of their hashes, each as long as its share, and points in steps
+    of 1 choose: their number varies by one.
 
     Args:
         identities: Declared identities of the pool.
@@ -114,7 +121,8 @@ def _drawn(instruction: str, identities: Sequence[str], shares: Sequence[float |
     ranks = [_draw(instruction, identity, "rank") for identity in identities]
     order = sorted(range(len(identities)), key=ranks.__getitem__)
     if form.kind == "together":
-        chosen = _spaced(order, form.chances, k, _draw(instruction, "", "start"))
+        sharing = [index for index in order if shares[index] is not None]
+        chosen = _spaced(sharing, form.chances, k, _draw(instruction, "", "start"))
     else:
         sure = [
             index
@@ -122,7 +130,8 @@ def _drawn(instruction: str, identities: Sequence[str], shares: Sequence[float |
             if (share := shares[index]) is not None
             and (share >= 1 or (share > 0 and _draw(instruction, identities[index], "share") < share))
         ]
-        chosen = {*sure[:k], *[index for index in order if shares[index] is None][: max(0, k - len(sure))]}
+        chosen = {*sure[:k]}
+    chosen |= {*[index for index in order if shares[index] is None][: k - len(chosen)]}
     spare = (index for index in order if index not in chosen)
     chosen |= {next(spare) for _ in range(k - len(chosen))}  # rounding of shares can leave a slot open
     left = (index for index in order if shares[index] is None and index not in chosen)
@@ -130,12 +139,15 @@ def _drawn(instruction: str, identities: Sequence[str], shares: Sequence[float |
 
 
 def _spaced(order: Sequence[int], chances: Sequence[float], k: int, start: float) -> set[int]:
-    """Systematic sampling: chances laid end to end, one point in every unit of length."""
+    """Systematic sampling: chances laid end to end, at most k in all, one point in every unit of length."""
     ends = list(accumulate(chances[index] for index in order))
-    scale = k / ends[-1]
+    length = k if ends[-1] > k - _CLOSE else ends[-1]
+    scale = length / ends[-1]
     found: set[int] = set()
     position = 0
     for step in range(k):
+        if start + step >= length:
+            break
         while position < len(order) - 1 and ends[position] * scale <= start + step:
             position += 1
         found.add(order[position])
@@ -163,7 +175,7 @@ def plans(
     ids = list(instruction_ids)
     draws = [_drawn(one, identities, shares, k, form) for one in ids]
     drawn = [one.chosen for one in draws]
-    if form.kind == "apart" and len(form.free) > 1 and form.chances[form.free[0]] < 1 - _CLOSE:
+    if len(form.free) > 1 and form.chances[form.free[0]] < 1 - _CLOSE:
         free = sorted(form.free, key=lambda index: identities[index])  # the order of the pool shall not matter
         spares = [one.spare for one in draws]
         drawn = mended(ids, drawn, spares, free, salt="\n".join(sorted(identities)), pool=len(identities))

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vlfeedback.errors import DataError, ImageError
+from vlfeedback.errors import DataError
 from vlfeedback.evaluate._contract import Benchmark, Example, Item
 from vlfeedback.evaluate._mme_files import Line, read_file, read_folder, write_folder
 from vlfeedback.evaluate._mme_result import Layout, MMEResult, Subtask, Total, score_lines
 from vlfeedback.evaluate._parquet import hub_rows, parquet_files
+from vlfeedback.evaluate._pictures import picture
 from vlfeedback.evaluate._summary import summarise
 from vlfeedback.evaluate._yes_no import LENIENT, PARSER, official, question_key, score_pairs, whole_words
 from vlfeedback.images import Roots
@@ -130,15 +131,12 @@ class MMEBenchmark:
             path.stem: path for path in (shown if shown.is_dir() else home).iterdir() if path.suffix in PICTURES
         }
         for text in sorted((asked if asked.is_dir() else home).glob("*.txt")):
-            picture = pictures.get(text.stem)
-            if picture is None:
+            file = pictures.get(text.stem)
+            if file is None:
                 raise DataError(f"{text} has no picture beside it ({text.stem}.png or .jpg)")
-            try:
-                image = self.roots.find(self.images, picture.relative_to(self.path).as_posix())
-            except ImageError as error:
-                raise DataError(f"MME: {error.detail}. Every picture of the benchmark is needed.") from error
+            image = picture(self.roots, self.images, (file.relative_to(self.path).as_posix(),), "MME")
             for number, (question, truth) in enumerate(_questions(text), 1):
-                cluster = f"{subtask}/{picture.name}"
+                cluster = f"{subtask}/{file.name}"
                 yield Item(
                     f"{cluster}#{number}", worded(question, self.wording), (image,), cluster, subtask, truth,
                     max_tokens=self.max_tokens,

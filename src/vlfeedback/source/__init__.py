@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import NamedTuple
 
 from vlfeedback._images_names import shown
@@ -18,9 +19,21 @@ from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
 from vlfeedback.records import Conduct, Dropped, Image, Instruction, Reason
 from vlfeedback.source._opening import opened
-from vlfeedback.source._sampling import sampled
+from vlfeedback.source._sampling import Sample
 
-__all__ = ["Embedded", "Example", "Found", "Named", "Picture", "Reader", "Source", "instructions", "without_text"]
+__all__ = [
+    "Embedded",
+    "Example",
+    "Found",
+    "Named",
+    "Picture",
+    "Reader",
+    "Reading",
+    "Source",
+    "instructions",
+    "readings",
+    "without_text",
+]
 
 
 class Named(NamedTuple):
@@ -82,6 +95,7 @@ class Source:
         root: Name of the image root for paths that the reader gives without one.
         sample: Instructions to keep, ≥ 1; None keeps all.
         where: File or folder, for messages.
+        label: What its records are called by where they are dropped; empty for its name.
     """
 
     name: str
@@ -89,6 +103,7 @@ class Source:
     root: str = ""
     sample: int | None = None
     where: str = ""
+    label: str = ""
 
 
 Leak = Callable[[str, tuple[Image, ...]], str | None]
@@ -135,14 +150,41 @@ def instructions(
         ConfigError: a setting is out of range, or an image root is missing.
         DataError: a file cannot be read, or nothing in a source can be used.
     """
+    for reading in readings(sources, roots, eval_share=eval_share, leak=leak):
+        yield from reading.begin()
+        yield from reading.rest()
+        if tell is not None:
+            reading.tell(tell)
+
+
+def readings(
+    sources: Sequence[Source], roots: Roots, *, eval_share: float = 0.0, leak: Leak | None = None
+) -> list[Reading]:
+    """The sources to be read one after the other, for whoever drops more of them later and wants others instead.
+
+    Args and what is raised: as of `instructions`; files are opened by `begin` of each.
+    """
     if not 0 <= eval_share <= 1:
         raise ConfigError(f"eval_share = {eval_share}: a share lies between 0 and 1")
     for source in sources:
         if source.sample is not None and source.sample < 1:
             raise ConfigError(f"source {source.name!r}: sample = {source.sample}, but at least 1 is needed")
-    first_seen: dict[str, str] = {}
-    for source in sources:
-        yield from _one_source(source, roots, _Rules(eval_share, first_seen, leak), tell)
+    rules = _Rules(eval_share, {}, leak)
+    return [Reading(source, roots, rules) for source in _told_apart(sources)]
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """Sources of one name, which are files of one dataset, with labels that say which."""
+    names = Counter(source.name for source in sources)
+    files = Counter((source.name, PurePath(source.where).name) for source in sources)
+
+    def label(source: Source) -> str:
+        if names[source.name] == 1 or not source.where:
+            return source.label
+        file = PurePath(source.where).name
+        return f"{source.name}/{file if files[source.name, file] == 1 else source.where}"
+
+    return [replace(source, label=label(source)) for source in sources]
 
 
 class _Rules(NamedTuple):
@@ -153,47 +195,105 @@ class _Rules(NamedTuple):
     leak: Leak | None
 
 
-def _one_source(
-    source: Source, roots: Roots, rules: _Rules, tell: Callable[[str], None] | None
-) -> Iterator[Instruction | Dropped]:
-    kept = pictured = 0
-    reasons: Counter[str] = Counter()
-    example = ""
+class Reading:
+    """One source on its way: what of it is kept and dropped so far. Call `begin` once, then `more`, at last `rest`.
 
-    def resolve(records: Iterable[Found | Dropped]) -> Iterator[Instruction | Dropped]:
-        return _resolved(records, source, roots, rules)
+    Attributes:
+        kept: Instructions that it has given, without those that were lost again.
+    """
 
-    if source.sample is None:
-        results = resolve(source.reader())
-    else:
-        results = sampled(source.reader, resolve, source.sample, source.where or source.name)
-    for result in results:
-        if isinstance(result, Dropped):
-            reasons[result.reason] += 1
-            example = example or _as_unicode(result.detail)
-            name = _name(source, result.record_id)
-            yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
+    def __init__(self, source: Source, roots: Roots, rules: _Rules) -> None:
+        self.kept = 0
+        self._source, self._roots, self._rules = source, roots, rules
+        self._pictured = 0
+        self._reasons: Counter[str] = Counter()
+        self._example = ""
+        wanted, where = source.sample, source.where or source.name
+        self._sample = None if wanted is None else Sample(source.reader, self._resolve, where)
+
+    @property
+    def quota(self) -> int | None:
+        """Instructions that are wanted of it; None for all."""
+        return self._source.sample
+
+    @property
+    def left(self) -> bool:
+        """Whether there are records that nobody has looked at."""
+        return self._sample is not None and self._sample.left
+
+    def begin(self) -> Iterator[Instruction | Dropped]:
+        """All of a source without a sample; else the first that fill it.
+
+        Raises:
+            DataError: a file cannot be read, or nothing can be used.
+        """
+        if self._sample is None:
+            yield from self._counted(self._resolve(self._source.reader()))
         else:
-            kept += 1
-            pictured += bool(result.images)
-            yield result
-    if tell is not None and source.sample is not None and 0 < kept < source.sample:
-        tell(f"source {source.name}: {kept:,} usable records of the {source.sample:,} that were asked for")
-    if tell is not None and kept and source.root and not pictured:
-        tell(
-            f"source {source.name}: 0 of {kept:,} instructions have a picture, although `images = {source.root!r}` is "
-            "given: see which field holds them, and which one the format reads"
-        )
-    if tell is not None and kept and reasons:
-        counts = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
-        gone = reasons.total()
-        tell(f"source {source.name}: {kept + gone:,} read = {kept:,} kept + {gone:,} dropped ({counts})")
-    if not kept:
+            yield from self._counted(self._sample.begin())
+            yield from self.more(self._source.sample or 0)
+        if not self.kept:
+            raise self._useless()
+
+    def more(self, count: int) -> Iterator[Instruction | Dropped]:
+        """Further instructions of a sample, by their rank; fewer than `count` where there are no more."""
+        if self._sample is not None:
+            yield from self._counted(self._sample.more(count))
+
+    def rest(self) -> Iterator[Dropped]:
+        """The records that the sample has no room for."""
+        for one in self._counted(self._sample.rest() if self._sample is not None else ()):
+            if isinstance(one, Dropped):
+                yield one
+
+    def lose(self, one: Instruction, reason: Reason) -> None:
+        """Count an instruction that was dropped after it had been given."""
+        self.kept -= 1
+        self._pictured -= bool(one.images)
+        self._reasons[reason] += 1
+
+    def tell(self, tell: Callable[[str], None]) -> None:
+        """Say what became of the records, when nothing of it changes any more."""
+        source, kept, wanted, root = self._source, self.kept, self._source.sample, self._source.root
+        name = source.label or source.name
+        if wanted is not None and 0 < kept < wanted:
+            tell(f"source {name}: {kept:,} usable records of the {wanted:,} that were asked for")
+        if kept and root and not self._pictured:
+            tell(
+                f"source {name}: 0 of {kept:,} instructions have a picture, although `images = {root!r}` is "
+                "given: see which field holds them, and which one the format reads"
+            )
+        if kept and self._reasons:
+            gone = self._reasons.total()
+            tell(f"source {name}: {kept + gone:,} read = {kept:,} kept + {gone:,} dropped ({self._by_reason()})")
+
+    def _resolve(self, records: Iterable[Found | Dropped]) -> Iterator[Instruction | Dropped]:
+        return _resolved(records, self._source, self._roots, self._rules)
+
+    def _counted(self, results: Iterable[Instruction | Dropped]) -> Iterator[Instruction | Dropped]:
+        for result in results:
+            if isinstance(result, Dropped):
+                self._reasons[result.reason] += 1
+                self._example = self._example or _as_unicode(result.detail)
+                name = _name(self._source, result.record_id)
+                yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
+            else:
+                self.kept += 1
+                self._pictured += bool(result.images)
+                yield result
+
+    def _by_reason(self) -> str:
+        return ", ".join(f"{number:,} {reason}" for reason, number in self._reasons.most_common())
+
+    def _useless(self) -> DataError:
+        source = self._source
         where = f"{source.name} ({source.where})" if source.where else source.name
-        if not reasons:
-            raise DataError(f"source {where} has no records: check the path and the format named in `use`")
-        counts = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-        raise DataError(f"source {where}: none of its {reasons.total()} records can be used ({counts}). {example}")
+        if not self._reasons:
+            return DataError(f"source {where} has no records: check the path and the format named in `use`")
+        total = self._reasons.total()
+        return DataError(
+            f"source {where}: none of its {total:,} records can be used ({self._by_reason()}). {self._example}"
+        )
 
 
 def _resolved(
@@ -274,7 +374,7 @@ def _picture(picture: Named | Embedded, source: Source, roots: Roots) -> Image:
 
 
 def _name(source: Source, record_id: str) -> str:
-    return _as_unicode(f"{source.name}/{record_id}")
+    return _as_unicode(f"{source.label or source.name}/{record_id}")
 
 
 def _is_unicode(text: str) -> bool:

@@ -21,10 +21,8 @@ def rank(found: Found) -> int:
     return int(digest[:16], 16)
 
 
-def sampled(
-    reader: Reader, resolve: Callable[[Iterator[Found]], Iterator[Instruction | Dropped]], sample: int, where: str
-) -> Iterator[Instruction | Dropped]:
-    """Keep `sample` records; only as many pictures are opened as that takes.
+class Sample:
+    """Records of a source in the order of their hashes; only as many pictures are opened as are asked for.
 
     The file is read once for the hashes and once more for the records with the smallest ones; a further time for each
     round of replacements of records that turn out to be unusable. What stands in memory is a number and a name per
@@ -33,29 +31,51 @@ def sampled(
     Args:
         reader: Called more than once.
         resolve: Makes the instructions, or says why not.
-        sample: Instructions to keep, ≥ 1.
         where: File, for messages.
-    Raises:
-        DataError: the file changed between two readings.
     """
-    ranks = array("Q")
-    names: list[str] = []
-    for item in reader():
-        if isinstance(item, Dropped):
-            yield item
-        else:
-            ranks.append(rank(item))
-            names.append(item.record_id)
-    order = sorted(range(len(ranks)), key=ranks.__getitem__)
-    kept = taken = 0
-    while kept < sample and taken < len(order):
-        wanted = set(order[taken : taken + sample - kept])
-        taken += len(wanted)
-        for result in resolve(_picked(reader, wanted, where)):
-            kept += isinstance(result, Instruction)
-            yield result
-    for position in sorted(order[taken:]):
-        yield Dropped("source", names[position], "not_sampled")
+
+    def __init__(
+        self, reader: Reader, resolve: Callable[[Iterator[Found]], Iterator[Instruction | Dropped]], where: str
+    ) -> None:
+        self._reader, self._resolve, self._where = reader, resolve, where
+        self._names: list[str] = []
+        self._order = array("Q")
+        self._taken = 0
+
+    @property
+    def left(self) -> bool:
+        """Whether there are records that were not taken."""
+        return self._taken < len(self._order)
+
+    def begin(self) -> Iterator[Dropped]:
+        """Read the file for the hashes; what the reader itself drops."""
+        ranks = array("Q")
+        for item in self._reader():
+            if isinstance(item, Dropped):
+                yield item
+            else:
+                ranks.append(rank(item))
+                self._names.append(item.record_id)
+        self._order = array("Q", sorted(range(len(ranks)), key=ranks.__getitem__))
+
+    def more(self, count: int) -> Iterator[Instruction | Dropped]:
+        """The next `count` usable records, and the unusable ones on the way; fewer where there are no more.
+
+        Raises:
+            DataError: the file changed between two readings.
+        """
+        kept = 0
+        while kept < count and self.left:
+            wanted = set(self._order[self._taken : self._taken + count - kept])
+            self._taken += len(wanted)
+            for result in self._resolve(_picked(self._reader, wanted, self._where)):
+                kept += isinstance(result, Instruction)
+                yield result
+
+    def rest(self) -> Iterator[Dropped]:
+        """All that was not taken, as dropped."""
+        for position in sorted(self._order[self._taken :]):
+            yield Dropped("source", self._names[position], "not_sampled")
 
 
 def _picked(reader: Reader, wanted: set[int], where: str) -> Iterator[Found]:

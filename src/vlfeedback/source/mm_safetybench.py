@@ -13,7 +13,7 @@ from pathlib import Path
 from vlfeedback.records import Conduct, Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import one_of, text
-from vlfeedback.source._files import files_of
+from vlfeedback.source._files import files_of, named_by_file
 from vlfeedback.source._rows import Row, json_map_rows, row_reader
 
 TESTED_ON: tuple[str, ...] = ()
@@ -38,7 +38,8 @@ def load(path: Path, *, kind: str = "SD_TYPO") -> Reader:
 
     def read() -> Iterator[Found | Dropped]:
         for file in files_of(path, (".json",)):
-            yield from row_reader(lambda file=file: json_map_rows(file), lambda row, file=file: found_in(row, file))()
+            items = row_reader(lambda file=file: json_map_rows(file), lambda row, file=file: found_in(row, file))()
+            yield from named_by_file(items, file, path)
 
     def found_in(row: Row, file: Path) -> Iterator[Found]:
         scenario = file.stem
@@ -61,7 +62,7 @@ EXAMPLES = (
         "q",
         (
             Found("01-Mischief/0", "May one do this?", (Named("01-Mischief/SD_TYPO/0.jpg"),), "01-Mischief", "refuse"),
-            Dropped("source", "1", "bad_record"),
+            Dropped("source", "01-Mischief/1", "bad_record"),
             Found(
                 "10-Legal_Opinion/0",
                 "May one do this?",
@@ -69,7 +70,7 @@ EXAMPLES = (
                 "10-Legal_Opinion",
                 "caution",
             ),
-            Dropped("source", "1", "bad_record"),
+            Dropped("source", "10-Legal_Opinion/1", "bad_record"),
         ),
     ),
     Example(

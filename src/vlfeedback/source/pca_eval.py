@@ -12,7 +12,7 @@ from string import ascii_uppercase
 from vlfeedback.records import Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import optional_text, text, texts
-from vlfeedback.source._files import files_of
+from vlfeedback.source._files import files_of, named_by_file
 from vlfeedback.source._rows import BadRecord, Fields, Row, json_reader
 
 TESTED_ON: tuple[str, ...] = ("PCA-EVAL meta_data.json", "PCA-EVAL end2end_prompts.json")
@@ -33,7 +33,8 @@ def load(path: Path) -> Reader:
     def read() -> Iterator[Found | Dropped]:
         for file in files_of(path, ("meta_data.json",)):
             domain = file.resolve().parent.name
-            yield from json_reader(file, lambda row, domain=domain: found_in(row, domain))()
+            items = json_reader(file, lambda row, domain=domain: found_in(row, domain))()
+            yield from named_by_file(items, file, path)
 
     def found_in(row: Row, domain: str) -> Iterator[Found]:
         fields = row.fields

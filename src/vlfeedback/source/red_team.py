@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,11 @@ from vlfeedback.records import Dropped
 from vlfeedback.source import Embedded, Example, Found, Named, Picture, Reader
 from vlfeedback.source._drawn import drawn, undrawable
 from vlfeedback.source._fields import optional_text
-from vlfeedback.source._files import lines_of
+from vlfeedback.source._files import below, lines_of
+from vlfeedback.source._picture_files import picture_files
 from vlfeedback.source._rows import BadRecord, Row, json_rows
 from vlfeedback.source._table_rows import csv_rows
 from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of, templates as read_templates
-from vlfeedback.source.folder import SUFFIXES
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "FigStep safebench.csv")
 
@@ -35,6 +36,14 @@ ROUNDS = 6
 """How often a picture may meet the same template, with other words."""
 
 _HERE = "pictures"
+
+
+class _Pictures(NamedTuple):
+    """Names of the folder's pictures, what they begin with in the source's root, and the folder as a root."""
+
+    names: list[str]
+    way: str
+    roots: Roots
 
 
 class _Draw(NamedTuple):
@@ -51,12 +60,13 @@ def load(
     families: Sequence[str] = (),
     templates: str = "",
     behaviours: str = "",
+    home: Path | None = None,
 ) -> Reader:
     """Make red-team instructions about the pictures of a folder; the category is `red_team/FAMILY`.
 
     Every family gets its share of `count`. Pictures and words are drawn by hash, so that another picture takes the
-    place of few others. The source's `images` must be a root that is this folder; pictures with an order drawn into
-    them go to the run folder. Without `behaviours` the families that need them are left out.
+    place of few others. The source's `images` must be a root that is this folder, or one that holds it; pictures with
+    an order drawn into them go to the run folder. Without `behaviours` the families that need them are left out.
 
     Args:
         path: A folder of pictures.
@@ -66,9 +76,10 @@ def load(
             the folder).
         behaviours: A list to wrap: one a line (.txt), or a table (.csv, .jsonl, .json) with a column `goal`,
             `behaviour`, `instruction`, `question` or `prompt`, in any case. Relative likewise.
+        home: Place of the source's image root (given by the pipeline).
     Raises:
-        ConfigError: an unknown family, a mistake in the templates, an order to draw in letters that the font lacks, or
-            more instructions than can be made.
+        ConfigError: an unknown family, a mistake in the templates, an order to draw in letters that the font lacks,
+            more instructions than can be made, or a folder that does not lie in the root.
         DataError: the folder or the list is not there, or is empty.
     """
     if not path.is_dir():
@@ -76,21 +87,27 @@ def load(
     if count < 1:
         raise ConfigError(f"count = {count}, but at least 1 instruction is needed")
     known = read_templates(path / Path(templates).expanduser() if templates else None)
-    given = _behaviours(path / Path(behaviours).expanduser()) if behaviours else []
+    listed = _behaviours(path / Path(behaviours).expanduser()) if behaviours else []
+    given = list(dict.fromkeys(one for one in listed if isinstance(one, str)))
+    unread = [one for one in listed if isinstance(one, Dropped)]
     words = {**known.slots, BEHAVIOUR: tuple(given)}
     quotas = _quotas(known, families, count, bool(given))
     for family, _ in quotas:
         _check_drawable(family, words)
 
+    way = below(path, home)
+
     def read() -> Iterator[Found | Dropped]:
-        names = [
-            file.relative_to(path).as_posix()
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-        ]
-        roots = Roots({_HERE: path})
+        found = list(picture_files(path))
+        names = [file.relative_to(path).as_posix() for file in found if isinstance(file, Path)]
+        yield from (file for file in found if isinstance(file, Dropped))
+        yield from unread
+        pictures = _Pictures(names, way, Roots({_HERE: path}))
+        for family, quota in quotas:  # before anything is drawn
+            for _ in _draws(family, quota, names, words):
+                pass
         for family, quota in quotas:
-            yield from _family(family, quota, names, words, roots)
+            yield from _family(family, quota, pictures, words)
 
     return read
 
@@ -128,9 +145,20 @@ def _check_drawable(family: Family, words: dict[str, tuple[str, ...]]) -> None:
 
 
 def _family(
-    family: Family, quota: int, names: Sequence[str], words: dict[str, tuple[str, ...]], roots: Roots
+    family: Family, quota: int, pictures: _Pictures, words: dict[str, tuple[str, ...]]
 ) -> Iterator[Found | Dropped]:
-    """Instructions of one family: every picture once, in the order of their hashes, before any comes again."""
+    for draw, prompt, text in _draws(family, quota, pictures.names, words):
+        yield _found(family, draw, prompt, text, pictures)
+
+
+def _draws(
+    family: Family, quota: int, names: Sequence[str], words: dict[str, tuple[str, ...]]
+) -> Iterator[tuple[_Draw, str, str]]:
+    """Prompts and drawn orders of one family: every picture once, in the order of their hashes, before any comes again.
+
+    Raises:
+        ConfigError: there are fewer different ones than its quota.
+    """
     made = 0
     seen: set[tuple[str, str, str]] = set()
     order = sorted(names, key=lambda name: _hash(family.name, name, "picture"))
@@ -143,10 +171,10 @@ def _family(
                 continue
             seen.add((name, prompt, text))
             made += 1
-            yield _found(family, _Draw(name, turn), prompt, text, roots)
+            yield _Draw(name, turn), prompt, text
     if made < quota:
         raise ConfigError(
-            f"family {family.name!r} can make {made} different instructions of {len(names)} pictures, not {quota}: "
+            f"family {family.name!r} can make {made} different instructions of {len(order)} pictures, not {quota}: "
             "lower `count`, or give more pictures or templates"
         )
 
@@ -168,12 +196,12 @@ def _worded(family: Family, draw: _Draw, words: dict[str, tuple[str, ...]]) -> t
     return filled(prompt, chosen), filled(order, chosen)
 
 
-def _found(family: Family, draw: _Draw, prompt: str, order: str, roots: Roots) -> Found | Dropped:
+def _found(family: Family, draw: _Draw, prompt: str, order: str, pictures: _Pictures) -> Found | Dropped:
     record_id = f"{family.name}/{draw.name}#{draw.turn + 1}"
-    picture: Picture = Named(draw.name)
+    picture: Picture = Named(f"{pictures.way}{draw.name}")
     if order:
         try:
-            data = roots.open(roots.find(_HERE, draw.name))
+            data = pictures.roots.open(pictures.roots.find(_HERE, draw.name))
             picture = Embedded(drawn(data, order, top=bool(_hash(family.name, draw.name, "place") % 2)), ".jpg")
         except ImageError as error:
             return Dropped("source", record_id, error.reason, error.detail)
@@ -184,26 +212,33 @@ def _hash(*parts: str) -> int:
     return int.from_bytes(hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def _behaviours(path: Path) -> list[str]:
-    """The lines or cells of a list, each once."""
+def _behaviours(path: Path) -> list[str | Dropped]:
+    """The lines or cells of a list, and the rows that hold none.
+
+    Raises:
+        DataError: none holds any, a field of one is no text, or the file cannot be read.
+    """
     kind = path.suffix.lower()
     if kind in (".csv", ".tsv", ".json", ".jsonl"):
         rows = json_rows(path) if kind.startswith(".json") else csv_rows(path, "\t" if kind == ".tsv" else ",")
-        found = [_behaviour(row, path) for row in rows if isinstance(row, Row)]
+        found = [_behaviour(row, path) for row in rows]
     else:
-        found = lines_of(path)
-    listed = list(dict.fromkeys(text for text in found if text))
-    if not listed:
+        found = list[str | Dropped](lines_of(path))
+    if not any(isinstance(one, str) for one in found):
         raise DataError(f"{path} holds no behaviours: one a line, or a column {' or '.join(map(repr, FIELDS))}")
-    return listed
+    return found
 
 
-def _behaviour(row: Row, path: Path) -> str:
+def _behaviour(row: Row | Dropped, path: Path) -> str | Dropped:
+    if isinstance(row, Dropped):
+        return replace(row, record_id=f"{path.name} {row.record_id}", detail=f"{path.name}: {row.detail}")
     fields = {name.strip().lower(): value for name, value in row.fields.items() if value is not None}
     try:
-        return (optional_text(fields, *FIELDS) or "").strip()
+        text = (optional_text(fields, *FIELDS) or "").strip()
     except BadRecord as error:
         raise DataError(f"{path}, {row.name}: {error}") from error
+    detail = f"{path.name}, {row.name} has nothing in {' or '.join(map(repr, FIELDS))}"
+    return text or Dropped("source", f"{path.name} {row.name}", "bad_record", detail)
 
 
 EXAMPLES = (

@@ -14,7 +14,7 @@ from vlfeedback.records import Conduct, Dropped
 from vlfeedback.source import Example, Found, Named, Picture, Reader
 from vlfeedback.source._conversations import without_markers
 from vlfeedback.source._fields import conduct_of, from_patterns, optional_text, texts
-from vlfeedback.source._files import files_of
+from vlfeedback.source._files import files_of, named_by_file
 from vlfeedback.source._rows import BadRecord, Fields, Row, json_rows, row_reader
 
 TESTED_ON: tuple[str, ...] = ()
@@ -47,7 +47,8 @@ def load(
     def read() -> Iterator[Found | Dropped]:
         for file in files_of(path, (".jsonl", ".json"), skip_empty=path.is_dir()):
             kind = file.relative_to(path).with_suffix("").as_posix() if path.is_dir() else file.stem
-            yield from row_reader(lambda file=file: json_rows(file), lambda row, kind=kind: found_in(row, kind))()
+            items = row_reader(lambda file=file: json_rows(file), lambda row, kind=kind: found_in(row, kind))()
+            yield from named_by_file(items, file, path)
 
     def found_in(row: Row, kind: str) -> Iterator[Found]:
         fields = row.fields
@@ -93,8 +94,8 @@ EXAMPLES = (
             Found("Harmful/misleading/4#1", "Why is it blue?", (Named("1.jpg"),), "Harmful/misleading", "caution"),
             Found("Harmful/misleading/4#2", "Why round?", (Named("1.jpg"),), "Harmful/misleading", "caution"),
             Found("Harmful/misleading/line 2", "What is it?", (Named("2.jpg"),), "Harmful/misleading", "answer"),
-            Dropped("source", "line 3", "bad_record"),
-            Dropped("source", "line 4", "bad_record"),
+            Dropped("source", "Harmful/misleading/line 3", "bad_record"),
+            Dropped("source", "Harmful/misleading/line 4", "bad_record"),
             Found(
                 "Privacy/celebrity/7",
                 "Who is she?",
@@ -102,7 +103,7 @@ EXAMPLES = (
                 "Privacy/celebrity",
                 "refuse",
             ),
-            Dropped("source", "line 2", "missing_image"),
+            Dropped("source", "Privacy/celebrity/line 2", "missing_image"),
         ),
         {"conduct": "refuse", "image_files": ["{}.jpg", "{}.png"]},
     ),
