@@ -16,7 +16,6 @@ Turns = Literal["first", "each"]
 
 MARKER = "<image>"
 _LEADING = re.compile(r"\s*<image>\s*")
-_TRAILING = re.compile(r"\s*<image>\s*\Z")
 _PLACE = re.compile(r"\s*<(image|video)>|.*<(image|video)>\s*\Z", re.DOTALL)
 """A prompt that marks the place of what was shown, where the format does."""
 _PERSON = frozenset({"human", "user"})
@@ -146,8 +145,8 @@ def without_markers(prompt: str, pictures: int) -> str:
     for _ in range(pictures):
         if match := _LEADING.match(prompt):
             prompt = prompt[match.end() :]
-        elif match := _TRAILING.search(prompt):
-            prompt = prompt[: match.start()]
+        elif (shorter := prompt.rstrip()).endswith(MARKER):
+            prompt = shorter.removesuffix(MARKER).rstrip()
         else:
             break
     return prompt

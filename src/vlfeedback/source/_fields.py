@@ -16,8 +16,8 @@ from vlfeedback.source import Embedded, Found, Named, Picture
 from vlfeedback.source._rows import BadRecord, Fields, Row, as_fields
 
 _DATA_URL = re.compile(r"data:image/[^,]{1,80};base64,", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
-"""A path has a dot somewhere, which base64 has not."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]++={0,2}\s*")
+"""A path has a dot somewhere, which base64 has not; `++`, or a name full of blanks is read once for each of them."""
 _SHORTEST = 40
 """Letters of the smallest picture there is."""
 
