@@ -262,6 +262,24 @@ def test_names_that_differ_in_blanks_alone_are_one_name(tmp_path: Path) -> None:
             list(load(tmp_path / name)())
 
 
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ("A: Hepatitis B: chronic form", "Hepatitis B: chronic form"),
+        ("Vitamin D: deficiency", "Vitamin D: deficiency"),
+        ("MRSA : no", "MRSA : no"),
+        ("B: cells", "B: cells"),
+        (" A :Skin ", "Skin"),
+    ],
+)
+def test_a_letter_inside_a_choice_is_its_text(tmp_path: Path, choice: str, text: str) -> None:
+    sheet = tmp_path / "d.csv"
+    sheet.write_text(f"Figure_path,Question,Choice A,Choice B,Answer\na.png,Which?,{choice},Bone,A\n")
+    (found,) = pmc_vqa.load(sheet)()
+    assert isinstance(found, Found)
+    assert (found.prompt, found.reference) == (f"Which?\nA: {text}\nB: Bone", f"A: {text}")
+
+
 def test_lines_of_prompts_end_where_lines_do(tmp_path: Path) -> None:
     text = "one\x0cstill one\u2028and\x85so on\r\n\r two\rthree\n\x0b\nfour\n"
     (tmp_path / "a.txt").write_bytes(text.encode("utf-8-sig"))
