@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ from vlfeedback.source import (
     rtvlm,
 )
 from vlfeedback.source._conversations import asked
-from vlfeedback.source._fields import embedded
+from vlfeedback.source._fields import embedded, pictures
 from vlfeedback.source._rows import BadRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -309,6 +310,41 @@ def test_lines_and_files_without_end_are_given_up(tmp_path: Path, monkeypatch: p
     (tmp_path / "prompts").write_text("x\n" * 100)
     with pytest.raises(DataError, match="larger than 100"):
         folder.load(tmp_path, prompts="prompts")
+
+
+@pytest.mark.parametrize("member", ["path", "url", "file_name", "image"])
+@pytest.mark.parametrize("several", [False, True])
+def test_an_object_that_names_a_picture_is_one(member: str, several: bool) -> None:
+    entry: dict[str, object] = {"bytes": None, "width": 64, member: "a.png"}
+    assert pictures([entry] if several else entry, "image") == (Named("a.png"),)
+
+
+@pytest.mark.parametrize("entry", [{}, {"bytes": None, "path": None}, {"url": ""}, [None, {}], float("nan"), []])
+def test_an_empty_object_names_no_picture(entry: object) -> None:
+    assert pictures(entry, "image") == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"s3_key": "a.png", "path": None}, "an object of s3_key, of which none"),
+        ([{"size": 3}], "an object of size,"),
+        (5, "is a number"),
+        ([datetime(2020, 1, 1)], "is a point in time"),
+        ([("path", "a.png")], "is a list"),
+    ],
+)
+def test_what_is_there_and_no_picture_drops_the_record(value: object, said: str) -> None:
+    with pytest.raises(BadRecord, match=said):
+        pictures(value, "image")
+
+
+def test_names_of_a_stranger_are_written_out_and_not_all_told(tmp_path: Path) -> None:
+    record: dict[str, object] = {"\x1b[31mred": 1, **{f"key {number}": 1 for number in range(20_000)}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    (dropped,) = jsonl.load(tmp_path / "a.jsonl", image="")()
+    assert isinstance(dropped, Dropped) and "\\x1b[31mred, key 0" in dropped.detail
+    assert "\x1b" not in dropped.detail and dropped.detail.endswith("key 18, …")
 
 
 def test_base64_with_the_head_of_a_data_url() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlfeedback._images_names import shown
+from vlfeedback._images_names import printable, shown
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
@@ -170,7 +170,7 @@ def _one_source(
     for result in results:
         if isinstance(result, Dropped):
             reasons[result.reason] += 1
-            example = example or _as_unicode(result.detail)
+            example = example or printable(_as_unicode(result.detail))
             name = _name(source, result.record_id)
             yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
         else:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from vlfeedback._images_names import shown as quoted
 from vlfeedback.errors import ConfigError
 from vlfeedback.source import Found, Picture
 from vlfeedback.source._fields import objects, optional_text, pictures, text
@@ -105,7 +106,7 @@ def _said(turn: Fields) -> _Said:
             for _ in here:
                 words.append(f"{MARKER}\n" if not words else f"\n{MARKER}")
         else:
-            raise BadRecord(f"a part of type {kind!r} is neither text nor a picture")
+            raise BadRecord(f"a part of type {quoted(kind)} is neither text nor a picture")
     return _Said("".join(words), tuple(shown))
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, cast
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Dropped
-from vlfeedback.source._fields import FieldMap
+from vlfeedback.source._fields import PLACES, FieldMap
 from vlfeedback.source._rows import Fields, Row
 from vlfeedback.table_files import Column, columns_of
 
@@ -99,7 +100,7 @@ def _refuse(path: Path, none: str, image: str, names: Sequence[str], likely: Seq
 
 
 def _listed(names: Iterable[str]) -> str:
-    known = [repr(name) for name in names]
+    known = [shown(name) for name in names]
     return ", ".join(known[:_TOLD]) + (", …" if len(known) > _TOLD else "") or "none"
 
 
@@ -109,7 +110,7 @@ def _holds_picture(name: str, value: object) -> bool:
         return bool(value and _NAMES.fullmatch(name)) or _FILE.fullmatch(value) is not None
     if isinstance(value, Mapping):
         entry = cast("Fields", value)
-        return any(_holds_picture(name, entry.get(key)) for key in ("bytes", "path"))
+        return any(_holds_picture(name, entry.get(key)) for key in ("bytes", *PLACES))
     if isinstance(value, list):
         entries = cast("list[object]", value)
         return bool(entries) and _holds_picture(name, entries[0])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from vlfeedback import json_text
+from vlfeedback._images_names import shown
 from vlfeedback.errors import DataError
 from vlfeedback.json_text import elements, not_utf8, open_text
 from vlfeedback.records import Dropped, Reason
@@ -113,9 +114,11 @@ def json_map_rows(path: Path) -> Iterator[Row | Dropped]:
     for at, (name, entry) in enumerate(pairs):
         fields = as_fields(entry)
         if at != last[name]:
-            yield Dropped("source", name, "bad_record", f"{name!r} stands more than once; the last of them is read")
+            yield Dropped(
+                "source", name, "bad_record", f"{shown(name)} stands more than once; the last of them is read"
+            )
         elif fields is None:
-            yield Dropped("source", name, "bad_record", f"{name!r} is not a JSON object")
+            yield Dropped("source", name, "bad_record", f"{shown(name)} is not a JSON object")
         else:
             yield Row(name, fields)
 
