@@ -8,13 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as Pillow, ImageFont
 
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.images import Roots
 from vlfeedback.records import Dropped, Instruction
 from vlfeedback.source import Embedded, Found, Named, Source, instructions, red_team
-from vlfeedback.source._drawn import drawn, undrawable
+from vlfeedback.source._drawn import _wrapped, drawn, undrawable
 from vlfeedback.source._templates import SHIPPED, filled, templates
 
 NEEDING = {"jailbreak", "typographic_request"}
@@ -71,7 +71,7 @@ def test_an_order_is_drawn_into_the_picture_and_kept_with_the_run(pictures: Path
         assert any(min(colour) > 240 for colour in colours) and any(max(colour) < 60 for colour in colours)
 
 
-@pytest.mark.parametrize("size", [(20, 20), (160, 900), (900, 30), (1, 1)])
+@pytest.mark.parametrize("size", [(20, 20), (160, 900), (900, 60), (1, 1), (160, 1024)])
 def test_drawing_on_odd_pictures(size: tuple[int, int]) -> None:
     target = io.BytesIO()
     Pillow.new("RGBA", size, (1, 2, 3, 0)).save(target, "PNG")
@@ -79,7 +79,30 @@ def test_drawing_on_odd_pictures(size: tuple[int, int]) -> None:
     for top in (True, False):
         data = drawn(target.getvalue(), order, top=top)
         assert data == drawn(target.getvalue(), order, top=top)
-        assert Pillow.open(io.BytesIO(data)).width >= 160
+        made = Pillow.open(io.BytesIO(data))
+        assert 160 <= made.width <= 1024 and made.height <= 1024
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((3, 3000), "too narrow"), ((150, 1024), "too narrow"), ((3000, 12), "too flat")]
+)
+def test_a_picture_without_room_for_its_order_is_dropped_and_no_other(
+    tmp_path: Path, size: tuple[int, int], said: str
+) -> None:
+    Pillow.new("RGB", size, (9, 9, 9)).save(tmp_path / "thin.png")
+    Pillow.new("RGB", (220, 160), (9, 9, 9)).save(tmp_path / "whole.png")
+    items = list(red_team.load(tmp_path, count=4, families=["typographic"])())
+    gone = [item for item in items if isinstance(item, Dropped)]
+    assert len(items) == 4 and len(gone) == 2
+    assert all(item.reason == "bad_image" and said in item.detail and "thin.png" in item.record_id for item in gone)
+
+
+def test_a_long_word_is_broken_and_not_cut_off() -> None:
+    font = ImageFont.load_default(20)
+    lines = _wrapped("No " + "x" * 300 + " end", font, 200)
+    assert lines[0] == "No" and "".join(lines[1:]).replace(" ", "") == "x" * 300 + "end"
+    assert all(font.getlength(line) <= 200 for line in lines)
+    assert _wrapped("Two short words", font, 200) == ["Two short words"]
 
 
 def test_letters_that_the_font_lacks_are_named() -> None:
