@@ -175,6 +175,11 @@ class TestRedTeamSets:
             with pytest.raises(ConfigError, match="use one of"):
                 call()
 
+    def test_pictures_without_a_path_are_refused_before_reading(self) -> None:
+        with pytest.raises(ConfigError, match="image_files names no path"):
+            figstep.load(Path("no"), image_files=[])
+        figstep.load(Path("no"), image_files=[], asked="text")
+
     @pytest.mark.parametrize("content", ['{"0": {"Question": "x"', "", b"\xff\xfe{\0".decode("latin-1"), "7"])
     def test_a_damaged_map(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "01-X.json").write_bytes(content.encode("latin-1"))
@@ -337,6 +342,36 @@ def test_an_empty_object_names_no_picture(entry: object) -> None:
 def test_what_is_there_and_no_picture_drops_the_record(value: object, said: str) -> None:
     with pytest.raises(BadRecord, match=said):
         pictures(value, "image")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "name"),
+    [
+        (pa.timestamp("ms"), 0, "1970-01-01 00:00:00.000"),
+        (pa.timestamp("ns"), 1, "1970-01-01 00:00:00.000000001"),
+        (pa.timestamp("ms", "Mars/Phobos"), 60_000, "1970-01-01 00:01:00.000"),
+        (pa.timestamp("us"), 2**62, "<value out of range: 4611686018427387904>"),
+        (pa.duration("s"), 2**62, "4611686018427387904"),
+        (pa.date64(), 86_400_000, "1970-01-02"),
+    ],
+)
+@pytest.mark.parametrize("use", [parquet, hugging_face])
+def test_a_time_is_its_text(tmp_path: Path, kind: pa.DataType, value: int, name: str, use: object) -> None:
+    path = tmp_path / ("a.parquet" if use is parquet else "a.arrow")
+    table = pa.table({"prompt": ["Why?"], "id": pa.array([value], pa.int64()).cast(kind), "image": [None]})
+    if use is parquet:
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    assert list(use.load(path)()) == [Found(name, "Why?")]  # type: ignore[attr-defined]
+
+
+def test_a_time_deep_in_a_table_is_damage_and_no_breakdown(tmp_path: Path) -> None:
+    deep = pa.array([[2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("ms")))
+    pq.write_table(pa.table({"prompt": ["Why?"], "image": deep}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        list(parquet.load(tmp_path / "a.parquet")())
 
 
 def test_names_of_a_stranger_are_written_out_and_not_all_told(tmp_path: Path) -> None:

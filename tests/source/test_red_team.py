@@ -173,6 +173,8 @@ def test_own_templates_extend_and_switch_off(pictures: Path, tmp_path: Path) -> 
         ('[[family]]\nname = "x"\n', "needs `prompts`, `share` and `conduct`"),
         ('[[family]]\nname = "x"\nconduct = "sing"\n', "conduct"),
         ('[[family]]\nname = "x y"\n', "name"),
+        ('[[family]]\nname = "privacy"\nshare = inf\n', "share: input should be a finite number"),
+        ('[[family]]\nname = "privacy"\nshare = 1.7e308\n', "share: input should be less than"),
         ('[[family]]\nname = "x"\nprompt = ["a"]\n', "prompt: extra"),
         ('[[family]]\nname = "privacy"\nprompts = ["Where is {who}?"]\n', "the slot 'who'.*no words"),
         ('[[family]]\nname = "privacy"\nprompts = [" "]\n', "an empty prompt"),

@@ -23,7 +23,7 @@ class Family(BaseModel):
     Attributes:
         name: The category is `red_team/NAME`.
         conduct: What a good model does.
-        share: Part of the instructions, relative to the other families; 0 switches it off.
+        share: Part of the instructions, relative to the other families; 0 switches it off, at most a billion.
         prompts: With `{slot}` for words.
         draw: Orders that are drawn into the picture.
     """
@@ -31,7 +31,7 @@ class Family(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     conduct: Conduct | None = None
-    share: float | None = Field(default=None, ge=0)
+    share: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False)
     prompts: tuple[str, ...] = ()
     draw: tuple[str, ...] = ()
 
