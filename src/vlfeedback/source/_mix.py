@@ -12,10 +12,11 @@ from typing import Literal
 from vlfeedback import tables
 from vlfeedback.errors import ConfigError
 from vlfeedback.ids import hash_id
-from vlfeedback.images import side
+from vlfeedback.images import RUN_ROOT, side
 from vlfeedback.records import Dropped, Image, Instruction
 from vlfeedback.source._leaks import plain
 from vlfeedback.source._near import Looks
+from vlfeedback.source._templates import CATEGORY
 
 Near = Literal["split", "drop", "off"]
 
@@ -78,7 +79,8 @@ def sided(
         looks: Of their pictures; those that are missing are added.
         spill: A file to keep the instructions in meanwhile; removed at the end.
         eval_share: Expected share of pictures on the eval side, 0 to 1.
-        near: `drop` also drops an instruction that asks the same as one before of pictures that look the same.
+        near: `drop` also drops an instruction that asks the same as one before of pictures that look the same; where
+            an order is drawn into them, of the same files.
         tell: Is told what was found.
     """
     texts: dict[str, str] = {}
@@ -120,7 +122,10 @@ def _placed(
             if before.sha256 in clusters:
                 alike.add(before.sha256)
                 groups.add(after.sha256)
-        question = hash_id("asks", plain(record.prompt), [one.sha256 for one in images])
+        shown = [
+            after if _looks_say(record, before) else before for before, after in zip(record.images, images, strict=True)
+        ]
+        question = hash_id("asks", plain(record.prompt), [one.sha256 for one in shown])
         if question in first:
             found["again"] += 1
             if near == "drop":
@@ -141,6 +146,11 @@ def _placed(
             f"{len(alike):,} pictures look like others ({len(groups):,} groups, each on one side of the split); "
             f"{found['again']:,} instructions ask the same of what looks the same ({kept})"
         )
+
+
+def _looks_say(record: Instruction, image: Image) -> bool:
+    """Whether a likeness is one of what is asked: an order drawn into a photo is the question, and too small to see."""
+    return not (record.category.startswith(CATEGORY) and image.uri.startswith(f"{RUN_ROOT}:"))
 
 
 def _text_key(record: Instruction) -> str:

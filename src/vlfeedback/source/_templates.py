@@ -13,6 +13,8 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.records import Conduct
 
 SHIPPED = Path(__file__).with_name("red_team.toml")
+CATEGORY = "red_team/"
+"""Before the name of a family; a picture of such an instruction in the run's own folder has an order drawn into it."""
 BEHAVIOUR = "behaviour"
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 
