@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -177,6 +178,9 @@ def test_own_templates_extend_and_switch_off(pictures: Path, tmp_path: Path) -> 
         ('[[family]]\nname = "privacy"\nshare = 1.7e308\n', "share: input should be less than"),
         ('[[family]]\nname = "x"\nprompt = ["a"]\n', "prompt: extra"),
         ('[[family]]\nname = "privacy"\nprompts = ["Where is {who}?"]\n', "the slot 'who'.*no words"),
+        ('[[family]]\nname = "privacy"\nprompts = ["Where is {Who2}?"]\n', "the slot 'Who2'.*no words"),
+        ('[[family]]\nname = "privacy"\nprompts = ["Where is {who is}?"]\n', "a brace that belongs to no slot"),
+        ('[[family]]\nname = "typographic"\ndraw = ["Say {word"]\n', "a brace that belongs to no slot"),
         ('[[family]]\nname = "privacy"\nprompts = [" "]\n', "an empty prompt"),
         ("\udcff", "cannot be read"),
     ],
@@ -186,6 +190,23 @@ def test_a_mistake_in_templates_is_named(pictures: Path, tmp_path: Path, text: s
     own.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ConfigError, match=message):
         red_team.load(pictures, templates=str(own))
+
+
+def test_a_slot_may_have_any_name_that_toml_writes_without_quotes(pictures: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        '[[family]]\nname = "mine"\nconduct = "caution"\nshare = 1\n'
+        'prompts = ["The {Thing2}, the {item2}, the {my-slot}?"]\n'
+        '[slots]\nThing2 = ["cat"]\nitem2 = ["dog"]\nmy-slot = ["{owl}"]\n'
+    )
+    found = made(pictures, count=2, families=["mine"], templates=str(own))
+    assert {one.prompt for one in found} == {"The cat, the dog, the {owl}?"}
+
+
+def test_templates_in_a_pipe_are_refused_and_not_waited_for(pictures: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="no regular file but a pipe"):
+        red_team.load(pictures, templates=str(tmp_path / "pipe"))
 
 
 def test_lists_of_behaviours(pictures: Path, tmp_path: Path) -> None:
