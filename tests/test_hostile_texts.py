@@ -44,6 +44,7 @@ READ: list[tuple[Callable[[str], object], str, object]] = [
     (_leaks.plain, "-" * MANY, "-" * MANY),
     (_fields._BASE64.fullmatch, "a" + " " * MANY + ".", None),
     (partial(_conversations.without_markers, pictures=1), "a" + " " * MANY + "b", "a" + " " * MANY + "b"),
+    (partial(_conversations.without_markers, pictures=MANY), "<image> " * (MANY // 8) + "b", "b"),
     (partial(mme.worded, protocol="qwen"), "a" + " " * MANY + "b", "a" + " " * MANY + "b Answer:"),
     (rtvlm.read_score, "Score: " + "1" * MANY + " /", None),
     (lambda text: _mmhal_result.strict(text).rating, "Rating: " + "1" * MANY + " - 2", None),

@@ -192,13 +192,13 @@ class TestRedTeamSets:
 
 
 class TestParts:
-    def test_pictures_in_parts_are_marked_where_they_stand(self) -> None:
+    def test_texts_and_pictures_in_parts_are_taken_apart(self) -> None:
         turns = [
             {"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Who?"}]},
             {"role": "assistant", "content": [{"type": "text", "value": "You."}]},
         ]
         (question,) = asked(turns)
-        assert question.prompt == "<image>\nWho?" and question.reply == "You." and len(question.pictures) == 1
+        assert question.prompt == "Who?" and question.reply == "You." and len(question.pictures) == 1
 
     @pytest.mark.parametrize(
         "parts", [[], [{"type": "audio"}], [{"text": "x"}], ["x"], [{"type": "image", "image": 7}]]
