@@ -265,6 +265,12 @@ def test_a_command_does_not_pass_on_pillows_warning(monkeypatch: pytest.MonkeyPa
     assert not told
 
 
+def test_a_root_that_is_a_file_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "pics.tar").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"pics = .*pics\.tar: this is a file, neither a folder nor a \.zip. Unpack it"):
+        Roots({"pics": tmp_path / "pics.tar"}).find("pics", "a.png")
+
+
 def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="is empty"):
         put(tmp_path, "a.jpg", b"").find("pics", "a.jpg")

@@ -136,11 +136,23 @@ class TestHuggingFace:
             pq.write_table(pa.table({"prompt": [f"{name}?"]}), tmp_path / f"{name}.parquet")
         assert len(list(hugging_face.load(tmp_path)())) == 2
 
-    @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/hostname", 7, None])
+    @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/hostname", "..", 7, None])
     def test_a_listing_cannot_lead_out_of_its_folder(self, tmp_path: Path, name: object) -> None:
         (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
         with pytest.raises(DataError, match="no file of this folder"):
             list(hugging_face.load(tmp_path)())
+
+    @pytest.mark.parametrize("name", [".", "..", "", "../o", "/"])
+    def test_a_split_is_a_folder_of_this_one(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [name]}))
+        with pytest.raises(DataError, match=r"dataset_dict\.json lists the split '.*', which is no folder of this one"):
+            list(hugging_face.load(tmp_path)())
+
+    def test_the_folder_itself_is_no_split(self, tmp_path: Path) -> None:
+        (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
+        saved(tmp_path / "train", [[{"prompt": "One?"}]])
+        with pytest.raises(ConfigError, match=r"has the splits 'train', not '\.'"):
+            list(hugging_face.load(tmp_path, split=".")())
 
     def test_damage_is_told(self, tmp_path: Path) -> None:
         folder = saved(tmp_path / "d", [[{"prompt": "One?"}] * 300])
@@ -225,6 +237,12 @@ def test_files_that_are_no_text_say_what_they_are(tmp_path: Path, content: bytes
     for load in (jsonl.load, csv.load, llava.load):
         with pytest.raises(DataError, match=message):
             list(load(tmp_path / "a.jsonl")())
+
+
+def test_line_ends_of_old_macs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"prompt,image\rWhy?,a.png\r")
+    with pytest.raises(DataError, match=r"line 1: a carriage return stands by itself.*tr '\\r' '\\n'"):
+        list(csv.load(tmp_path / "a.csv")())
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

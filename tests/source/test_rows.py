@@ -100,6 +100,15 @@ def test_a_broken_file_says_where_and_what_to_do(tmp_path: Path, content: bytes,
     assert "a.json" in str(caught.value)
 
 
+@pytest.mark.parametrize("records", [b'[{"a": 1}]', b'{"a": 1}\n'])
+def test_many_blanks_before_the_records_are_no_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: bytes
+) -> None:
+    monkeypatch.setattr(json_text, "CHUNK", 7)
+    (row,) = json_rows(write(tmp_path, b" \n" * 50 + records))
+    assert isinstance(row, Row) and row.fields == {"a": 1}
+
+
 def test_the_place_of_the_damage_is_right_in_a_later_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_text, "CHUNK", 7)
     good = '[{"a": "é"},\n' + '{"a": 1},\n' * 40

@@ -79,6 +79,8 @@ def json_rows(path: Path) -> Iterator[Row | Dropped]:
     """
     with open_text(path) as stream:
         start = stream.read(json_text.CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()
+        while not start and (more := stream.read(json_text.CHUNK)):
+            start = more.lstrip()
         if not start:
             raise DataError(f"{path} is empty: check that it was downloaded or written completely")
         stream.seek(0)
