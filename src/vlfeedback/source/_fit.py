@@ -124,14 +124,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(known[:_TOLD]) + (", …" if len(known) > _TOLD else "") or "none"
 
 
-def _holds_picture(name: str, value: object) -> bool:
+def _holds_picture(name: str, value: object, deep: int = 8) -> bool:
     """Whether a field looks like a picture by its name and what it holds, or by what it holds alone."""
     if isinstance(value, str):
         return bool(value and _NAMES.fullmatch(name)) or _FILE.fullmatch(value) is not None
+    if not deep:
+        return False
     if isinstance(value, Mapping):
         entry = cast("Fields", value)
-        return any(_holds_picture(name, entry.get(key)) for key in ("bytes", *PLACES))
+        return any(_holds_picture(name, entry.get(key), deep - 1) for key in ("bytes", *PLACES))
     if isinstance(value, list):
         entries = cast("list[object]", value)
-        return bool(entries) and _holds_picture(name, entries[0])
+        return bool(entries) and _holds_picture(name, entries[0], deep - 1)
     return isinstance(value, bytes)

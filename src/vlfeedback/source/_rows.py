@@ -64,6 +64,8 @@ def row_reader(
                 found = list(found_in(row))
             except BadRecord as error:
                 found = [error.dropped(row.name)]
+            except RecursionError:
+                found = [BadRecord("it is nested too deeply").dropped(row.name)]
             yield from found
 
     return read
