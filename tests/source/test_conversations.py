@@ -54,6 +54,17 @@ def test_without_a_marker_a_prompt_stays_as_it_is(prompt: str, pictures: int) ->
         assert without_markers(f"<image>\n{prompt}", 1) == prompt.lstrip()
 
 
+@given(st.lists(st.sampled_from(["<image>", "Who?", "and where", " "]), max_size=6), st.integers(0, 4))
+def test_markers_on_lines_of_their_own_are_cut_from_both_ends(lines: list[str], pictures: int) -> None:
+    left = "\n".join(lines)
+    for _ in range(pictures):
+        if (begin := left.lstrip()).startswith("<image>"):
+            left = begin.removeprefix("<image>").lstrip()
+        elif (end := left.rstrip()).endswith("<image>"):
+            left = end.removesuffix("<image>").rstrip()
+    assert without_markers("\n".join(lines), pictures) == left
+
+
 def test_replies_belong_to_the_question_before_them() -> None:
     turns = [
         {"from": "system", "value": "Be kind."},

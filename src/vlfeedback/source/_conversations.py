@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 
 from vlfeedback._images_names import shown as quoted
@@ -103,23 +104,24 @@ def _said(turn: Fields) -> _Said:
         return _Said(text(turn, "value", "content"))
     if not content:
         raise BadRecord("a turn has no content")
-    words = ""
+    words: list[str] = []
     shown: list[Picture | None] = []
     for part in objects(turn, "value" if turn.get("value") is not None else "content"):
         kind = text(part, "type")
         if kind == "text":
-            words = _joined(words, text(part, "text", "value"))
+            words.append(text(part, "text", "value"))
         elif kind in ("image", "image_url"):
             shown += _pictures_of(part)
         else:
             raise BadRecord(f"a part of type {quoted(kind)} is neither text nor a picture")
-    return _Said(words, tuple(shown))
+    return _Said(_joined(words), tuple(shown))
 
 
-def _joined(before: str, after: str) -> str:
-    """Texts of two parts, so that no words grow together."""
-    apart = not before or not after or before[-1].isspace() or after[0].isspace()
-    return before + ("" if apart else "\n") + after
+def _joined(texts: list[str]) -> str:
+    """Texts of several parts as one, in which no words grow together."""
+    some = [text for text in texts if text]
+    between = ["" if one[-1].isspace() or two[0].isspace() else "\n" for one, two in pairwise(some)]
+    return "".join(chain.from_iterable(zip(some, [*between, ""], strict=False)))
 
 
 def _pictures_of(part: Fields) -> tuple[Picture | None, ...]:
