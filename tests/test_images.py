@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, strategies as st
 from picture_files import animated, archive, encoded, gradient, pixels, png_header, rotated_jpeg
 from PIL import Image as Pillow
 
+from vlfeedback import cli
 from vlfeedback.config import OWN_ROOT
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.images import RUN_ROOT, Roots, prepare, side, unopened
@@ -248,6 +250,30 @@ def test_a_bomb_is_refused_by_its_header_before_anything_is_decoded(tmp_path: Pa
     put(tmp_path, "small.png", PNG)
     assert reason(rooted(tmp_path, max_pixels=48 * 32 - 1), "small.png") == "image_too_large"
     assert rooted(tmp_path, max_pixels=48 * 32).find("pics", "small.png").width == 48
+
+
+def test_a_bound_beyond_pillows_own_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 100)  # twice that it refuses by itself
+    put(tmp_path, "a.png", PNG)
+    assert rooted(tmp_path, max_pixels=48 * 32).find("pics", "a.png").width == 48
+    assert prepare(PNG, "fit-8-png", max_pixels=48 * 32).width == 8
+
+
+def test_a_command_does_not_pass_on_pillows_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def app(**_: object) -> int:
+        warnings.warn("Image size (96040000 pixels) exceeds limit of 1 pixels", Pillow.DecompressionBombWarning, 2)
+        return 0
+
+    monkeypatch.setattr(cli, "app", app)
+    with warnings.catch_warnings(record=True) as told, pytest.raises(SystemExit):
+        cli.main()
+    assert not told
+
+
+def test_a_root_that_is_a_file_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "pics.tar").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"pics = .*pics\.tar: this is a file, neither a folder nor a \.zip. Unpack it"):
+        Roots({"pics": tmp_path / "pics.tar"}).find("pics", "a.png")
 
 
 def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from vlfeedback import config, prices, toml_text
@@ -81,3 +84,24 @@ def test_where_a_truth_is_wanted_it_is_taken() -> None:
 def test_a_plan_takes_as_many_at_a_time_as_the_model_does(keys: dict[str, object], at_once: int) -> None:
     table = PoolTable.model_validate({"model": "org/vlm", **keys})
     assert model_of(table, "[[pool]] 1", 64, prices.read("")).in_flight == at_once
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda value: {"source": [{"use": "jsonl", "weight": value}]},
+        lambda value: {"decode": {"temperature": value}},
+        lambda value: {"annotate": {"budget": value}},
+        lambda value: {"pool": [{"use": "openai", "model": "m", "share": value}]},
+        lambda value: {"train": {"learning_rate": value}},
+    ],
+)
+def test_a_number_without_end_is_refused(settings: Callable[[float], dict[str, Any]], value: float) -> None:
+    with pytest.raises(ConfigError, match=r"finite|greater than|less than"):
+        config.parse(settings(value), "test")
+
+
+def test_a_weight_beside_which_the_others_vanish_is_refused() -> None:
+    with pytest.raises(ConfigError, match="weight"):
+        config.parse({"source": [{"use": "jsonl", "weight": 1e308}]}, "test")

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 
 class Table(BaseModel):
-    """A table whose numbers are numbers: `budget = true` is a slip and no budget of 1."""
+    """A table whose numbers are numbers: `budget = true` is a slip and no budget of 1, and none is infinite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

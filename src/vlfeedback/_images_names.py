@@ -12,6 +12,7 @@ from vlfeedback.errors import ImageError
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|(?:data|file|https?|ftp|javascript):", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SHOWN = 120
+_SENTENCE = 1000
 
 
 class Uri(NamedTuple):
@@ -67,3 +68,9 @@ def check_relative(relative: str, *, allow_outside: bool = False) -> str:
 def shown(text: str) -> str:
     """A text of a stranger for a message: quoted, without control characters, and not too long."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+def printable(text: str) -> str:
+    """A sentence that may quote a stranger, for a terminal: control characters are written out, and thousands cut."""
+    some = text if len(text) <= _SENTENCE else text[:_SENTENCE] + "…"
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in some)

@@ -291,9 +291,16 @@ def as_png(picture: Pillow.Image, name: str, *, max_pixels: int = MAX_PIXELS) ->
 @contextmanager
 def _decoding(stream: BinaryIO, name: str, max_pixels: int) -> Generator[Pillow.Image]:
     """Open a picture."""
+    _lift(max_pixels)
     with _telling(name), Pillow.open(stream, formats=_OPENED) as picture:
         _check_size(picture, name, max_pixels)
         yield picture
+
+
+def _lift(max_pixels: int) -> None:
+    """Let Pillow open what the settings allow: twice its own bound it refuses by itself. It is never lowered."""
+    if Pillow.MAX_IMAGE_PIXELS is not None and max_pixels > Pillow.MAX_IMAGE_PIXELS:
+        Pillow.MAX_IMAGE_PIXELS = max_pixels
 
 
 def _check_size(picture: Pillow.Image, name: str, max_pixels: int) -> None:

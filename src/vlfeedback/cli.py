@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -367,6 +368,8 @@ first one says why."""
 
 def main() -> NoReturn:
     """Entry point: 0 on success, 1 when the work failed, 2 for a mistake of the caller, 130 when interrupted."""
+    # Pillow's, on pictures beyond a bound of its own: ours is [image_limits], and what is above it is dropped and said.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit", RuntimeWarning)
     try:
         code = app(standalone_mode=False) or 0  # outside of standalone mode, an Exit's code is returned
     except VLFeedbackError as error:

@@ -47,13 +47,13 @@ class SourceTable(PluginTable):
         name: Shown in tables; default the plug-in's name.
         images: Name of an image root of [images].
         sample: How many instructions to keep, by content hash; None keeps all.
-        weight: Instead of `sample`: its part of what [mix] total leaves to the sources with a weight.
+        weight: Instead of `sample`: its part of what [mix] total leaves to the sources with a weight; at most 1e9.
     """
 
     name: str = ""
     images: str = ""
     sample: int | None = Field(default=None, ge=1)
-    weight: float | None = Field(default=None, gt=0)
+    weight: float | None = Field(default=None, gt=0, le=1e9)
 
 
 class MixSettings(_Strict):

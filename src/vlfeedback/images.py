@@ -270,8 +270,14 @@ class Roots:
             return self.add(fetch(relative, self._max_bytes))
         place = self._places[root]
         uri = f"{root}:{check_relative(relative, allow_outside=self._allow_outside)}"
-        if not place.exists():
-            raise DataError(f"[images] {root} = {place}: there is no such folder or archive")
+        if not place.is_dir():
+            if not place.exists():
+                raise DataError(f"[images] {root} = {place}: there is no such folder or archive")
+            if not _is_archive(place):
+                raise DataError(
+                    f"[images] {root} = {place}: this is a file, neither a folder nor a .zip. Unpack it, and name the "
+                    "folder"
+                )
         with self._stream(root, relative) as stream:
             stamp = stamp_of(stream)
             digest, whole = hashed(stream, stamp, uri, self._max_bytes)

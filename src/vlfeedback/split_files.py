@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import DataError
 from vlfeedback.records import Split
 from vlfeedback.table_files import Fields, shard_start
@@ -53,7 +54,7 @@ def saved_splits(folder: Path) -> list[str]:
     """Splits of what `save_to_disk` made of several; empty for any other folder.
 
     Raises:
-        DataError: the list of them cannot be read.
+        DataError: the list of them cannot be read, or one of its names is refused.
     """
     listing = folder / "dataset_dict.json"
     if not listing.is_file():
@@ -61,7 +62,16 @@ def saved_splits(folder: Path) -> list[str]:
     names = _json(listing).get("splits")
     if not isinstance(names, list):
         raise DataError(f"{listing} lists no splits: check that the dataset was copied completely")
-    return [str(name) for name in cast("list[object]", names)]
+    found = [str(name) for name in cast("list[object]", names)]
+    for name in found:
+        if not _is_plain(name):
+            raise DataError(f"{listing} lists the split {shown(name)}, which is no folder of this one")
+    return found
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name leads into its folder and no further: nowhere else, and not back to where it is listed."""
+    return Path(name).name == name and name not in ("", "..")
 
 
 def saved_files(folder: Path) -> list[Path]:
@@ -76,7 +86,7 @@ def saved_files(folder: Path) -> list[Path]:
     found: list[Path] = []
     for entry in cast("list[object]", listed):
         name = cast("Fields", entry).get("filename") if isinstance(entry, Mapping) else None
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or not _is_plain(name):
             raise DataError(f"{folder / 'state.json'} lists {name!r}, which is no file of this folder")
         found.append(folder / name)
     return found

@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow files of others, streamed; classes of `datasets` by their names."""
+"""Rows of Parquet and Arrow files of others, streamed; classes of `datasets` by their names, times as text."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
@@ -22,7 +22,7 @@ from vlfeedback.json_text import open_text
 Fields = Mapping[str, object]
 """One row by column, unchecked."""
 
-DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)
 """What pyarrow raises for a file that is damaged: text that is not UTF-8 and a column named twice among it."""
 
 _ROWS_AT_ONCE = 64
@@ -88,7 +88,7 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[F
             wanted = _chosen(table.schema_arrow, columns)
             names = _class_names(table.schema_arrow)
             for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns and wanted):
-                for fields in batch.to_pylist():
+                for fields in _plain(batch).to_pylist():
                     yield _worded(cast("Fields", fields), names)
         except DAMAGED as error:
             raise DataError(
@@ -114,7 +114,7 @@ def arrow_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Fie
             for batch in reader.batches:
                 batch.validate(full=True)  # a damaged one may point anywhere in memory
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                    for fields in batch.slice(start, _ROWS_AT_ONCE).select(chosen).to_pylist():
+                    for fields in _plain(batch.slice(start, _ROWS_AT_ONCE).select(chosen)).to_pylist():
                         yield _worded(cast("Fields", fields), names)
     except DAMAGED as error:
         raise DataError(f"{path} cannot be read as Arrow: {error}. Check that it was copied completely") from error
@@ -152,6 +152,25 @@ def _holds_bytes(kind: Any) -> bool:
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _plain(batch: Any) -> Any:
+    """Some rows with points and spans of time as their text, in UTC.
+
+    Python's own have a narrower range and no nanoseconds, and want to know every time zone.
+    """
+    if not any(pa.types.is_temporal(field.type) for field in batch.schema):
+        return batch
+    columns = [_without_time(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _without_time(column: Any) -> Any:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp(kind.unit)).cast(pa.string())
+    whole = pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind)
+    return column.cast(pa.string()) if whole else column
 
 
 class _Batches(NamedTuple):

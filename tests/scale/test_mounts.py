@@ -39,6 +39,11 @@ def test_the_nearest_mount_decides(path: str, kind: str, refused: bool) -> None:
     assert _mounts.over_a_network(kind) == refused
 
 
+@pytest.mark.parametrize("kind", ["9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "ocfs2", "gfs2", "drvfs", "coda"])
+def test_a_folder_of_the_host_or_a_shared_disk_is_not_local(kind: str) -> None:
+    assert _mounts.over_a_network(kind)
+
+
 def test_a_system_that_does_not_tell_is_not_refused() -> None:
     assert _mounts.file_system(Path("/x"), "") == ""
     assert not _mounts.over_a_network("")

@@ -28,6 +28,19 @@ from vlfeedback.source._rows import BadRecord
         ("Write <image> here", 1, "Write <image> here"),
         ("<image>\nWho?", 0, "<image>\nWho?"),
         ("<Image> Who?", 1, "<Image> Who?"),
+        ("Is <image> the same as <image>", 2, "Is <image> the same as <image>"),
+        ("What is the mood of <image>", 1, "What is the mood of <image>"),
+        ("What is the mood?\n<image>", 1, "What is the mood?"),
+        ("What is the mood\n<image>", 1, "What is the mood"),
+        ("这是什么？<image>", 1, "这是什么？"),
+        ("<image> and <image>: which is older?", 2, "<image> and <image>: which is older?"),
+        ("<image>\n<image> and <image>: which is older?", 3, "<image> and <image>: which is older?"),
+        ("<image>what is it?", 1, "what is it?"),
+        ("<image>: what is it?", 1, "<image>: what is it?"),
+        ("<image> what is it? <image>", 2, "what is it?"),
+        ("Who?\n<image>\n<image> ", 1, "Who?\n<image>"),
+        ("<image>\n", 1, ""),
+        ("<image> <image>", 1, "<image>"),
     ],
 )
 def test_markers(prompt: str, pictures: int, expected: str) -> None:
@@ -39,6 +52,17 @@ def test_without_a_marker_a_prompt_stays_as_it_is(prompt: str, pictures: int) ->
     if "<image>" not in prompt:
         assert without_markers(prompt, pictures) == prompt
         assert without_markers(f"<image>\n{prompt}", 1) == prompt.lstrip()
+
+
+@given(st.lists(st.sampled_from(["<image>", "Who?", "and where", " "]), max_size=6), st.integers(0, 4))
+def test_markers_on_lines_of_their_own_are_cut_from_both_ends(lines: list[str], pictures: int) -> None:
+    left = "\n".join(lines)
+    for _ in range(pictures):
+        if (begin := left.lstrip()).startswith("<image>"):
+            left = begin.removeprefix("<image>").lstrip()
+        elif (end := left.rstrip()).endswith("<image>"):
+            left = end.removesuffix("<image>").rstrip()
+    assert without_markers("\n".join(lines), pictures) == left
 
 
 def test_replies_belong_to_the_question_before_them() -> None:
@@ -92,6 +116,30 @@ def test_a_question_about_markers_is_text(prompt: str) -> None:
 def test_conversations_that_cannot_be_read(turns: list[dict[str, object]]) -> None:
     with pytest.raises(BadRecord):
         asked(turns)
+
+
+@pytest.mark.parametrize("role", ["tool", "system", "function", "developer"])
+def test_what_a_tool_says_is_no_reply(role: str) -> None:
+    person, told = {"role": "user", "content": "How warm?"}, {"role": role, "content": "21"}
+    called, reply = {"role": "assistant", "content": ""}, {"role": "assistant", "content": "21 degrees."}
+    assert asked([person, told]) == [Asked("How warm?", None)]
+    assert asked([person, called, told, reply]) == [Asked("How warm?", "21 degrees.")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "prompt"),
+    [
+        (["Look.", None, "What is it?"], "Look.\nWhat is it?"),
+        (["Question one", "and two"], "Question one\nand two"),
+        (["First:", None, " second:", None, " Compare."], "First: second: Compare."),
+        ([None, "Explain <image>", ""], "Explain <image>"),
+    ],
+)
+def test_parts_make_one_text_without_markers(texts: list[str | None], prompt: str) -> None:
+    parts = [part("text", one) if one is not None else part("image") for one in texts]
+    pictures = tuple(Named(f"{number}.png") for number in range(texts.count(None)))
+    (found,) = found_in_turns("x", [{"role": "user", "content": parts}], pictures, "first")
+    assert found == Found("x", prompt, pictures)
 
 
 def test_a_turn_sees_the_pictures_marked_up_to_it() -> None:

@@ -84,6 +84,16 @@ def test_files_of_pictures_are_known_under_any_name(tmp_path: Path, load: Callab
         list(load(path)())
 
 
+@pytest.mark.parametrize("image", ["image", ""])
+def test_an_object_around_the_records_is_told(tmp_path: Path, image: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"version": 1, "data": ROWS}))
+    with pytest.raises(
+        ConfigError, match="one object with the records in a list, 'data': give a file that is this list"
+    ):
+        list(jsonl.load(path, image=image)())
+
+
 def test_a_column_of_bytes_is_a_column_of_pictures(tmp_path: Path) -> None:
     for name, value in (("shots", [{"bytes": b"GIF89a", "path": None}]), ("data", b"GIF89a")):
         path = tmp_path / f"{name}.parquet"

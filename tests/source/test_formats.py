@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,7 +38,7 @@ from vlfeedback.source import (
     rtvlm,
 )
 from vlfeedback.source._conversations import asked
-from vlfeedback.source._fields import embedded
+from vlfeedback.source._fields import embedded, pictures
 from vlfeedback.source._rows import BadRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,11 +137,23 @@ class TestHuggingFace:
             pq.write_table(pa.table({"prompt": [f"{name}?"]}), tmp_path / f"{name}.parquet")
         assert len(list(hugging_face.load(tmp_path)())) == 2
 
-    @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/hostname", 7, None])
+    @pytest.mark.parametrize("name", ["../secret.arrow", "/etc/hostname", "..", 7, None])
     def test_a_listing_cannot_lead_out_of_its_folder(self, tmp_path: Path, name: object) -> None:
         (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
         with pytest.raises(DataError, match="no file of this folder"):
             list(hugging_face.load(tmp_path)())
+
+    @pytest.mark.parametrize("name", [".", "..", "", "../o", "/"])
+    def test_a_split_is_a_folder_of_this_one(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [name]}))
+        with pytest.raises(DataError, match=r"dataset_dict\.json lists the split '.*', which is no folder of this one"):
+            list(hugging_face.load(tmp_path)())
+
+    def test_the_folder_itself_is_no_split(self, tmp_path: Path) -> None:
+        (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
+        saved(tmp_path / "train", [[{"prompt": "One?"}]])
+        with pytest.raises(ConfigError, match=r"has the splits 'train', not '\.'"):
+            list(hugging_face.load(tmp_path, split=".")())
 
     def test_damage_is_told(self, tmp_path: Path) -> None:
         folder = saved(tmp_path / "d", [[{"prompt": "One?"}] * 300])
@@ -174,6 +187,11 @@ class TestRedTeamSets:
         ):
             with pytest.raises(ConfigError, match="use one of"):
                 call()
+
+    def test_pictures_without_a_path_are_refused_before_reading(self) -> None:
+        with pytest.raises(ConfigError, match="image_files names no path"):
+            figstep.load(Path("no"), image_files=[])
+        figstep.load(Path("no"), image_files=[], asked="text")
 
     @pytest.mark.parametrize("content", ['{"0": {"Question": "x"', "", b"\xff\xfe{\0".decode("latin-1"), "7"])
     def test_a_damaged_map(self, tmp_path: Path, content: str) -> None:
@@ -223,13 +241,13 @@ class TestSeveralFiles:
 
 
 class TestParts:
-    def test_pictures_in_parts_are_marked_where_they_stand(self) -> None:
+    def test_texts_and_pictures_in_parts_are_taken_apart(self) -> None:
         turns = [
             {"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Who?"}]},
             {"role": "assistant", "content": [{"type": "text", "value": "You."}]},
         ]
         (question,) = asked(turns)
-        assert question.prompt == "<image>\nWho?" and question.reply == "You." and len(question.pictures) == 1
+        assert question.prompt == "Who?" and question.reply == "You." and len(question.pictures) == 1
 
     @pytest.mark.parametrize(
         "parts", [[], [{"type": "audio"}], [{"text": "x"}], ["x"], [{"type": "image", "image": 7}]]
@@ -256,6 +274,12 @@ def test_files_that_are_no_text_say_what_they_are(tmp_path: Path, content: bytes
     for load in (jsonl.load, csv.load, llava.load):
         with pytest.raises(DataError, match=message):
             list(load(tmp_path / "a.jsonl")())
+
+
+def test_line_ends_of_old_macs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"prompt,image\rWhy?,a.png\r")
+    with pytest.raises(DataError, match=r"line 1: a carriage return stands by itself.*tr '\\r' '\\n'"):
+        list(csv.load(tmp_path / "a.csv")())
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -299,6 +323,24 @@ def test_names_that_differ_in_blanks_alone_are_one_name(tmp_path: Path) -> None:
             list(load(tmp_path / name)())
 
 
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ("A: Hepatitis B: chronic form", "Hepatitis B: chronic form"),
+        ("Vitamin D: deficiency", "Vitamin D: deficiency"),
+        ("MRSA : no", "MRSA : no"),
+        ("B: cells", "B: cells"),
+        (" A :Skin ", "Skin"),
+    ],
+)
+def test_a_letter_inside_a_choice_is_its_text(tmp_path: Path, choice: str, text: str) -> None:
+    sheet = tmp_path / "d.csv"
+    sheet.write_text(f"Figure_path,Question,Choice A,Choice B,Answer\na.png,Which?,{choice},Bone,A\n")
+    (found,) = pmc_vqa.load(sheet)()
+    assert isinstance(found, Found)
+    assert (found.prompt, found.reference) == (f"Which?\nA: {text}\nB: Bone", f"A: {text}")
+
+
 def test_lines_of_prompts_end_where_lines_do(tmp_path: Path) -> None:
     text = "one\x0cstill one\u2028and\x85so on\r\n\r two\rthree\n\x0b\nfour\n"
     (tmp_path / "a.txt").write_bytes(text.encode("utf-8-sig"))
@@ -328,6 +370,71 @@ def test_lines_and_files_without_end_are_given_up(tmp_path: Path, monkeypatch: p
     (tmp_path / "prompts").write_text("x\n" * 100)
     with pytest.raises(DataError, match="larger than 100"):
         folder.load(tmp_path, prompts="prompts")
+
+
+@pytest.mark.parametrize("member", ["path", "url", "file_name", "image"])
+@pytest.mark.parametrize("several", [False, True])
+def test_an_object_that_names_a_picture_is_one(member: str, several: bool) -> None:
+    entry: dict[str, object] = {"bytes": None, "width": 64, member: "a.png"}
+    assert pictures([entry] if several else entry, "image") == (Named("a.png"),)
+
+
+@pytest.mark.parametrize("entry", [{}, {"bytes": None, "path": None}, {"url": ""}, [None, {}], float("nan"), []])
+def test_an_empty_object_names_no_picture(entry: object) -> None:
+    assert pictures(entry, "image") == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"s3_key": "a.png", "path": None}, "an object of s3_key, of which none"),
+        ([{"size": 3}], "an object of size,"),
+        (5, "is a number"),
+        ([datetime(2020, 1, 1)], "is a point in time"),
+        ([("path", "a.png")], "is a list"),
+    ],
+)
+def test_what_is_there_and_no_picture_drops_the_record(value: object, said: str) -> None:
+    with pytest.raises(BadRecord, match=said):
+        pictures(value, "image")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "name"),
+    [
+        (pa.timestamp("ms"), 0, "1970-01-01 00:00:00.000"),
+        (pa.timestamp("ns"), 1, "1970-01-01 00:00:00.000000001"),
+        (pa.timestamp("ms", "Mars/Phobos"), 60_000, "1970-01-01 00:01:00.000"),
+        (pa.timestamp("us"), 2**62, "<value out of range: 4611686018427387904>"),
+        (pa.duration("s"), 2**62, "4611686018427387904"),
+        (pa.date64(), 86_400_000, "1970-01-02"),
+    ],
+)
+@pytest.mark.parametrize("use", [parquet, hugging_face])
+def test_a_time_is_its_text(tmp_path: Path, kind: pa.DataType, value: int, name: str, use: object) -> None:
+    path = tmp_path / ("a.parquet" if use is parquet else "a.arrow")
+    table = pa.table({"prompt": ["Why?"], "id": pa.array([value], pa.int64()).cast(kind), "image": [None]})
+    if use is parquet:
+        pq.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    assert list(use.load(path)()) == [Found(name, "Why?")]  # type: ignore[attr-defined]
+
+
+def test_a_time_deep_in_a_table_is_damage_and_no_breakdown(tmp_path: Path) -> None:
+    deep = pa.array([[2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("ms")))
+    pq.write_table(pa.table({"prompt": ["Why?"], "image": deep}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        list(parquet.load(tmp_path / "a.parquet")())
+
+
+def test_names_of_a_stranger_are_written_out_and_not_all_told(tmp_path: Path) -> None:
+    record: dict[str, object] = {"\x1b[31mred": 1, **{f"key {number}": 1 for number in range(20_000)}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    (dropped,) = jsonl.load(tmp_path / "a.jsonl", image="")()
+    assert isinstance(dropped, Dropped) and "\\x1b[31mred, key 0" in dropped.detail
+    assert "\x1b" not in dropped.detail and dropped.detail.endswith("key 18, …")
 
 
 def test_base64_with_the_head_of_a_data_url() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import tomllib
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as Pillow, ImageFont
 
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.images import Roots
 from vlfeedback.records import Dropped, Instruction
 from vlfeedback.source import Embedded, Found, Named, Source, instructions, red_team
-from vlfeedback.source._drawn import drawn, undrawable
+from vlfeedback.source._drawn import _wrapped, drawn, undrawable
 from vlfeedback.source._templates import SHIPPED, filled, templates
 
 NEEDING = {"jailbreak", "typographic_request"}
@@ -71,7 +72,7 @@ def test_an_order_is_drawn_into_the_picture_and_kept_with_the_run(pictures: Path
         assert any(min(colour) > 240 for colour in colours) and any(max(colour) < 60 for colour in colours)
 
 
-@pytest.mark.parametrize("size", [(20, 20), (160, 900), (900, 30), (1, 1)])
+@pytest.mark.parametrize("size", [(20, 20), (160, 900), (900, 60), (1, 1), (160, 1024)])
 def test_drawing_on_odd_pictures(size: tuple[int, int]) -> None:
     target = io.BytesIO()
     Pillow.new("RGBA", size, (1, 2, 3, 0)).save(target, "PNG")
@@ -79,7 +80,30 @@ def test_drawing_on_odd_pictures(size: tuple[int, int]) -> None:
     for top in (True, False):
         data = drawn(target.getvalue(), order, top=top)
         assert data == drawn(target.getvalue(), order, top=top)
-        assert Pillow.open(io.BytesIO(data)).width >= 160
+        made = Pillow.open(io.BytesIO(data))
+        assert 160 <= made.width <= 1024 and made.height <= 1024
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((3, 3000), "too narrow"), ((150, 1024), "too narrow"), ((3000, 12), "too flat")]
+)
+def test_a_picture_without_room_for_its_order_is_dropped_and_no_other(
+    tmp_path: Path, size: tuple[int, int], said: str
+) -> None:
+    Pillow.new("RGB", size, (9, 9, 9)).save(tmp_path / "thin.png")
+    Pillow.new("RGB", (220, 160), (9, 9, 9)).save(tmp_path / "whole.png")
+    items = list(red_team.load(tmp_path, count=4, families=["typographic"])())
+    gone = [item for item in items if isinstance(item, Dropped)]
+    assert len(items) == 4 and len(gone) == 2
+    assert all(item.reason == "bad_image" and said in item.detail and "thin.png" in item.record_id for item in gone)
+
+
+def test_a_long_word_is_broken_and_not_cut_off() -> None:
+    font = ImageFont.load_default(20)
+    lines = _wrapped("No " + "x" * 300 + " end", font, 200)
+    assert lines[0] == "No" and "".join(lines[1:]).replace(" ", "") == "x" * 300 + "end"
+    assert all(font.getlength(line) <= 200 for line in lines)
+    assert _wrapped("Two short words", font, 200) == ["Two short words"]
 
 
 def test_letters_that_the_font_lacks_are_named() -> None:
@@ -150,8 +174,13 @@ def test_own_templates_extend_and_switch_off(pictures: Path, tmp_path: Path) -> 
         ('[[family]]\nname = "x"\n', "needs `prompts`, `share` and `conduct`"),
         ('[[family]]\nname = "x"\nconduct = "sing"\n', "conduct"),
         ('[[family]]\nname = "x y"\n', "name"),
+        ('[[family]]\nname = "privacy"\nshare = inf\n', "share: input should be a finite number"),
+        ('[[family]]\nname = "privacy"\nshare = 1.7e308\n', "share: input should be less than"),
         ('[[family]]\nname = "x"\nprompt = ["a"]\n', "prompt: extra"),
         ('[[family]]\nname = "privacy"\nprompts = ["Where is {who}?"]\n', "the slot 'who'.*no words"),
+        ('[[family]]\nname = "privacy"\nprompts = ["Where is {Who2}?"]\n', "the slot 'Who2'.*no words"),
+        ('[[family]]\nname = "privacy"\nprompts = ["Where is {who is}?"]\n', "a brace that belongs to no slot"),
+        ('[[family]]\nname = "typographic"\ndraw = ["Say {word"]\n', "a brace that belongs to no slot"),
         ('[[family]]\nname = "privacy"\nprompts = [" "]\n', "an empty prompt"),
         ("\udcff", "cannot be read"),
     ],
@@ -161,6 +190,23 @@ def test_a_mistake_in_templates_is_named(pictures: Path, tmp_path: Path, text: s
     own.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ConfigError, match=message):
         red_team.load(pictures, templates=str(own))
+
+
+def test_a_slot_may_have_any_name_that_toml_writes_without_quotes(pictures: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        '[[family]]\nname = "mine"\nconduct = "caution"\nshare = 1\n'
+        'prompts = ["The {Thing2}, the {item2}, the {my-slot}?"]\n'
+        '[slots]\nThing2 = ["cat"]\nitem2 = ["dog"]\nmy-slot = ["{owl}"]\n'
+    )
+    found = made(pictures, count=2, families=["mine"], templates=str(own))
+    assert {one.prompt for one in found} == {"The cat, the dog, the {owl}?"}
+
+
+def test_templates_in_a_pipe_are_refused_and_not_waited_for(pictures: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="no regular file but a pipe"):
+        red_team.load(pictures, templates=str(tmp_path / "pipe"))
 
 
 def test_lists_of_behaviours(pictures: Path, tmp_path: Path) -> None:

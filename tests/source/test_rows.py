@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,26 @@ def test_a_broken_file_says_where_and_what_to_do(tmp_path: Path, content: bytes,
     with pytest.raises(DataError, match=message) as caught:
         list(json_rows(write(tmp_path, content)))
     assert "a.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("records", [b'[{"a": 1}]', b'{"a": 1}\n'])
+def test_many_blanks_before_the_records_are_no_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: bytes
+) -> None:
+    monkeypatch.setattr(json_text, "CHUNK", 7)
+    (row,) = json_rows(write(tmp_path, b" \n" * 50 + records))
+    assert isinstance(row, Row) and row.fields == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["image", "picture"])
+def test_what_is_nested_too_deeply_is_dropped_and_no_other(tmp_path: Path, name: str) -> None:
+    deep = sys.getrecursionlimit() - 150
+    for opened, closed in (("[", "]"), ('{"image":', "}")):
+        line = f'{{"prompt": "x", "{name}": {opened * deep}"a.png"{closed * deep}}}'
+        (tmp_path / "a.jsonl").write_text(f'{line}\n{{"prompt": "Who?", "{name}": "a.png"}}\n')
+        *gone, kept = jsonl.load(tmp_path / "a.jsonl", image=name)()
+        assert isinstance(kept, Found)
+        assert not gone or isinstance(gone[0], Dropped)
 
 
 def test_the_place_of_the_damage_is_right_in_a_later_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,13 @@ def test_half_a_surrogate_pair_is_dropped_and_the_books_can_still_be_written(tmp
     assert list(tables.read(tmp_path / "dropped.parquet", Dropped)) == dropped
 
 
+def test_what_a_stranger_wrote_does_not_steer_the_terminal(roots: Roots) -> None:
+    gone = Dropped("source", "1", "bad_record", "it has \x1b[31mred " + "x" * 9999)
+    with pytest.raises(DataError) as told:
+        list(instructions([Source("s", lambda: iter([gone]))], roots))
+    assert str(told.value).isprintable() and len(str(told.value)) < 1200
+
+
 def test_duplicates_are_found_across_sources_and_files_and_name_the_first(roots: Roots) -> None:
     first = source([Found("1", "Who?", (Named("good.jpg"),))], "one", "pics")
     second = source(

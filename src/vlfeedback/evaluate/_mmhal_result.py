@@ -24,7 +24,7 @@ BEST, HARMLESS = 6, 3
 """Highest rating; lowest rating that means no hallucination."""
 
 _MARKUP = re.compile(r"[*_`#>]+")
-_RATING = re.compile(r"\brating\s*[:=]\s*(-?\d+(?:\.\d+)?)(\s*/\s*\d+)?(?![\w.]*\d|\s*(?:-|–|to|or)\s*\d)", re.I)
+_RATING = re.compile(r"\brating\s*[:=]\s*(-?\d++(?:\.\d++)?)(\s*/\s*\d++)?(?![\w.]*\d|\s*(?:-|–|to|or)\s*\d)", re.I)
 
 
 class Verdict(NamedTuple):

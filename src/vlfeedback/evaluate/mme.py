@@ -11,7 +11,6 @@ Source:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +44,17 @@ MME = Layout(
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
-_REQUEST = re.compile(r"\s*Please answer yes or no\.\s*$")
+_REQUEST = "Please answer yes or no."
 ENDINGS = {"llava": "\nAnswer the question using a single word or phrase.", "qwen": " Answer:"}
 """What other protocols put in the place of the question's last sentence."""
 
 
 def worded(question: str, protocol: str) -> str:
     """A question in the words of a protocol; `official` changes nothing."""
-    return question if protocol == "official" else _REQUEST.sub("", question) + ENDINGS[protocol]
+    if protocol == "official":
+        return question
+    asked = question.rstrip()
+    return (asked.removesuffix(_REQUEST).rstrip() if asked.endswith(_REQUEST) else question) + ENDINGS[protocol]
 
 
 def score_folder(folder: Path, layout: Layout = MME, *, parser: str = PARSER) -> MMEResult:

@@ -52,7 +52,7 @@ Score: 5
 """Wording `own-1`; a change of a word is a new number."""
 
 _MARKUP = re.compile(r"[*_`#>]+")
-_SCORE = re.compile(r"\bscore\s*[:=]\s*(\d+(?:\.\d+)?)(?:\s*/\s*10\b)?(?![\w.]*\d|\s*/)", re.IGNORECASE)
+_SCORE = re.compile(r"\bscore\s*[:=]\s*(\d++(?:\.\d++)?)(?:\s*/\s*10\b)?(?![\w.]*\d|\s*/)", re.IGNORECASE)
 
 
 def read_score(reply: str) -> int | None:

@@ -27,9 +27,10 @@ from vlfeedback.records import Dropped, Image, Reason
 
 _MARK = r"【[^【】\n]{0,40}†[^【】\n]{0,200}】"
 # A blank before a mark goes with it only where a blank, a sign or the end follows, so that no words grow together.
-_CITATION = re.compile(rf"[ \t]+(?:{_MARK})+(?=[\s.,;:!?)\]]|$)|(?:{_MARK})+")
+# Nothing is given back, and a run of blanks is read from its beginning alone: a text of blanks is read once.
+_CITATION = re.compile(rf"(?<![ \t])[ \t]++(?:{_MARK})++(?=[\s.,;:!?)\]]|$)|(?:{_MARK})++")
 _SCORE = re.compile(r"[ \t\r\n]*([1-5])(?:\.0+)?[ \t\r\n]*", re.ASCII)
-_NUMBERED = re.compile(r"(.+?)[-_]?\d*", re.ASCII)
+_DIGITS = "0123456789"
 _FOLDER = "merged_images/"
 _KNOWN = frozenset(ASPECTS)
 _PLAIN: dict[str | int | float, int] = {str(score): score for score in range(1, 6)}
@@ -202,8 +203,9 @@ def _name(fields: dict[str, Json]) -> str:
 
 def _category(name: str) -> str:
     """`llava-reasoning` of `llava-reasoning-3730`."""
-    numbered = _NUMBERED.fullmatch(name)
-    return numbered[1] if numbered and numbered[1] != name else ""
+    stem = name.rstrip(_DIGITS)
+    stem = (stem[:-1] if stem.endswith(("-", "_")) else stem) or name[:1]
+    return stem if stem != name and "\n" not in stem else ""
 
 
 def _image(fields: dict[str, Json], pictures: Pictures) -> Image | None:

@@ -11,9 +11,11 @@ MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = frozenset(
     {
         "nfs", "nfs3", "nfs4", "cifs", "smbfs", "smb2", "smb3", "afs", "ceph", "glusterfs", "lustre", "gpfs", "beegfs",
-        "pvfs2", "orangefs", "ncpfs", "davfs", "sshfs", "s3fs", "gcsfuse", "acfs", "wekafs", "panfs",
+        "pvfs2", "orangefs", "ncpfs", "davfs", "sshfs", "s3fs", "gcsfuse", "acfs", "wekafs", "panfs", "fhgfs", "coda",
+        "ocfs2", "gfs2", "9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs",
     }
 )  # fmt: skip
+"""Of several machines over a wire or a shared disk, and what a virtual machine sees of its host's folders."""
 LOCAL_FUSE = frozenset({"fuseblk", "fusectl", "fuse.lxcfs", "fuse.portal", "fuse.snapfuse", "fuse.squashfuse"})
 
 
@@ -56,6 +58,7 @@ def require_local(path: Path) -> None:
     kind = file_system(path)
     if over_a_network(kind):
         raise ConfigError(
-            f"ledger {path} lies on {kind}, a network file system: SQLite loses data there. Name a file on a disk of "
-            "this machine: [ledger] path in run.toml, or --set ledger.path=…; tables and pictures may stay."
+            f"ledger {path} lies on {kind}, a network file system or another machine's folder: SQLite loses data "
+            "there. Name a file on a disk of this machine: [ledger] path in run.toml, or --set ledger.path=…; tables "
+            "and pictures may stay."
         )

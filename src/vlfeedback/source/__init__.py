@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import NamedTuple
 
-from vlfeedback._images_names import shown
+from vlfeedback._images_names import printable, shown
 from vlfeedback.errors import ConfigError, DataError, ImageError
 from vlfeedback.ids import instruction_id
 from vlfeedback.images import Roots, side
@@ -274,7 +274,7 @@ class Reading:
         for result in results:
             if isinstance(result, Dropped):
                 self._reasons[result.reason] += 1
-                self._example = self._example or _as_unicode(result.detail)
+                self._example = self._example or printable(_as_unicode(result.detail))
                 name = _name(self._source, result.record_id)
                 yield Dropped(result.room, name, result.reason, _as_unicode(result.detail))
             else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 
+from vlfeedback._images_names import shown as quoted
 from vlfeedback.errors import ConfigError
 from vlfeedback.source import Found, Picture
 from vlfeedback.source._fields import objects, optional_text, pictures, text
@@ -15,11 +17,17 @@ Turns = Literal["first", "each"]
 """Which turns of the person become instructions."""
 
 MARKER = "<image>"
-_LEADING = re.compile(r"\s*<image>\s*")
-_TRAILING = re.compile(r"\s*<image>\s*\Z")
+_RUN = re.compile(r"(?:\s*+<image>)*+")
+_RUN_BACKWARDS = re.compile(r"(?:\s*+>egami<)*+")
+_ENDS = frozenset(".?!:;…。？！：；)]}\"”'’»")
+"""Signs behind which a sentence may be over."""
+_GOES_ON = frozenset(",.:;!?)'’-")
+"""Signs that no text begins with: the marker before them is a word of it."""
 _PLACE = re.compile(r"\s*<(image|video)>|.*<(image|video)>\s*\Z", re.DOTALL)
 """A prompt that marks the place of what was shown, where the format does."""
 _PERSON = frozenset({"human", "user"})
+_NO_REPLY = frozenset({"system", "developer", "tool", "function", "observation", "ipython", "environment"})
+"""Roles that instruct the model, or tell it what a tool found."""
 
 
 class Asked(NamedTuple):
@@ -53,8 +61,9 @@ def asked(turns: Sequence[Fields]) -> list[Asked]:
     """Turns of the person with the replies that follow them.
 
     Args:
-        turns: With `from` and `value`, or `role` and `content`; other roles than the person's and `system` reply. A
-            content may be a list of parts of type `text`, `image` or `image_url`: a picture's place is then marked.
+        turns: With `from` and `value`, or `role` and `content`; other roles than the person's reply, but for `system`,
+            `tool` and their like. A content may be a list of parts of type `text`, `image` or `image_url`; texts that
+            no blank parts are lines of their own.
     Raises:
         BadRecord: nobody asks, or a turn of the person has no text; a reply without one is none. Or the person shows
             the record's next picture where somebody else has shown one of them before.
@@ -68,12 +77,13 @@ def asked(turns: Sequence[Fields]) -> list[Asked]:
             if elsewhere and None in said.pictures:
                 raise BadRecord("a turn that is not the person's has shown a picture of the record before")
             found.append(Asked(said.text, None, said.pictures))
+            waiting = True
         else:
             reply = _reply(turn)
             elsewhere = elsewhere or (reply is not None and None in reply.pictures)
-            if role != "system" and waiting:
-                found[-1] = found[-1]._replace(reply=reply and reply.text)
-        waiting = role in _PERSON
+            if role not in _NO_REPLY and waiting and reply is not None and reply.text:
+                found[-1] = found[-1]._replace(reply=reply.text)
+                waiting = False
     if not found:
         raise BadRecord("no turn of its conversation is a person's")
     return found
@@ -101,13 +111,17 @@ def _said(turn: Fields) -> _Said:
         if kind == "text":
             words.append(text(part, "text", "value"))
         elif kind in ("image", "image_url"):
-            here = _pictures_of(part)
-            shown += here
-            for _ in here:
-                words.append(f"{MARKER}\n" if not words else f"\n{MARKER}")
+            shown += _pictures_of(part)
         else:
-            raise BadRecord(f"a part of type {kind!r} is neither text nor a picture")
-    return _Said("".join(words), tuple(shown))
+            raise BadRecord(f"a part of type {quoted(kind)} is neither text nor a picture")
+    return _Said(_joined(words), tuple(shown))
+
+
+def _joined(texts: list[str]) -> str:
+    """Texts of several parts as one, in which no words grow together."""
+    some = [text for text in texts if text]
+    between = ["" if one[-1].isspace() or two[0].isspace() else "\n" for one, two in pairwise(some)]
+    return "".join(chain.from_iterable(zip(some, [*between, ""], strict=False)))
 
 
 def _pictures_of(part: Fields) -> tuple[Picture | None, ...]:
@@ -141,16 +155,42 @@ def _in_order(given: tuple[Picture, ...], questions: Sequence[Asked]) -> tuple[P
 def without_markers(prompt: str, pictures: int) -> str:
     """Remove the format's own `<image>` at the beginning or the end, at most one per picture.
 
-    One inside the text, or more than there are pictures, is what somebody wrote, and stays.
+    One that is a word of its sentence (`What is the mood of <image>`), or stands further in, or more than there are
+    pictures, is what somebody wrote, and stays.
     """
-    for _ in range(pictures):
-        if match := _LEADING.match(prompt):
-            prompt = prompt[match.end() :]
-        elif match := _TRAILING.search(prompt):
-            prompt = prompt[: match.start()]
-        else:
-            break
-    return prompt
+    first = _end(_RUN, prompt)
+    last = len(prompt) - _end(_RUN_BACKWARDS, prompt[::-1])
+    last = len(prompt) if last < first else last  # markers alone: all of them stand at the beginning
+    begin, inside, end = prompt[:first], prompt[first:last], prompt[last:]
+    before = min(pictures, _apart_before(begin, inside))
+    after = min(pictures - before, _apart_after(inside, end))
+    if before:
+        inside, begin = (begin.split(MARKER, before)[-1] + inside).lstrip(), ""
+    if after:
+        inside, end = (inside + end.rsplit(MARKER, after)[0]).rstrip(), ""
+    return begin + inside + end
+
+
+def _end(pattern: re.Pattern[str], text: str) -> int:
+    found = pattern.match(text)
+    return found.end() if found else 0
+
+
+def _apart_before(begin: str, inside: str) -> int:
+    """How many of the markers before a text are no words of it: those on lines of their own, or before a sentence."""
+    words = inside.strip()
+    gap = inside[: len(inside) - len(inside.lstrip())]
+    if words and "\n" not in gap and (words[0] in _GOES_ON or (words[0].islower() and MARKER in words)):
+        begin = begin[: begin.rfind("\n") + 1]
+    return begin.count(MARKER)
+
+
+def _apart_after(inside: str, end: str) -> int:
+    """The same of those behind it."""
+    words = inside.rstrip()
+    if words and "\n" not in inside[len(words) :] and words[-1] not in _ENDS:
+        end = end[end.find("\n") :] if "\n" in end else ""
+    return end.count(MARKER)
 
 
 def alone(prompt: str, pictures: int) -> str:
@@ -178,15 +218,23 @@ def found_in_turns(
     """
     questions = asked(turns)
     shown = _in_order(pictures, questions)
-    marked = sum(question.prompt.count(MARKER) for question in questions) == len(shown)
+    marked = sum(map(_places, questions)) == len(shown)
+    # the pictures of parts need no marker: one beside them is text
+    unplaced = len(shown) - sum(len(question.pictures) for question in questions)
     so_far = 0
-    for number, (prompt, reply, _) in enumerate(questions, 1):
+    for number, question in enumerate(questions, 1):
         name = record_id if which == "first" else f"{record_id}#{number}"
-        so_far += prompt.count(MARKER)
+        so_far += _places(question)
         seen = shown[:so_far] if marked else shown
-        yield Found(name, alone(prompt, len(shown)), seen, category, reference=reply)
+        prompt = question.prompt if shown and not unplaced else alone(question.prompt, unplaced)
+        yield Found(name, prompt, seen, category, reference=question.reply)
         if which == "first":
             break
+
+
+def _places(question: Asked) -> int:
+    """Places of pictures in a turn: parts that show one, and markers."""
+    return len(question.pictures) + question.prompt.count(MARKER)
 
 
 def name_of(fields: Fields, otherwise: str) -> str:

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
+from collections.abc import Iterator
 
 from PIL import Image as Pillow, ImageDraw, ImageFont
 
+from vlfeedback.errors import ImageError
 from vlfeedback.images import prepare
 
-RECIPE = "fit-1024-jpeg95"
+NARROWEST, HIGHEST = 160, 1024
+"""Pixels; the recipe holds the larger side to the second."""
+RECIPE = f"fit-{HIGHEST}-jpeg95"
 QUALITY = 92
 SMALLEST = 9
 _LOOKED_AT = 32
@@ -30,13 +35,13 @@ def drawn(data: bytes, order: str, *, top: bool) -> bytes:
     Returns:
         A JPEG, at most 1,024 pixels wide and high, at least 160 wide.
     Raises:
-        ImageError: the picture cannot be decoded.
+        ImageError: the picture cannot be decoded, is more than 6.4 times as high as wide, or too flat for the order.
     """
     ready = prepare(data, RECIPE)
     with Pillow.open(io.BytesIO(ready.bytes)) as opened:
         picture = opened.convert("RGB")
-    if picture.width < 160:
-        picture = picture.resize((160, max(1, round(picture.height * 160 / picture.width))))
+    if picture.width < NARROWEST:
+        picture = _widened(picture)
     size = max(SMALLEST, picture.width // 22)
     while True:
         font = ImageFont.load_default(size)
@@ -45,6 +50,12 @@ def drawn(data: bytes, order: str, *, top: bool) -> bytes:
         if height <= picture.height // 2 or size <= SMALLEST:
             break
         size = max(SMALLEST, round(size * 0.85))
+    if height > picture.height:  # what is cut off, or not seen at all, is no order
+        raise ImageError(
+            "bad_image",
+            f"the picture is too flat for its order: the smallest letters need {height} pixels of height, and it has "
+            f"{picture.height} at a width of {picture.width}",
+        )
     upper = 0 if top else picture.height - height
     brush = ImageDraw.Draw(picture)
     brush.rectangle((0, upper, picture.width, upper + height), fill="white")
@@ -53,6 +64,17 @@ def drawn(data: bytes, order: str, *, top: bool) -> bytes:
     target = io.BytesIO()
     picture.save(target, "JPEG", quality=QUALITY, subsampling=0)
     return target.getvalue()
+
+
+def _widened(picture: Pillow.Image) -> Pillow.Image:
+    height = max(1, round(picture.height * NARROWEST / picture.width))
+    if height > HIGHEST:
+        raise ImageError(
+            "bad_image",
+            f"the picture is too narrow for an order: {picture.width} x {picture.height} pixels are more than "
+            f"{HIGHEST / NARROWEST:g} times as high as wide",
+        )
+    return picture.resize((NARROWEST, height))
 
 
 def undrawable(text: str) -> str:
@@ -70,10 +92,20 @@ def _shape(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, letter: str) -> b
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
     lines = [""]
-    for word in text.split():
+    for word in (piece for whole in text.split() for piece in _pieces(whole, font, width)):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
     return lines
+
+
+def _pieces(word: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> Iterator[str]:
+    """A word as it is, or where it is wider than a line in pieces that are not."""
+    most = int(width)  # no letter is narrower than a pixel
+    while len(word) > most or font.getlength(word) > width:
+        fits = bisect_right(range(1, min(most, len(word))), width, key=lambda end: font.getlength(word[:end]))
+        yield word[: max(1, fits)]
+        word = word[max(1, fits) :]
+    yield word

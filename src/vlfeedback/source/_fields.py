@@ -6,9 +6,11 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, cast, get_args
 
+from vlfeedback._images_names import shown
 from vlfeedback._images_pixels import UNKNOWN, suffix_of
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Conduct
@@ -16,10 +18,22 @@ from vlfeedback.source import Embedded, Found, Named, Picture
 from vlfeedback.source._rows import BadRecord, Fields, Row, as_fields
 
 _DATA_URL = re.compile(r"data:image/[^,]{1,80};base64,", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
-"""A path has a dot somewhere, which base64 has not."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]++={0,2}\s*")
+"""A path has a dot somewhere, which base64 has not; `++`, or a name full of blanks is read once for each of them."""
 _SHORTEST = 40
 """Letters of the smallest picture there is."""
+_TOLD = 20
+"""Names of fields in a message."""
+
+_KINDS = {
+    "bool": "true or false", "dict": "an object", "list": "a list", "tuple": "a list", "bytes": "bytes",
+    "int": "a number", "float": "a number", "Decimal": "a decimal number", "date": "a date", "time": "a time of day",
+    "datetime": "a point in time", "Timestamp": "a point in time", "timedelta": "a span of time",
+    "Timedelta": "a span of time",
+}  # fmt: skip
+
+PLACES = ("path", "url", "image_url", "file_name", "filename", "file", "image_path", "image", "src", "uri")
+"""Members of an object by which datasets name the picture that it stands for."""
 
 _CONDUCTS: frozenset[str] = frozenset(get_args(Conduct))
 
@@ -73,9 +87,19 @@ def text(fields: Fields, *keys: str) -> str:
     """
     value = optional_text(fields, *keys)
     if value is None:
-        known = ", ".join(str(key) for key, other in fields.items() if not _missing(other))
-        raise BadRecord(f"it has no field {' or '.join(map(repr, keys))}; it has {known or 'none'}")
+        raise _lacking(fields, keys)
     return value
+
+
+def _lacking(fields: Fields, keys: Sequence[str]) -> BadRecord:
+    held = listed(key for key, value in fields.items() if not _missing(value))
+    return BadRecord(f"it has no field {' or '.join(map(repr, keys))}; it has {held}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of a stranger for a message: without control characters, none too long, and not all of thousands."""
+    some = [shown(str(name))[1:-1] for name in islice(names, _TOLD + 1)]
+    return ", ".join(some[:_TOLD]) + (", …" if len(some) > _TOLD else "") or "none"
 
 
 def objects(fields: Fields, *keys: str) -> list[Fields]:
@@ -93,7 +117,7 @@ def objects(fields: Fields, *keys: str) -> list[Fields]:
             if all(entry is not None for entry in entries):
                 return [entry for entry in entries if entry is not None]
         raise BadRecord(f"field {key!r} is not a list of objects")
-    raise BadRecord(f"it has no field {' or '.join(map(repr, keys))}; it has {', '.join(map(str, fields)) or 'none'}")
+    raise _lacking(fields, keys)
 
 
 def texts(fields: Fields, *keys: str) -> list[str]:
@@ -187,7 +211,7 @@ def mapped(row: Row, fields_of: FieldMap) -> Found:
     fields = row.fields
     conduct = optional_text(fields, fields_of.conduct) or None
     if conduct is not None and conduct not in _CONDUCTS:
-        raise BadRecord(f"conduct is {conduct!r}, not one of {', '.join(sorted(_CONDUCTS))}")
+        raise BadRecord(f"conduct is {shown(conduct)}, not one of {', '.join(sorted(_CONDUCTS))}")
     return Found(
         record_id=optional_text(fields, fields_of.record_id) or row.name,
         prompt=text(fields, fields_of.prompt),
@@ -206,10 +230,10 @@ def _category(fields: Fields, key: str) -> str:
 
 
 def pictures(value: object, key: str) -> tuple[Picture, ...]:
-    """Pictures of a field: a path, base64, bytes, an object with `bytes` and `path`, or a list of these.
+    """Pictures of a field: a path, base64, bytes, an object with `bytes` or one of `PLACES`, or a list of these.
 
     Raises:
-        BadRecord: it is something else, or base64 that is damaged (`bad_image`).
+        BadRecord: it is something else, an object that holds other things alone, or damaged base64 (`bad_image`).
     """
     if _missing(value) or value == "":
         return ()
@@ -218,13 +242,26 @@ def pictures(value: object, key: str) -> tuple[Picture, ...]:
     if isinstance(value, bytes):
         return (Embedded(value),)
     if isinstance(value, Mapping):
-        entry = cast("Fields", value)
-        inside = entry.get("bytes")
-        return pictures(inside if inside is not None else entry.get("path"), key)
+        return _of_object(cast("Fields", value), key)
     if isinstance(value, list):
         return tuple(picture for entry in cast("list[object]", value) for picture in pictures(entry, key))
     raise BadRecord(f"field {key!r} is {_kind(value)}, not the path of a picture")
 
 
+def _of_object(entry: Fields, key: str) -> tuple[Picture, ...]:
+    """The picture of an object. One of which nothing is known must not pass for an instruction without pictures."""
+    held = {name: value for name, value in entry.items() if not _missing(value) and value not in ("", [], {})}
+    for place in ("bytes", *PLACES):
+        if place in held:
+            return pictures(held[place], key)
+    if held:
+        raise BadRecord(
+            f"field {key!r} is an object of {listed(held)}, of which none is known to be a picture: "
+            f"that would be bytes, {', '.join(PLACES)}"
+        )
+    return ()
+
+
 def _kind(value: object) -> str:
-    return {"bool": "true or false", "dict": "an object", "list": "a list"}.get(type(value).__name__, "something else")
+    name = type(value).__name__
+    return _KINDS.get(name) or f"a value of type {name}"

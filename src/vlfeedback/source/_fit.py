@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, cast
 
+from vlfeedback._images_names import shown
 from vlfeedback.errors import ConfigError
 from vlfeedback.records import Dropped
-from vlfeedback.source._fields import FieldMap
+from vlfeedback.source._fields import PLACES, FieldMap
 from vlfeedback.source._rows import Fields, Row
 from vlfeedback.table_files import Column, columns_of
 
@@ -35,13 +36,18 @@ def fitting(rows: Iterable[Row | Dropped], fields_of: FieldMap, path: Path) -> I
         path: For messages.
     Raises:
         ConfigError: the settings name a picture field that no record has; or they name none, no record has the usual
-            one, and another field holds pictures in at least half of the records.
+            one, and another field holds pictures in at least half of the records; or the only record is an object
+            around the list of them.
     """
-    count = 0
+    count = rows_read = 0
+    wrapped = ""
     asking = bool(fields_of.image)
     names: Counter[str] = Counter()
     likely: Counter[str] = Counter()
     for row in rows:
+        if isinstance(row, Row):
+            rows_read += 1
+            wrapped = _records_in(row.fields, fields_of.prompt) if rows_read == 1 else ""
         if asking and isinstance(row, Row):
             asking = fields_of.image not in row.fields
             count += 1
@@ -49,9 +55,24 @@ def fitting(rows: Iterable[Row | Dropped], fields_of: FieldMap, path: Path) -> I
                 names[name] += 1
                 likely[name] += name not in fields_of and _holds_picture(name, value)
         yield row
+    if wrapped:
+        raise ConfigError(
+            f"{path} holds one object with the records in a list, {shown(wrapped)}: give a file that is this list"
+        )
     if asking and count:
         held = [Column(name, 2 * likely[name] >= count) for name in names]
         _check(path, f"none of its {count:,} records has", fields_of.image, held)
+
+
+def _records_in(fields: Fields, prompt: str) -> str:
+    """The member of an object in which a list of records with prompts lies, where it has no prompt itself."""
+    if prompt in fields:
+        return ""
+    for name, value in fields.items():
+        first = next(iter(cast("list[object]", value)), None) if isinstance(value, list) else None
+        if isinstance(first, Mapping) and prompt in first:
+            return name
+    return ""
 
 
 def check_columns(files: Sequence[Path], fields_of: FieldMap, path: Path) -> None:
@@ -99,18 +120,20 @@ def _refuse(path: Path, none: str, image: str, names: Sequence[str], likely: Seq
 
 
 def _listed(names: Iterable[str]) -> str:
-    known = [repr(name) for name in names]
+    known = [shown(name) for name in names]
     return ", ".join(known[:_TOLD]) + (", …" if len(known) > _TOLD else "") or "none"
 
 
-def _holds_picture(name: str, value: object) -> bool:
+def _holds_picture(name: str, value: object, deep: int = 8) -> bool:
     """Whether a field looks like a picture by its name and what it holds, or by what it holds alone."""
     if isinstance(value, str):
         return bool(value and _NAMES.fullmatch(name)) or _FILE.fullmatch(value) is not None
+    if not deep:
+        return False
     if isinstance(value, Mapping):
         entry = cast("Fields", value)
-        return any(_holds_picture(name, entry.get(key)) for key in ("bytes", "path"))
+        return any(_holds_picture(name, entry.get(key), deep - 1) for key in ("bytes", *PLACES))
     if isinstance(value, list):
         entries = cast("list[object]", value)
-        return bool(entries) and _holds_picture(name, entries[0])
+        return bool(entries) and _holds_picture(name, entries[0], deep - 1)
     return isinstance(value, bytes)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from vlfeedback.records import Image
 from vlfeedback.source._near import Looks
 
-_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+_INSIDE = re.compile(r"[\W_]*+(.*[^\W_])", re.DOTALL)
+"""From the first letter or digit to the last; read once, where a search for the end's signs would start at each."""
 
 
 class Known(NamedTuple):
@@ -24,7 +25,8 @@ class Known(NamedTuple):
 def plain(prompt: str) -> str:
     """A prompt without what does not change the question: case, width, blanks, and signs at both ends."""
     folded = unicodedata.normalize("NFKC", prompt).casefold()
-    return _EDGES.sub("", " ".join(folded.split())) or folded.strip()
+    inside = _INSIDE.match(" ".join(folded.split()))
+    return inside[1] if inside else folded.strip()
 
 
 class Leaks:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from vlfeedback import tables
 from vlfeedback.errors import ConfigError
 from vlfeedback.ids import hash_id
-from vlfeedback.images import side
+from vlfeedback.images import RUN_ROOT, side
 from vlfeedback.records import Dropped, Image, Instruction, Reason
 from vlfeedback.source._leaks import plain
 from vlfeedback.source._near import Looks
+from vlfeedback.source._templates import CATEGORY
 
 if TYPE_CHECKING:
     from vlfeedback.source import Reading
@@ -83,7 +84,8 @@ def sided(
         looks: Of their pictures; those that are missing are added.
         spill: How the files begin that keep the instructions meanwhile; they are removed at the end.
         eval_share: Expected share of pictures on the eval side, 0 to 1.
-        near: `drop` also drops an instruction that asks the same as one before of pictures that look the same.
+        near: `drop` also drops an instruction that asks the same as one before of pictures that look the same; where
+            an order is drawn into them, of the same files.
         tell: Is told what was found, and of every source what became of its records.
     """
     judge = _Judge(sources, _Held(spill, looks), looks, eval_share, near)
@@ -217,7 +219,10 @@ class _Judge:
         if quota is not None and self._kept[owner] >= quota:
             return dropped("not_sampled", "")
         images = self._as_one(record.images)
-        question = hash_id("asks", plain(record.prompt), [one.sha256 for one in images])
+        shown = [
+            after if _looks_say(record, before) else before for before, after in zip(record.images, images, strict=True)
+        ]
+        question = hash_id("asks", plain(record.prompt), [one.sha256 for one in shown])
         if question in self._first:
             self._again += 1
             if self._near == "drop":
@@ -250,6 +255,11 @@ class _Judge:
             f"{len(self._alike):,} pictures look like others ({len(self._groups):,} groups, each on one side of the "
             f"split); {self._again:,} instructions ask the same of what looks the same ({kept})"
         )
+
+
+def _looks_say(record: Instruction, image: Image) -> bool:
+    """Whether a likeness is one of what is asked: an order drawn into a photo is the question, and too small to see."""
+    return not (record.category.startswith(CATEGORY) and image.uri.startswith(f"{RUN_ROOT}:"))
 
 
 def _text_key(record: Instruction) -> str:

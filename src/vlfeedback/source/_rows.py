@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from vlfeedback import json_text
+from vlfeedback._images_names import shown
 from vlfeedback.errors import DataError
 from vlfeedback.json_text import elements, not_utf8, open_text
 from vlfeedback.records import Dropped, Reason
@@ -63,6 +64,8 @@ def row_reader(
                 found = list(found_in(row))
             except BadRecord as error:
                 found = [error.dropped(row.name)]
+            except RecursionError:
+                found = [BadRecord("it is nested too deeply").dropped(row.name)]
             yield from found
 
     return read
@@ -78,6 +81,8 @@ def json_rows(path: Path) -> Iterator[Row | Dropped]:
     """
     with open_text(path) as stream:
         start = stream.read(json_text.CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()
+        while not start and (more := stream.read(json_text.CHUNK)):
+            start = more.lstrip()
         if not start:
             raise DataError(f"{path} is empty: check that it was downloaded or written completely")
         stream.seek(0)
@@ -113,9 +118,11 @@ def json_map_rows(path: Path) -> Iterator[Row | Dropped]:
     for at, (name, entry) in enumerate(pairs):
         fields = as_fields(entry)
         if at != last[name]:
-            yield Dropped("source", name, "bad_record", f"{name!r} stands more than once; the last of them is read")
+            yield Dropped(
+                "source", name, "bad_record", f"{shown(name)} stands more than once; the last of them is read"
+            )
         elif fields is None:
-            yield Dropped("source", name, "bad_record", f"{name!r} is not a JSON object")
+            yield Dropped("source", name, "bad_record", f"{shown(name)} is not a JSON object")
         else:
             yield Row(name, fields)
 

@@ -121,4 +121,9 @@ def _next(reader: Iterator[list[str]], path: Path) -> list[str] | None:
         return next(reader, None)
     except csv.Error as error:
         line = getattr(reader, "line_num", "?")
+        if "new-line character" in str(error):
+            raise DataError(
+                f"{path}, line {line}: a carriage return stands by itself, outside of quotes: as a line's end it is "
+                "that of old Macs; convert the file (`tr '\\r' '\\n' < OLD > NEW`)"
+            ) from error
         raise DataError(f"{path}, line {line}: damaged CSV: {error}. Look for a quote that is not closed") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vlfeedback.errors import ConfigError
 from vlfeedback.records import Conduct, Dropped
 from vlfeedback.source import Example, Found, Named, Reader
 from vlfeedback.source._fields import filled, one_of, text
@@ -37,9 +38,13 @@ def load(
         prompt: What is asked about the drawn request; FigStep's own wording may be given here.
         asked: `picture` gives the drawn request with `prompt`, `text` the question as plain text without a picture.
         image_files: Paths below the root, with column names in braces; the first that exists is taken.
+    Raises:
+        ConfigError: `asked` is neither, or needs a path of `image_files` and there is none.
     """
     checked = one_of("asked", asked, ("picture", "text"))
     patterns = tuple(image_files)
+    if not patterns and checked == "picture":
+        raise ConfigError("image_files names no path: give one, with column names in braces, or `asked = 'text'`")
 
     def found_in(row: Row) -> Iterator[Found]:
         fields = row.fields

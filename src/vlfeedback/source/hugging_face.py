@@ -119,7 +119,7 @@ def _shards(path: Path, split: str) -> list[Path]:
     if (path / "state.json").is_file():
         return _saved(path)
     splits = _splits(path)
-    if split and (path / split).is_dir():
+    if split not in ("", ".", "..") and (path / split).is_dir():
         inside = path / split
         return _saved(inside) if (inside / "state.json").is_file() else files_of(inside, SHARDS)
     if len(splits) == 1 and not split:

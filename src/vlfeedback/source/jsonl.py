@@ -38,8 +38,8 @@ def load(
     Args:
         path: JSON lines or a JSON list.
         prompt: Field with the prompt; the only one that must be there.
-        image: Field with the path of a picture below the root, or a list of paths; missing, null or empty for none.
-            `""`: no record has pictures.
+        image: Field with the path of a picture below the root, an object with one (`path`, `url`, `file_name`, …), or a
+            list of these; missing, null or empty for none. `""`: no record has pictures.
         record_id: Field with the record's own id.
         category: Field with the kind of the instruction.
         reference: Field with a known good answer.

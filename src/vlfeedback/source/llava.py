@@ -30,9 +30,9 @@ def load(path: Path, *, turns: str = "first", category: str = "") -> Reader:
 
     The instruction is the first turn of the person and its reply the reference; later turns are left out, because they
     cannot be understood without the earlier ones. `turns = "each"` makes every turn of the person an instruction of its
-    own. The format's `<image>` at the beginning or end of a turn is removed; any other stays text. Roles and texts may
-    also be called `role` and `content`, the conversation `messages`, the pictures `images`; a content may be a list of
-    parts. A record without a conversation is a question: `text`, `instruction` or `question`.
+    own. The format's `<image>` at the beginning or end of a turn is removed, unless it is a word of a sentence. Roles
+    and texts may also be called `role` and `content`, the conversation `messages`, the pictures `images`; a content may
+    be a list of parts. A record without a conversation is a question: `text`, `instruction` or `question`.
 
     Args:
         path: A JSON list or JSON lines.

@@ -40,8 +40,8 @@ def load(
     Args:
         path: The file.
         prompt: Column with the prompt; the only one that must be there.
-        image: Column with a path below the root, bytes, a struct of `bytes` and `path`, or a list of these; `""` if
-            no row has pictures.
+        image: Column with a path below the root, bytes, a struct of `bytes`, `path`, `url`, `file_name`, …, or a
+            list of these; `""` if no row has pictures.
         record_id: Column with the record's own id.
         category: Column with the kind of the instruction.
         reference: Column with a known good answer.

@@ -59,8 +59,14 @@ def _choices(fields: Fields) -> dict[str, str]:
     for letter in "ABCD":
         choice = optional_text(fields, f"Choice {letter}")
         if choice is not None:
-            found[letter] = f"{letter}: {_LETTER.sub('', choice, count=1).strip()}"
+            found[letter] = f"{letter}: {_without_letter(choice, letter)}"
     return found
+
+
+def _without_letter(choice: str, letter: str) -> str:
+    """A choice without its own letter at its beginning; one further in (`Hepatitis B: chronic`) is its text."""
+    begins = _LETTER.match(choice)
+    return (choice[begins.end() :] if begins and begins[0].lstrip().startswith(letter) else choice).strip()
 
 
 EXAMPLES = (

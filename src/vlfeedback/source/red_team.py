@@ -22,7 +22,15 @@ from vlfeedback.source._files import below, lines_of
 from vlfeedback.source._picture_files import picture_files
 from vlfeedback.source._rows import BadRecord, Row, json_rows
 from vlfeedback.source._table_rows import csv_rows
-from vlfeedback.source._templates import BEHAVIOUR, Family, Templates, filled, slots_of, templates as read_templates
+from vlfeedback.source._templates import (
+    BEHAVIOUR,
+    CATEGORY,
+    Family,
+    Templates,
+    filled,
+    slots_of,
+    templates as read_templates,
+)
 
 TESTED_ON: tuple[str, ...] = ("OwlEval cases/", "FigStep safebench.csv")
 
@@ -205,7 +213,7 @@ def _found(family: Family, draw: _Draw, prompt: str, order: str, pictures: _Pict
             picture = Embedded(drawn(data, order, top=bool(_hash(family.name, draw.name, "place") % 2)), ".jpg")
         except ImageError as error:
             return Dropped("source", record_id, error.reason, error.detail)
-    return Found(record_id, prompt, (picture,), f"red_team/{family.name}", family.conduct)
+    return Found(record_id, prompt, (picture,), f"{CATEGORY}{family.name}", family.conduct)
 
 
 def _hash(*parts: str) -> int:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vlfeedback._images_names import shown
 from vlfeedback.records import Conduct, Dropped
 from vlfeedback.source import Example, Found, Named, Picture, Reader
 from vlfeedback.source._conversations import without_markers
-from vlfeedback.source._fields import conduct_of, from_patterns, optional_text, texts
+from vlfeedback.source._fields import conduct_of, from_patterns, listed, optional_text, texts
 from vlfeedback.source._files import files_of, named_by_file
 from vlfeedback.source._rows import BadRecord, Fields, Row, json_rows, row_reader
 
@@ -54,12 +55,12 @@ def load(
         fields = row.fields
         asked = texts(fields, *QUESTIONS)
         if not asked:
-            raise BadRecord(f"it has no question; it has {', '.join(map(str, fields)) or 'nothing'}")
+            raise BadRecord(f"it has no question; it has {listed(fields)}")
         name = f"{kind}/{optional_text(fields, 'id', 'index') or row.name}"
         seen = _pictures(fields, image, patterns) if pictures else ()
         label = (optional_text(fields, "refused_to_answer") or "").strip().lower()
         if label and label not in LABELS:
-            raise BadRecord(f"refused_to_answer is {label!r}, not one of {', '.join(LABELS)}")
+            raise BadRecord(f"refused_to_answer is {shown(label)}, not one of {', '.join(LABELS)}")
         for number, prompt in enumerate(asked, 1):
             own = name if len(asked) == 1 else f"{name}#{number}"
             wanted = LABELS[label] if label else otherwise
