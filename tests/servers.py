@@ -37,7 +37,7 @@ FAULTS = (
     "202", "400", "401", "403", "404", "408", "422", "424", "429", "498", "500", "503", "307", "quota", "echo_key",
     "filter_400", "reset", "truncated", "cut_json", "no_choices", "refusal", "content_filter", "length", "nonsense",
     "error_in_200", "429_in_200", "slow", "429_hours", "429_date", "429_absurd", "503_rest", "empty", "error_in_choice",
-    "abort", "hang_up",
+    "abort", "hang_up", "twice",
 )  # fmt: skip
 DISTURBED = frozenset(
     {"no_choices", "refusal", "content_filter", "length", "error_in_200", "429_in_200", "error_in_choice", "abort"}
@@ -192,7 +192,9 @@ class Server:
         good = self._completion(body)
         if fault == "slow":
             await asyncio.sleep(self.slow)
-        if fault in (None, "slow"):
+        if fault == "twice":
+            asyncio.get_running_loop().call_later(0.05, _send, writer, 200, good)
+        if fault in (None, "slow", "twice"):
             _send(writer, 200, good if self.alter is None else self.alter(good))
         elif fault == "reset":
             writer.transport.abort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from billing import Biller, bill, text_tokens, tile_tokens
 from PIL import Image as Pillow
 from servers import Server, serve
 
-from vlfeedback.commands._plan_estimate import Known, Measured, Stratum, interval, stratum
+from vlfeedback.commands._plan_estimate import Known, Measured, Stratum, _slope, interval, stratum
 from vlfeedback.commands._plan_world import Seen
 from vlfeedback.images import Size
 from vlfeedback.records import Usage
@@ -185,6 +186,29 @@ def test_the_estimate_is_without_bias_and_its_interval_holds() -> None:
     assert sum(ratios) / len(ratios) == pytest.approx(1, abs=0.015)
     assert sum(abs(ratio - 1) <= 0.10 for ratio in ratios) >= 57
     assert sum(low <= truth <= high for _, low, high, truth in runs) >= 54
+
+
+@pytest.mark.parametrize("silent", ["further samples", "no details"])
+def test_pictures_are_compared_where_a_reply_tells_their_tokens(silent: str) -> None:
+    draws = random.Random(0)
+    people = [Seen(draws.randint(20, 600), (Size(*draws.choice(SIZES)),)) for _ in range(60)]
+
+    def pictures(one: Seen) -> float:
+        return float(sum(tile_tokens(*picture) for picture in one.sizes))
+
+    calls: list[Measured] = []
+    for number, one in enumerate(people):
+        image = round(pictures(one))
+        entered = 2 * one.letters + image
+        told = Usage(entered, 10, image=image)
+        other = Usage(0, 10) if silent == "further samples" else replace(told, image=0)
+        for usage in (told, other):
+            calls.append(Measured("annotate", "j", str(number), one, usage, usage.input * INPUT, 1.0))
+    known = Known(sum(one.letters for one in people) / 60, sum(map(pictures, people)) / 60, pictures, INPUT, 0.25)
+    found = stratum(calls, known)
+    assert found is not None and found.billed == pytest.approx(1.0)
+    assert found.input == pytest.approx(sum(one.usage.input for one in calls) / len(calls), rel=1e-3)
+    assert _slope(calls, 1.0, known) == pytest.approx(2.0)
 
 
 def test_a_pilot_of_everything_leaves_nothing_open() -> None:

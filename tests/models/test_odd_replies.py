@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -298,3 +299,19 @@ def test_one_absurd_count_does_not_stop_the_pace(tmp_path: Path, roots: Roots, a
         replies = answers(server, roots, ask("a", None, max_tokens=10), ask("b", None, max_tokens=10), in_flight=1,
                           tokens_per_minute=60_000)  # fmt: skip
     assert [reply.finish for reply in replies] == ["stop", "stop"]
+
+
+def test_a_reply_that_comes_twice_answers_one_question(tmp_path: Path, roots: Roots, ask: Ask) -> None:
+    async def run(model: backend.OpenAIModel) -> list[Generation]:
+        try:
+            first = await model.answer(ask("one"))
+            await asyncio.sleep(0.3)  # on the connection that is kept, it lies there again by now
+            return [first, await model.answer(ask("two")), await model.answer(ask("three"))]
+        finally:
+            await model.aclose()
+
+    with serve(tmp_path / "log", faults=["twice"]) as server:
+        replies = asyncio.run(run(backend.load(model="m", roots=roots, base_url=server.url)))
+        told = [server._completion(body)["choices"][0]["message"]["content"] for body in server.bodies[:3]]
+    assert [reply.text for reply in replies] == told
+    assert len(server.bodies) == 3

@@ -85,14 +85,14 @@ def stratum(calls: Sequence[Measured], known: Known) -> Stratum | None:
     rows = [one for one in calls if one.usage.input or one.usage.output]
     if not rows:
         return None
-    pictures = [known.tokens_of(one.seen) if known.image_tokens is not None else 0.0 for one in rows]
-    reported = sum(one.usage.image for one in rows)
-    billed = reported / sum(pictures) if reported and sum(pictures) else None
-    slope = _slope(rows, pictures, billed or 1.0, known.per_letter)
+    billed = _billed(rows, known)
+    slope = _slope(rows, billed or 1.0, known)
     more = [
         slope * (known.letters - one.seen.letters)
-        + (0.0 if known.image_tokens is None else (billed or 1.0) * (known.image_tokens - tokens))
-        for one, tokens in zip(rows, pictures, strict=True)
+        + (0.0 if known.image_tokens is None else (billed or 1.0) * (known.image_tokens - known.tokens_of(one.seen)))
+        if one.usage.input  # a further sample of a call reads nothing
+        else 0.0
+        for one in rows
     ]
     costs = [one.cost + known.input_price * extra for one, extra in zip(rows, more, strict=True)]
     number = len(rows)
@@ -107,13 +107,24 @@ def stratum(calls: Sequence[Measured], known: Known) -> Stratum | None:
     )
 
 
-def _slope(rows: Sequence[Measured], pictures: Sequence[float], billed: float, otherwise: float) -> float:
+def _billed(calls: Sequence[Measured], known: Known) -> float | None:
+    """Picture tokens over those of the rule, where a reply says how many: a further sample, or a proxy, may not."""
+    rows = [one for one in calls if one.usage.image]
+    expected = sum(known.tokens_of(one.seen) for one in rows) if known.image_tokens is not None else 0.0
+    return sum(one.usage.image for one in rows) / expected if expected else None
+
+
+def _slope(calls: Sequence[Measured], billed: float, known: Known) -> float:
     """Tokens per letter of the prompt, by least squares where there are enough calls."""
+    rows = [one for one in calls if one.usage.input]
+    if len(rows) < FEW:
+        return known.per_letter
     letters = [float(one.seen.letters) for one in rows]
     middle = sum(letters) / len(letters)
     spread = sum((one - middle) ** 2 for one in letters)
-    if len(rows) < FEW or not spread:
-        return otherwise
+    if not spread:
+        return known.per_letter
+    pictures = [known.tokens_of(one.seen) if known.image_tokens is not None else 0.0 for one in rows]
     text = [one.usage.input - billed * tokens for one, tokens in zip(rows, pictures, strict=True)]
     found = sum((x - middle) * y for x, y in zip(letters, text, strict=True)) / spread
     return min(max(found, 0.02), 4.0)  # a letter of Chinese is up to four tokens

@@ -61,6 +61,10 @@ class Lost(Exception):
     endpoint = True
 
 
+class _Stale(Exception):
+    """On a connection that was kept lies a reply which nobody asked for: it is closed, and another one taken."""
+
+
 class Wire(Protocol):
     """A way to one endpoint, for one event loop."""
 
@@ -117,6 +121,7 @@ class _AioWire:
             trust_env=remote,  # no proxies to this very machine
             headers={"Authorization": f"Bearer {key.reveal()}", "Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_careful(),
         )
         weakref.finalize(self, _drop, self._session)
 
@@ -130,6 +135,8 @@ class _AioWire:
         try:
             async with sending as reply:
                 return Reply(reply.status, reply.headers, await self._read(reply), body.began)
+        except _Stale:
+            return await self.post(content)
         except not_sent as problem:
             raise NotSent(_words(problem)) from None  # the original holds the request, and with it the key
         except TimeoutError:  # with it the original, which holds the request and the key
@@ -195,6 +202,23 @@ def _payload_class() -> Any:
             await self.write(writer)
 
     return Pieces
+
+
+@cache
+def _careful() -> Any:
+    """A request that looks whether a reply lies there before it goes out."""
+    from aiohttp import ClientRequest
+
+    class Careful(ClientRequest):
+        """A gateway that sends a reply twice would answer the next question with it, and every further one wrongly."""
+
+        async def send(self, conn: Any) -> Any:
+            # aiohttp looks there itself, but only when it puts a connection away.
+            if getattr(conn.protocol, "_buffer", None):
+                raise _Stale
+            return await super().send(conn)
+
+    return Careful
 
 
 def _pieces(content: Sequence[Piece]) -> Any:
