@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,18 @@ def test_on_a_full_disk_replies_of_the_round_are_kept_and_its_intents_refused(
     assert states(ledger) == {"a": "done"}
     assert ledger.on_ballast
     assert ledger.begin([intent("b")], []) is None, "nothing new starts"
+
+
+def test_replies_longer_than_the_room_set_aside_are_kept_without_their_bodies(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.intend([intent("a")])
+    no_disk(monkeypatch, ledger, 2)
+    ledger.settle([Settled("a", replace(REPLY, raw="long " * 200), 0.5)])
+    call = ledger.find("a")
+    assert call is not None and call.generation is not None
+    assert (call.generation.text, call.generation.raw, call.cost) == (REPLY.text, "", 0.5)
+    assert ledger.on_ballast
 
 
 def test_a_log_that_cannot_be_folded_into_the_file_is_read_at_the_next_opening(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from vlfeedback._ledger_bulk import Bulk
+from vlfeedback._ledger_bulk import ANSWER, Bulk
 from vlfeedback.errors import LedgerError
 
 BALLAST = 4 << 20
@@ -36,6 +36,11 @@ Work = Sequence[tuple[str | Bulk, Sequence[Row]]]
 def _no_room(error: sqlite3.Error) -> bool:
     """Whether there was no room: a full disk, or (as an I/O error) a quota."""
     return "full" in str(error) or "disk I/O" in str(error)
+
+
+def _lighter(statement: str | Bulk, rows: Sequence[Row]) -> Sequence[Row]:
+    """Answers without their bodies as received."""
+    return [(*cast("Sequence[Any]", row)[:2], None) for row in rows] if statement is ANSWER else rows
 
 
 def explain(path: Path, error: sqlite3.Error) -> LedgerError:
@@ -121,8 +126,10 @@ class Writer:
         # A checkpoint would copy the log into the file and so take the room a second time; the log is as durable.
         self.connection.execute("PRAGMA wal_autocheckpoint=0")
         self._ballast.unlink(missing_ok=True)
-        try:
-            self._whole(work)
+        with contextlib.suppress(sqlite3.Error):
+            return self._whole(work)
+        try:  # replies longer than the ballast has room for: their bodies as received say the same twice
+            self._whole([(statement, _lighter(statement, rows)) for statement, rows in work])
         except sqlite3.Error as again:
             raise explain(self._path, again) from again
 
