@@ -22,6 +22,8 @@ def test_it_ends_quietly_with_130(tmp_path: Path) -> None:
         [sys.executable, "-m", "vlfeedback", "--help"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
         stderr=subprocess.PIPE,
+        # Tests that were begun in the background of a shell ignore Ctrl-C, and what they begin inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
     while not (tmp_path / "begun").exists() and time.monotonic() < until:
