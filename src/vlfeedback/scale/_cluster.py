@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -195,6 +196,13 @@ def engine(run: RunFolder, *, plugins: bool = False) -> Generator[Engine]:
         ConfigError: Ray is not installed, the ledger lies on a network file system, or a node cannot be used.
         ModelUnavailable: the cluster cannot be reached, or no worker can be started.
     """
+    # Ray tells on stdout of a node that it has lost, amid the results of a command.
+    with contextlib.redirect_stdout(sys.stderr), _joined(run, plugins) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _joined(run: RunFolder, plugins: bool) -> Generator[Engine]:
     if importlib.util.find_spec("ray") is None:
         raise ConfigError("--engine ray needs Ray: pip install 'vlfeedback[scale]', on every node.")
     require_local(run.ledger_path)
