@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,11 +41,22 @@ class Nodes:
 
     def lose(self, node: Any) -> None:
         """Kill a node's processes and delete all that it had on its disk."""
+        raylets = [one.process.pid for one in node.all_processes["raylet"]]
+        workers = [pid for raylet in raylets for pid in _children(raylet)]
         self.cluster.remove_node(node, allow_graceful=False)
+        for pid in workers:  # they would go on for seconds, as on no node that has lost its power
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         folder = Path(node.get_temp_dir_path())
         assert folder.parent == self._folder
         shutil.rmtree(folder, ignore_errors=True)
         assert not folder.exists()
+
+
+def _children(parent: int) -> list[int]:
+    """Processes that a process has begun."""
+    found = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(pid) for tasks in found for pid in tasks.read_text().split()]
 
 
 @contextmanager

@@ -411,7 +411,7 @@ def _told(batch: Any, calls: int) -> int:
     if batch.status == "completed":
         return calls
     counts = batch.request_counts
-    return min(calls, counts.completed + counts.failed) if counts is not None else 0
+    return min(calls, (counts.completed or 0) + (counts.failed or 0)) if counts is not None else 0
 
 
 _NOTHING = Generation("", "stop")
