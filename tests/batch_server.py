@@ -33,7 +33,8 @@ class BatchServer:
         looked: The status of every look at a batch from now on, with nothing that is one, if not 0.
         lose_answer: How many batches are made without the client being told: the connection is cut instead.
         bad: Statuses with which the next requests are refused, by page: `files`, `batches` (one is made all the
-            same where it is 5xx) or `content`.
+            same where it is 5xx), `list`, `look` or `content`; with 200 comes a page of something else.
+        short: How many times a file of answers lacks its last line, and how many lines of it are never there.
         queue: Batches that may be under way; a further one fails, if not 0.
         uploads: Most uploads at a time.
     """
@@ -46,6 +47,7 @@ class BatchServer:
     lose_answer: int = 0
     looked: int = 0
     bad: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    short: tuple[int, int] = (0, 0)
     queue: int = 0
     uploads: int = 0
     uploading: int = 0
@@ -76,6 +78,13 @@ class BatchServer:
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": say(body)}}
         return {"id": "c", "object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+
+    def content(self, name: str) -> bytes:
+        """A file, perhaps without its end."""
+        lines = self.files[name].split(b"\n")
+        times, never = self.short
+        self.short = (max(0, times - 1), never)
+        return b"\n".join(lines[: len(lines) - (times > 0) - never])
 
     def make(self, asked: Body) -> Body:
         """A new batch."""
@@ -143,7 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _refused(self, page: str) -> bool:
         status = self.state.bad[page].pop(0) if self.state.bad.get(page) else 0
         if status:
-            data = json.dumps({"error": {"message": "not now", "code": "rate_limit_exceeded"}}).encode()
+            refusal = {"error": {"message": "not now", "code": "rate_limit_exceeded"}}
+            data = b"<html>We are back in a minute.</html>" if status == 200 else json.dumps(refusal).encode()
             self.send_response(status)
             self.send_header("Retry-After", "0.1")
             self.send_header("Content-Length", str(len(data)))
@@ -164,13 +174,15 @@ class _Handler(BaseHTTPRequestHandler):
         if parts[0] == "files" and parts[-1] == "content":
             if self._refused("content"):
                 return
-            self._send(self.state.files[parts[1]])
+            self._send(self.state.content(parts[1]))
         elif parts == ["batches"]:
-            self._send({"object": "list", "data": list(self.state.batches.values()), "has_more": False})
+            if not self._refused("list"):
+                self._send({"object": "list", "data": list(self.state.batches.values()), "has_more": False})
         elif parts[0] == "batches" and self.state.looked:
             self._send(b"<html>" if self.state.looked == 200 else {"error": {"message": "no such"}}, self.state.looked)
         elif parts[0] == "batches":
-            self._send(self.state.look(parts[1]))
+            if not self._refused("look"):
+                self._send(self.state.look(parts[1]))
         else:
             self._send({"error": {"message": "no such page"}}, 404)
 

@@ -20,6 +20,10 @@ FAST = "import vlfeedback.models._batch as batch\nbatch.POLL, batch.LINGER, batc
 FAST += "batch.QUEUE_WAIT, batch.QUEUE_TRIES = 0.5, 12\n"
 
 
+KILLED = "import os, vlfeedback.models._batch_desk as desk\nasync def end(*_): os._exit(9)\ndesk.Desk.send = end\n"
+"""The process ends when it is about to send a shard that stands in its journal."""
+
+
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits and small shards in the processes that the tests start."""
@@ -118,6 +122,43 @@ def test_what_a_batch_answered_and_cannot_be_read_counts_as_spent(cut: Callable[
         assert cost_of_judging(run) > billed
         with Ledger.open(run / "ledger.sqlite", write=False) as ledger:
             assert sum(one.unsure for one in ledger.totals()) == lost
+
+
+def test_pages_of_something_else_are_waited_through_and_files_that_lack_lines_fetched_again(tmp_path: Path) -> None:
+    bad = {"files": [200], "batches": [200], "look": [404, 200, 408], "content": [200]}
+    with serve_batches(tmp_path / "log", bad=bad, short=(1, 0)) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        world.collect(toml, "--out", run)
+        assert not any(server.bad.values()), "all of it came"
+        assert len(server.lines("live")) == 4 * COUNT
+        assert cost_of_judging(run) == pytest.approx(COUNT * LIVE / 2)
+
+
+def test_what_a_completed_batch_never_names_is_asked_live_and_counts_as_spent(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", short=(0, 1)) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        world.collect(toml, "--out", run)
+        lost = len(server.lines("live")) - 4 * COUNT
+        assert lost == len(server.batches)
+        assert cost_of_judging(run) > (COUNT - lost) * LIVE / 2 + lost * LIVE + lost * LIVE / 2
+        with Ledger.open(run / "ledger.sqlite", write=False) as ledger:
+            assert sum(one.unsure for one in ledger.totals()) == lost
+
+
+def test_a_batch_of_which_nobody_can_say_whether_it_was_made_has_a_way_out(tmp_path: Path) -> None:
+    with serve_batches(tmp_path / "log", bad={"list": [404] * 9}) as server:
+        run, toml = tmp_path / "run", settings(tmp_path, server)
+        (tmp_path / "sitecustomize.py").write_text(FAST + KILLED)
+        process = world.start("run", toml, "--out", run, "--to", "pair")
+        process.communicate(timeout=60)
+        assert process.returncode == 9
+        (tmp_path / "sitecustomize.py").write_text(FAST)
+        said = world.call("run", run, "--to", "pair", code=1)
+        note = Path(said.split("was never made, delete ")[1].split(": its questions")[0])
+        note.unlink()
+        server.bad["list"].clear()
+        world.collect(run)
+        assert server.bought().total() == 5 * COUNT
 
 
 @pytest.mark.parametrize("what", ["gone", "no json"])
