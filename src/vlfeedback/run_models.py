@@ -93,7 +93,7 @@ class Access:
         """Whether an earlier run has put questions to a model into batches, and has not fetched them."""
         if not self._journal.is_dir():
             return False
-        from vlfeedback.models._batch_desk import under_way
+        from vlfeedback.models._batch_journal import under_way
 
         return under_way(self._journal, model.identity)
 
@@ -232,7 +232,7 @@ def journal_of(ledger: Ledger) -> Path:
 def _take_back(ledger: Ledger) -> None:
     """What a process that was killed had put aside for a batch and never sent has cost nothing."""
     if journal_of(ledger).is_dir():
-        from vlfeedback.models._batch_desk import spooled
+        from vlfeedback.models._batch_journal import spooled
 
         known = ((key, ledger.find(key)) for key in spooled(journal_of(ledger)))
         ledger.withdraw([key for key, call in known if call is not None and call.state == "intent"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vlfeedback.ids import call_key, request_json
 from vlfeedback.ledger import Intent, Ledger, Settled
-from vlfeedback.models._batch_desk import notes_of
+from vlfeedback.models._batch_journal import notes_of
 from vlfeedback.records import Generation, Part, Request, Sampling, Usage
 from vlfeedback.run_models import _take_back, journal_of  # pyright: ignore[reportPrivateUsage]
 

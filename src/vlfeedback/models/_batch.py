@@ -9,19 +9,18 @@ live.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vlfeedback.errors import LedgerError, ModelUnavailable, Stopped, VLFeedbackError
 from vlfeedback.flow import interrupted
 from vlfeedback.ids import call_key, hash_id
-from vlfeedback.models._batch_desk import SPOOL, Desk, notes_of, passing, queue_full
+from vlfeedback.models._batch_desk import Desk, passing, queue_full
+from vlfeedback.models._batch_journal import Journal, Shard
 from vlfeedback.models._batch_lines import Lines
 from vlfeedback.models._sends import NotBatched, Unsent
 from vlfeedback.models.openai import OpenAIModel
@@ -61,22 +60,6 @@ LOOKS = 8
 
 
 @dataclass
-class _Shard:
-    """Questions that travel together.
-
-    Attributes:
-        name: Hash of their keys; the batch carries it.
-        keys: Of the calls.
-        batch: The provider's id, once it is known.
-    """
-
-    name: str
-    model: str
-    keys: list[str]
-    batch: str = ""
-
-
-@dataclass
 class _Spool:
     """The shard that is being filled."""
 
@@ -112,7 +95,7 @@ class Batched:
     ) -> None:
         self._fetching = fetching
         self.live, self.recipe = live, live.recipe
-        self._journal = notes_of(journal, live.identity)
+        self._journal = Journal(journal, live.identity)
         self._poll, self._linger = poll or POLL, linger or LINGER
         self._most_bytes, self._most_calls = shard_bytes or SHARD_BYTES, shard_calls or SHARD_CALLS
         self._waiting: dict[str, asyncio.Future[Generation]] = {}
@@ -125,15 +108,18 @@ class Batched:
         self._ticking: asyncio.Task[None] | None = None
         self._client: AsyncOpenAI | None = None
         self._desk, self._ends = Desk(self._open), 0
-        self._open_keys: dict[str, set[str]] = {}
-        self._left = self._read_journal(done)
+        self._left: list[Shard] = []
+        for shard, keys in self._journal.left(done):
+            self._left.append(shard)
+            self._adopted |= keys
+        self._killed = {shard.name for shard in self._left if not shard.batch}
         if fetching and self._left:
             names = ", ".join(shard.batch or "without an id yet" for shard in self._left)
             log.warning(
                 "%s: %d questions of an earlier run lie in batches (%s). They are fetched, not bought again, although "
                 "batch = true is not set any more, and the run waits for them; everything else is asked now. To give "
                 "them up, delete %s.",
-                self.identity, len(self._adopted), names, self._journal,
+                self.identity, len(self._adopted), names, self._journal.folder,
             )  # fmt: skip
 
     @property
@@ -178,19 +164,14 @@ class Batched:
 
     def settled(self, key: str) -> None:
         """The reply is committed; a shard is forgotten when all of its replies are."""
-        for name, keys in list(self._open_keys.items()):
-            keys.discard(key)
-            if not keys:
-                self._forget(name)
+        self._journal.settled(key)
 
     # ── Filling and sending shards ──
 
     def _add(self, key: str, request: Request) -> None:
         spool = self._spool
         if spool is None:
-            self._journal.mkdir(parents=True, exist_ok=True)
-            spool = self._spool = _Spool(self._journal / f"{key}{SPOOL}")
-            spool.path.unlink(missing_ok=True)
+            spool = self._spool = _Spool(self._journal.spool(key))
         head = b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":' % key.encode()
         line = b"".join([head, *self.live.body(request), b"}\n"])
         if spool.keys and spool.size + len(line) > self._most_bytes:
@@ -213,12 +194,12 @@ class Batched:
         spool, self._spool = self._spool, None
         if spool is None or not spool.keys:
             return
-        shard = _Shard(hash_id("shard", *sorted(spool.keys)), self.identity, spool.keys)
+        shard = Shard(hash_id("shard", *sorted(spool.keys)), self.identity, spool.keys)
         try:
-            spool.path.replace(self._lines(shard))
-            self._write(shard)
+            spool.path.replace(self._journal.lines(shard))
+            self._journal.write(shard)
         except OSError as error:
-            words = f"{self._lines(shard)} cannot be written ({error}): free some space and run again."
+            words = f"{self._journal.lines(shard)} cannot be written ({error}): free some space and run again."
             self._fail(spool.keys, lambda: LedgerError(words))
             return
         self._follow(shard)
@@ -246,18 +227,18 @@ class Batched:
 
     # ── Following a shard to its end ──
 
-    def _follow(self, shard: _Shard) -> None:
+    def _follow(self, shard: Shard) -> None:
         task = asyncio.get_running_loop().create_task(self._run(shard))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, shard: _Shard) -> None:
+    async def _run(self, shard: Shard) -> None:
         import openai
 
         try:
             batch = await self._through(shard)
             if batch is None:
-                self._forget(shard.name)
+                self._journal.forget(shard.name)
                 self._hand_out(shard, dict.fromkeys(shard.keys))
                 return
             self._ends += 1
@@ -267,14 +248,11 @@ class Batched:
             words = f"batch {shard.batch or shard.name} of {self.identity}: {told}"
             advice = "Run again: what was sent is fetched, not bought again."
             if isinstance(problem, openai.NotFoundError):
-                note, what = (
-                    self._journal / f"{shard.name}.json",
-                    "is gone for good" if shard.batch else "was never made",
-                )
+                what, note = "is gone for good" if shard.batch else "was never made", self._journal.note(shard)
                 advice += f" If the batch {what}, delete {note}: its questions are asked anew then."
             self._fail(shard.keys, lambda: VLFeedbackError(f"{words}. {advice}"))
 
-    async def _through(self, shard: _Shard) -> Any:
+    async def _through(self, shard: Shard) -> Any:
         """The batch of a shard when it has ended; where the provider's queue was full, it is sent once more.
 
         None where nothing is put into batches any more and the provider has none of it.
@@ -286,27 +264,28 @@ class Batched:
                 known = await self._desk.named(shard.name) if shard.name in self._killed else ""
                 if not known and self._fetching:
                     return None
-                shard.batch = known or await self._desk.send(self._lines(shard), shard.name)
-                self._write(shard)
+                shard.batch = known or await self._desk.send(self._journal.lines(shard), shard.name)
+                self._journal.write(shard)
             batch, ends = await self._ended(shard), self._ends
-            if self._fetching or not queue_full(batch) or tries >= QUEUE_TRIES or not self._lines(shard).exists():
+            may_again = queue_full(batch) and not self._fetching and tries < QUEUE_TRIES
+            if not may_again or not self._journal.lines(shard).exists():
                 return batch
             log.info("batch %s of %s waits for room in the provider's queue", shard.batch, self.identity)
             shard.batch = ""
-            self._write(shard)
+            self._journal.write(shard)
             until = time.monotonic() + QUEUE_WAIT
             while self._ends == ends and time.monotonic() < until:
                 await asyncio.sleep(min(self._poll, QUEUE_WAIT))
             tries = 0 if self._ends > ends else tries + 1
 
-    async def _ended(self, shard: _Shard) -> Any:
+    async def _ended(self, shard: Shard) -> Any:
         failures = 0
         while True:
             try:
                 batch = await self._desk.look(shard.batch)
                 failures = 0
                 if batch.status in BEGUN:
-                    self._lines(shard).unlink(missing_ok=True)
+                    self._journal.lines(shard).unlink(missing_ok=True)
                 if batch.status in ENDED:
                     return batch
             except Exception as problem:
@@ -315,12 +294,12 @@ class Batched:
                     raise
             await asyncio.sleep(self._poll)
 
-    async def _fetch(self, shard: _Shard, batch: Any) -> None:
+    async def _fetch(self, shard: Shard, batch: Any) -> None:
         lines = await self._read(shard, batch)
         if batch.status == "failed" and not any(lines.found.values()):
             errors = cast("list[Any]", getattr(batch.errors, "data", None) or [])
             words = "; ".join(str(one.message) for one in errors) or "no reason was given"
-            self._forget(shard.name)
+            self._journal.forget(shard.name)
             self._fail(
                 shard.keys, lambda: ModelUnavailable(f"the endpoint refuses a batch of {self.identity}: {words}")
             )
@@ -328,7 +307,7 @@ class Batched:
         self._doubt(shard, lines.doubtful)
         self._hand_out(shard, lines.found)
 
-    async def _read(self, shard: _Shard, batch: Any) -> Lines:
+    async def _read(self, shard: Shard, batch: Any) -> Lines:
         """What a batch gave back; files that lack what the batch is said to have answered are fetched again."""
         for fetched in range(1, FETCHES + 1):
             lines = Lines(shard.keys, self.live.secret.scrub_body)
@@ -342,14 +321,14 @@ class Batched:
             batch = await self._ended(shard)
         raise AssertionError("unreachable")
 
-    def _hand_out(self, shard: _Shard, found: dict[str, Generation | None]) -> None:
+    def _hand_out(self, shard: Shard, found: dict[str, Generation | None]) -> None:
         self._found |= found
         for key in shard.keys:
             future = self._waiting.get(key)
             if future is not None and not future.done():
                 future.set_result(_NOTHING)
 
-    def _doubt(self, shard: _Shard, lost: set[str]) -> None:
+    def _doubt(self, shard: Shard, lost: set[str]) -> None:
         if lost:
             self._unsure |= lost
             log.warning(
@@ -370,40 +349,6 @@ class Batched:
         if self._client is None:
             self._client = self.live.connect()
         return self._client
-
-    # ── The journal ──
-
-    def _lines(self, shard: _Shard) -> Path:
-        return self._journal / f"{shard.name}.jsonl"  # of questions, until the batch is begun
-
-    def _write(self, shard: _Shard) -> None:
-        """Durable before anything is uploaded, and again once the batch has an id."""
-        self._open_keys[shard.name] = set(shard.keys)
-        part = self._journal / f"{shard.name}.part"
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(shard), file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._journal / f"{shard.name}.json")
-
-    def _forget(self, name: str) -> None:
-        self._open_keys.pop(name, None)
-        for ending in ("jsonl", "json"):
-            (self._journal / f"{name}.{ending}").unlink(missing_ok=True)
-
-    def _read_journal(self, done: Callable[[list[str]], set[str]]) -> list[_Shard]:
-        found: list[_Shard] = []
-        for path in sorted(self._journal.glob("*.json")):
-            shard = _Shard(**json.loads(path.read_text(encoding="utf-8")))
-            left = set(shard.keys) - done(shard.keys)
-            if left and (shard.batch or self._lines(shard).exists()):
-                found.append(shard)
-                self._adopted.update(left)
-                self._open_keys[shard.name] = left
-            else:
-                self._forget(shard.name)
-        self._killed = {shard.name for shard in found if not shard.batch}
-        return found
 
 
 def _told(batch: Any, calls: int) -> int:

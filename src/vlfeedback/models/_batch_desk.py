@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vlfeedback.ids import hash_id
 from vlfeedback.models._chat import NO_MONEY_CODES
 from vlfeedback.models._limits import retry_after
 
@@ -33,11 +31,6 @@ TRIES = 8
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 LONGEST_ASKED = 3600.0
 """Seconds of a `Retry-After` that are kept to: what waits here takes hours anyway."""
-
-SPOOL = ".spool"
-"""Ending of a shard that is being filled."""
-
-_KEY = re.compile(rb'\{"custom_id":"([0-9a-f]+)"')
 
 UPLOADS = 2
 """Files on their way at a time."""
@@ -160,30 +153,3 @@ def _unsure(problem: Exception) -> bool:
     import openai
 
     return not isinstance(problem, openai.RateLimitError)
-
-
-def under_way(journal: Path, identity: str) -> bool:
-    """Whether an earlier process has left shards of a model.
-
-    Args:
-        journal: Folder for shards that are under way.
-    """
-    return any(notes_of(journal, identity).glob("*.json"))
-
-
-def notes_of(journal: Path, identity: str) -> Path:
-    """Where the shards of a model are noted."""
-    return journal / hash_id("batches", identity)[:16]
-
-
-def spooled(journal: Path) -> Iterator[str]:
-    """Keys of the questions that an earlier process had written into a shard and never sent; they are forgotten.
-
-    Args:
-        journal: Folder for shards that are under way.
-    """
-    for path in journal.glob("*/*" + SPOOL):
-        with path.open("rb") as lines:
-            keys = [found[1].decode() for line in lines if (found := _KEY.match(line))]
-        path.unlink()  # first of all: what is taken back twice would be money that nobody counts
-        yield from keys

@@ -1,13 +1,12 @@
 """Models behind an OpenAI-compatible endpoint: OpenAI itself, vLLM, SGLang, gateways.
 
-`_endpoint` has what a status means, `_crowd` how much an endpoint is sent at a time. Here is which replica a
-question is put to, when again, and when nobody is asked any more.
+`_endpoint` has what a status means, `_crowd` how much an endpoint is sent at a time, `_replicas` which of several a
+question is put to. Here is when it is put again, and when nobody is asked any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 import time
@@ -24,7 +23,7 @@ from vlfeedback.models._endpoint import Endpoint, Outcome, Policy, Traffic, unse
 from vlfeedback.models._identities import of_endpoint as identity_of
 from vlfeedback.models._limits import NAP, backoff
 from vlfeedback.models._pictures import Addresses, ImageAs, Picturing, Sent
-from vlfeedback.models._replicas import compare
+from vlfeedback.models._replicas import Replicas
 from vlfeedback.models._samples import Together
 from vlfeedback.models._secrets import LOOPBACK, Secret, find_key, host_of
 from vlfeedback.models._sends import before_sending, may_send_again
@@ -148,6 +147,11 @@ class _Call:
     rested: float = 0.0
     paid: bool = False
 
+    @property
+    def place(self) -> int:
+        """Replica that is asked next, counted on from the first."""
+        return self.start + self.attempts
+
     def end(self, generation: Generation) -> Generation:
         same = (generation.sent, generation.unsure) == (self.sent, self.unsure)  # nearly always: it was sent once
         return generation if same else replace(generation, sent=self.sent, unsure=self.unsure)
@@ -186,10 +190,9 @@ class OpenAIModel:
         self.name = shape.model
         self.local = False
         self._policy = policy
-        self._endpoints = [Endpoint(url, shape.model, key, policy, self.traffic, len(urls)) for url in urls]
+        self._endpoints = Replicas(urls, shape.model, key, policy, self.traffic, identity)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = asyncio.Semaphore(policy.in_flight)
-        self._same: asyncio.Task[None] | None = None
         self._ever_reached, self._unreached_calls = False, 0
         self._given_up = ""
         self._samples = samples
@@ -230,13 +233,12 @@ class OpenAIModel:
         return await self._together.answer(request)
 
     async def _ask(self, request: Request, n: int) -> Generation:
-        if len(self._endpoints) > 1:
-            await self._agree()
-        call = _Call(request, self._first_replica(request), n)
+        await self._endpoints.agree()
+        call = _Call(request, self._endpoints.first(request), n)
         while True:
             if self._given_up:
                 return self._give_up(call, self._given_up)
-            endpoint = self._pick(call)
+            endpoint = self._endpoints.pick(call.place)
             if endpoint.gate.closed_for() > 0:
                 failure = await self._wait(call)
                 if failure is not None:
@@ -349,7 +351,7 @@ class OpenAIModel:
     async def _wait(self, call: _Call) -> Generation | None:
         """Wait until some replica may be asked; a failure if that takes too long."""
         async with parked():  # whoever else is in the queue of the room is not held up by this
-            while (closed := (endpoint := self._pick(call)).gate.closed_for()) > 0:
+            while (closed := (endpoint := self._endpoints.pick(call.place)).gate.closed_for()) > 0:
                 out = min(each.gate.out_for() for each in self._endpoints)
                 if out > self._bears():
                     words = f"nothing has been answered at {endpoint.url} for {out:.0f} s"
@@ -395,32 +397,6 @@ class OpenAIModel:
         if loop is not self._loop:
             self._loop = loop
             self._places = asyncio.Semaphore(self._policy.in_flight)
-            self._same = None
             self._given_up = ""
             self._together = Together(self._ask, self._samples)
-            for endpoint in self._endpoints:
-                endpoint.enter_loop()
-
-    def _first_replica(self, request: Request) -> int:
-        # all questions on a picture go to one replica, where its encoding and the prefix are cached
-        if len(self._endpoints) == 1:
-            return 0
-        pictures = request.images
-        seed = pictures[0].sha256 if pictures else request.system + (request.parts[-1].text or "")
-        digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8], "big") % len(self._endpoints)
-
-    def _pick(self, call: _Call) -> Endpoint:
-        count = len(self._endpoints)
-        if count == 1:
-            return self._endpoints[0]
-        order = [self._endpoints[(call.start + call.attempts + step) % count] for step in range(count)]
-        return min(order, key=lambda one: one.gate.closed_for())  # the first of those that are open
-
-    async def _agree(self) -> None:
-        """Replicas must be one model."""
-        if self._same is None:
-            urls = [endpoint.url for endpoint in self._endpoints]
-            asked = compare(urls, self._shape.model, self._key, self._policy.timeout, self.identity)
-            self._same = asyncio.get_running_loop().create_task(asked)
-        await asyncio.shield(self._same)
+            self._endpoints.enter_loop()
