@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from vlfeedback.decode import Answered, Plan, PoolModel, answered, in_memory
 from vlfeedback.errors import ModelUnavailable, StaleInput
 from vlfeedback.ids import instruction_id
+from vlfeedback.ledger import Ledger
 from vlfeedback.models import scripted
-from vlfeedback.records import Generation, Image, Instruction, Request, Sampling
+from vlfeedback.models._ledgered import LedgerBook, Ledgered
+from vlfeedback.records import Generation, Image, Instruction, Request, Response, Sampling
 
 PICTURE = Image("a" * 64, "run:a.png", 4, 4)
 
@@ -121,3 +125,36 @@ def test_a_plan_of_other_instructions_or_models_is_refused() -> None:
             list(answered(asked, pool, k=1, sampling=Sampling(), planned=plan))
     done = list(answered(asked, pool, k=1, sampling=Sampling(), planned=good))
     assert {response.model for one in done for response in one.responses} == {"b"}
+
+
+def in_the_memory() -> int:
+    """Responses that somebody holds."""
+    gc.collect()
+    return sum(isinstance(one, Response) for one in gc.get_objects())
+
+
+def test_responses_of_models_asked_in_turn_rest_in_the_ledger(tmp_path: Path) -> None:
+    count = 60
+    held = list[int]()
+
+    def speak(request: Request) -> Generation:
+        if len(held) <= 2 * count:  # the last model's are handed on, and held here
+            held.append(in_the_memory() if len(held) % 20 == 0 else 0)
+        return Generation(f"Of {request.parts[-1].text}", "stop")
+
+    def free(_: object) -> float:
+        return 0.0
+
+    instructions = [instruction(n) for n in range(count)]
+    before = in_the_memory()
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        book = LedgerBook(ledger)
+        models = [Ledgered(Says(f"m{n}", speak), book, price=free, reserve=free) for n in range(3)]
+        pool = [PoolModel(model, local=n > 0, in_flight=4) for n, model in enumerate(models)]
+        kept = list(answered(instructions, pool, k=3, sampling=Sampling(), in_flight=4))
+        counters = book.counters
+    assert max(held) - before < count / 2, "not even one model's"
+    assert (counters.made, counters.reused) == (3 * count, 0)
+    plain = [PoolModel(Says(f"m{n}", speak), local=n > 0, in_flight=4) for n in range(3)]
+    told = list(answered(instructions, plain, k=3, sampling=Sampling(), in_flight=4))
+    assert {one.instruction.id: one for one in kept} == {one.instruction.id: one for one in told}

@@ -310,6 +310,19 @@ def test_law_2_kept_replies_are_looked_up_without_asking(tmp_path: Path) -> None
         assert model.asked == 1
 
 
+def test_law_2_a_reply_is_given_again_without_being_counted(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        book = LedgerBook(ledger, Purse(None, 0.0))
+        one = Ledgered(Probe(GOOD), book, price=lambda _: 0.0, reserve=lambda _: 0.0, recipe="jpeg")
+        pictured = replace(REQUEST, parts=(Part(image=Image("a" * 64, "own:1.jpg", 4, 3)), *REQUEST.parts))
+        flow.run(one.answer(pictured))
+        key = call_key("probe", replace(pictured, recipe="jpeg"))
+        assert one.recall(pictured) == Kept(key, replace(GOOD, raw=""))
+        assert (book.counters.made, book.counters.reused) == (1, 0)
+        with pytest.raises(LedgerError, match="has lost the reply of call .*: run again"):
+            one.recall(REQUEST)
+
+
 @pytest.mark.parametrize("error", ["timeout", "rate_limited"])
 def test_law_2_an_attempt_is_never_looked_up_as_an_answer(tmp_path: Path, error: str) -> None:
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:

@@ -115,8 +115,12 @@ def answered(
         if len(one.settled) == k:
             yield one.close()
         else:
+            one.rest(pool)
             waiting.append(one)
-    yield from _by_model(waiting, pool, k, ask)
+    for one in _by_model(waiting, pool, k, ask):
+        one.wake(pool, lambda model, one=one: _request(one.instruction, sampling, system, model))
+        yield one.close()
+        one.rest(pool)
 
 
 async def _ask(one: Open, wanted: Sequence[int], *, pool: Sequence[PoolModel], sampling: Sampling, system: str) -> Open:
@@ -152,8 +156,8 @@ async def _answer(model: Model, request: Request) -> Generation:
     return await model.answer(request)
 
 
-def _by_model(waiting: list[Open], pool: Sequence[PoolModel], k: int, ask: _Ask) -> Iterator[Answered]:
-    """One pass per model whose weights lie here."""
+def _by_model(waiting: list[Open], pool: Sequence[PoolModel], k: int, ask: _Ask) -> Iterator[Open]:
+    """One pass per model whose weights lie here; yields what the pass has settled at last."""
     todo: dict[int, list[Open]] = defaultdict(list)
     for one in waiting:
         for index in one.plan:
@@ -167,8 +171,9 @@ def _by_model(waiting: list[Open], pool: Sequence[PoolModel], k: int, ask: _Ask)
             return await ask(one, [index])
 
         for one in flow.each(mine, ask_one, in_flight=pool[index].in_flight):
+            one.rest(pool)
             if len(one.settled) == k:
-                yield one.close()
+                yield one
         model: object = pool[index].model
         if isinstance(model, Closing):
             model.close()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vlfeedback.ids import call_key, hash_id, response_id
 from vlfeedback.models import Model
-from vlfeedback.models._kept import Shelf
+from vlfeedback.models._kept import Recalling, Shelf
 from vlfeedback.records import Dropped, Generation, Instruction, Request, Response
 
 AT_ONCE = 128
@@ -41,15 +41,34 @@ class Answered(NamedTuple):
 
 @dataclass
 class Open:
-    """An instruction some of whose slots are still to come; slots keep the order of the plan."""
+    """An instruction some of whose slots are still to come; slots keep the order of the plan.
+
+    Attributes:
+        settled: What has become of a slot; None for a response that rests in the ledger (`rest`).
+    """
 
     instruction: Instruction
     plan: tuple[int, ...]
-    settled: dict[int, Response | Dropped] = field(default_factory=dict[int, "Response | Dropped"])
+    settled: dict[int, Response | Dropped | None] = field(default_factory=dict[int, "Response | Dropped | None"])
 
     def asks(self, pool: Sequence[PoolModel]) -> list[int]:
         """Which endpoints are still to be asked."""
         return [index for index in self.plan if index not in self.settled and not pool[index].local]
+
+    def rest(self, pool: Sequence[PoolModel]) -> None:
+        """Hold no response whose model keeps it: of a large set all are open until the last model has been asked."""
+        for index, found in self.settled.items():
+            if isinstance(found, Response) and isinstance(pool[index].model, Recalling):
+                self.settled[index] = None
+
+    def wake(self, pool: Sequence[PoolModel], request: Callable[[Model], Request]) -> None:
+        """Read from the ledger what rests there."""
+        for index in [index for index, found in self.settled.items() if found is None]:
+            model = pool[index].model
+            if isinstance(model, Recalling):
+                asked = request(model)
+                kept = model.recall(asked)
+                self.settled[index] = read(self.instruction, model.identity, asked, kept.generation, kept.key)
 
     def close(self) -> Answered:
         found = [self.settled[index] for index in self.plan]

@@ -31,6 +31,15 @@ class Keeping(Protocol):
         ...
 
 
+@runtime_checkable
+class Recalling(Protocol):
+    """A model that can give once more what it has answered."""
+
+    def recall(self, request: Request) -> Kept:
+        """A reply that this command has had before, which counts it no second time."""
+        ...
+
+
 class Shelf:
     """Looks up kept replies as long as there are some.
 

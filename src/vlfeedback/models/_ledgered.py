@@ -197,11 +197,26 @@ class Ledgered:
 
     def kept(self, requests: Sequence[Request]) -> list[Kept | None]:
         """Replies that are in the ledger, without waiting for anything; safe in any thread."""
-        fitting = (one if one.recipe == self.recipe else replace(one, recipe=self.recipe) for one in requests)
-        keys = [question_key(self.identity, request_json(one)) for one in fitting]
+        keys = [self._key(one) for one in requests]
         found = self._book.ledger.replies(keys, raw=False)
         self._book.counters.reuse(sum(key in found for key in keys))
         return [Kept(key, found[key]) if key in found else None for key in keys]
+
+    def recall(self, request: Request) -> Kept:
+        """A reply that this command has had before, which counts it no second time; safe in any thread.
+
+        Raises:
+            LedgerError: it is not there any more.
+        """
+        key = self._key(request)
+        found = self._book.ledger.replies([key], raw=False)
+        if key not in found:
+            raise LedgerError(f"{self._book.ledger.path} has lost the reply of call {key}: run again.")
+        return Kept(key, found[key])
+
+    def _key(self, request: Request) -> str:
+        fitting = request if request.recipe == self.recipe else replace(request, recipe=self.recipe)
+        return question_key(self.identity, request_json(fitting))
 
     def close(self) -> None:
         """Give back the memory of a local model."""
