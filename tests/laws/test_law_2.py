@@ -319,7 +319,7 @@ def test_law_2_a_reply_is_given_again_without_being_counted(tmp_path: Path) -> N
         key = call_key("probe", replace(pictured, recipe="jpeg"))
         assert one.recall(pictured) == Kept(key, replace(GOOD, raw=""))
         assert (book.counters.made, book.counters.reused) == (1, 0)
-        with pytest.raises(LedgerError, match="has lost the reply of call .*: run again"):
+        with pytest.raises(LedgerError, match=r"has lost the reply of call .*: run again"):
             one.recall(REQUEST)
 
 

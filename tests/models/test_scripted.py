@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from vlfeedback.errors import ConfigError
-from vlfeedback.models.scripted import EXAMPLES, ScriptedModel, load
+from vlfeedback.models.scripted import EXAMPLES, REMEMBERED, ScriptedModel, load
 from vlfeedback.records import Generation, Request
 
 Ask = Callable[..., Request]
@@ -52,3 +52,10 @@ def test_impossible_settings_are_refused() -> None:
         load(finish="error")
     with pytest.raises(ConfigError):
         load(delay=-1)
+
+
+def test_a_long_dry_run_is_not_remembered_whole(ask: Ask) -> None:
+    model = load()
+    say(model, *(ask(str(number), None) for number in range(REMEMBERED + 5)))
+    assert (model.calls, len(model.requests)) == (REMEMBERED + 5, REMEMBERED)
+    assert model.requests[0] == ask("5", None)

@@ -6,12 +6,16 @@ Its replies are a function of the request alone, so that a run with it can be re
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlfeedback.errors import ConfigError
 from vlfeedback.ids import call_key
 from vlfeedback.records import Finish, Generation, Part, Request, Sampling, Usage
+
+REMEMBERED = 1000
+"""Requests that a model remembers: a dry run of a million calls must not hold all of them."""
 
 Script = Callable[[Request], str | Generation]
 
@@ -65,7 +69,8 @@ class ScriptedModel:
 
     Attributes:
         identity: Declared identity.
-        requests: Every request asked so far, in order: what a test counts.
+        requests: The last `REMEMBERED` requests asked, in order: what a test looks at.
+        calls: How many were asked in all.
         at_once: Most calls that were outstanding at one time.
         hosts: Hosts that see prompts and pictures: none.
     """
@@ -76,21 +81,18 @@ class ScriptedModel:
         self, identity: str, replies: Sequence[str] | Mapping[str, str] | Script, finish: Finish, delay: float
     ) -> None:
         self.identity = identity
-        self.requests: list[Request] = []
+        self.requests: deque[Request] = deque(maxlen=REMEMBERED)
+        self.calls = 0
         self.at_once = 0
         self._replies = replies
         self._finish: Finish = finish
         self._delay = delay
         self._outstanding = 0
 
-    @property
-    def calls(self) -> int:
-        """How many requests were asked."""
-        return len(self.requests)
-
     async def answer(self, request: Request) -> Generation:
         """Say what the script says; a `Generation` of a function, and what it raises, are passed on as they are."""
         self.requests.append(request)
+        self.calls += 1
         self._outstanding += 1
         self.at_once = max(self.at_once, self._outstanding)
         try:
