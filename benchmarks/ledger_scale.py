@@ -1,10 +1,11 @@
 """`status`, resume and rebuild of a large ledger: seconds and peak memory; durable calls a second while it is made.
 
-    python benchmarks/ledger_scale.py [--instructions 80000] [--keep FOLDER]
+    python benchmarks/ledger_scale.py [--instructions 80000] [--local] [--keep FOLDER]
 
 A run of that many instructions, four responses and one judgement each (80,000 give 400,000 calls; 1,000,000 give 5
 million), is made by the real rooms with scripted models, every call committed like any other, and killed when 99.5 % of
-its calls are in the ledger. Then, each in a process of its own:
+its calls are in the ledger. The models pass for endpoints, and with `--local` for weights on this machine, which are
+asked one after the other. Then, each in a process of its own:
 
 - `resume`: the killed run goes on to its end; what it has still to make is given beside it;
 - `status`: of the finished run;
@@ -14,7 +15,7 @@ its calls are in the ledger. Then, each in a process of its own:
 - `rebuild`: both tables deleted and `run --to annotate` again: every reply is read from the ledger, parsed and written,
   and nothing is sent. This is what an edited parser costs, for the judgements alone.
 
-Writes `benchmarks/results/ledger_scale.json`.
+Writes `benchmarks/results/ledger_scale.json` (name another with --out for another size).
 
     python benchmarks/ledger_scale.py --bulk 5000000 [--keep FOLDER]
 
@@ -83,20 +84,20 @@ with Ledger.open(Path(sys.argv[1])) as ledger:
 """
 
 
-def settings(folder: Path, count: int) -> Path:
+def settings(folder: Path, count: int, use: str = "scripted") -> Path:
     """Scripted models, prompts of usual length, no pictures."""
     with (folder / "instructions.jsonl").open("w", encoding="utf-8") as rows:
         for number in range(count):
             prompt = f"What does sign {number} say? " + "Look well. " * 12
             rows.write(json.dumps({"id": str(number), "prompt": prompt}) + "\n")
     pool = "".join(
-        f'[[pool]]\nuse = "scripted"\nmodel = "model-{n}"\nreplies = ["A sign, says model {n}. {"Words. " * 90}"]\n\n'
+        f'[[pool]]\nuse = "{use}"\nmodel = "model-{n}"\nreplies = ["A sign, says model {n}. {"Words. " * 90}"]\n\n'
         for n in range(4)
     )
     path = folder / "run.toml"
     path.write_text(
         f'[[source]]\nuse = "jsonl"\npath = "instructions.jsonl"\n\n{pool}[decode]\nin_flight = 256\n\n'
-        f'[[judge]]\nuse = "scripted"\nmodel = "judge"\nreplies = ["{REPLY}"]\n\n[annotate]\nin_flight = 256\n',
+        f'[[judge]]\nuse = "{use}"\nmodel = "judge"\nreplies = ["{REPLY}"]\n\n[annotate]\nin_flight = 256\n',
         encoding="utf-8",
     )
     return path
@@ -130,18 +131,24 @@ def done(ledger: Path) -> int:
         return sum(total.calls for total in opened.totals() if total.state == "done")
 
 
-def killed(run: Path, calls: int) -> float:
-    """Let a run make that many calls and kill it; its seconds."""
+def killed(run: Path, calls: int) -> world.Timed:
+    """Let a run make that many calls and kill it."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "vlfeedback", "run", str(run), "--to", "annotate"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "vlfeedback", *annotated(run)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
     while counted(run / "ledger.sqlite") < calls:
         if process.poll() is not None:
             raise RuntimeError("the run ended before it could be killed: give more --instructions")
-        time.sleep(0.01)
+        time.sleep(0.05)
     process.kill()
-    process.wait()
-    return time.perf_counter() - began
+    _, _, usage = os.wait4(process.pid, 0)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return world.Timed(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+
+
+def annotated(run: Path) -> list[str]:
+    """The command that makes, resumes or makes again."""
+    return ["run", str(run), "--to", "annotate", "--allow-plugins"]
 
 
 def bulk(path: Path, calls: int) -> float:
@@ -224,6 +231,7 @@ def main() -> None:
     """Make it and measure it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--instructions", type=int, default=80_000)
+    parser.add_argument("--local", action="store_true", help="as if the weights lay on this machine")
     parser.add_argument("--keep", type=Path, default=None, help="folder to keep the run in")
     parser.add_argument("--bulk", type=int, default=0, help="calls of a ledger that is written at once")
     parser.add_argument("--out", type=Path, default=None)
@@ -234,12 +242,15 @@ def main() -> None:
             shared(folder, asked.bulk, asked.out or BULK)
             return
         run = folder / "run"
-        world.timed("run", settings(folder, asked.instructions), "--out", run, "--to", "source")
+        os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where the scripted endpoint is
+        toml = settings(folder, asked.instructions, "scripted" if asked.local else "collecting.far:load")
+        world.timed("run", toml, "--out", run, "--to", "source")
         ledger, calls = run / "ledger.sqlite", 5 * asked.instructions
-        seconds = killed(run, int(KILLED_AT * calls))
+        made = killed(run, int(KILLED_AT * calls))
         there = done(ledger)
         found = {
-            "resume": world.timed("run", run, "--to", "annotate"),
+            "made": made,
+            "resume": world.timed(*annotated(run)),
             "status": world.timed("status", run),
             "open": python(OPEN, ledger),
             "look up": python(LOOK, ledger, str(calls)),
@@ -247,13 +258,14 @@ def main() -> None:
         size = ledger.stat().st_size
         for name in ("responses", "annotations"):
             (run / f"{name}.parquet").unlink()
-        found["rebuild"] = world.timed("run", run, "--to", "annotate")
+        found["rebuild"] = world.timed(*annotated(run))
     code = world.keep(
         asked.out or RESULT,
         {
             "calls": calls,
             "ledger_bytes": size,
-            "durable_calls_per_second": round(there / seconds),
+            "models": "local" if asked.local else "endpoints",
+            "durable_calls_per_second": round(there / made.seconds),
             "made_by_resume": calls - there,
             **_told(found),
         },
