@@ -242,7 +242,8 @@ def main() -> None:
             shared(folder, asked.bulk, asked.out or BULK)
             return
         run = folder / "run"
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where the scripted endpoint is
+        here = str(Path(__file__).parent)  # where the scripted endpoint is
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
         toml = settings(folder, asked.instructions, "scripted" if asked.local else "collecting.far:load")
         world.timed("run", toml, "--out", run, "--to", "source")
         ledger, calls = run / "ledger.sqlite", 5 * asked.instructions
