@@ -15,7 +15,7 @@ from vlfeedback import groups, tables
 from vlfeedback.commands.export import export
 from vlfeedback.commands.import_ import ImportSummary, import_data
 from vlfeedback.errors import ConfigError, DataError
-from vlfeedback.exchange import trl
+from vlfeedback.exchange import _shards, trl
 from vlfeedback.pair import all_pairs, pairs
 from vlfeedback.records import Dropped, Instruction, PreferencePair, Response
 
@@ -306,8 +306,6 @@ def test_a_picture_is_stored_once_for_all_its_pairs(tmp_path: Path) -> None:
 
 
 def test_shards_are_numbered_and_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vlfeedback.exchange import _shards
-
     monkeypatch.setattr(_shards, "SHARD_BYTES", 3000)
     monkeypatch.setattr(_shards, "ROWS_AT_ONCE", 2)
     run = judged_run(tmp_path, [r.row(f"own-{n}", f"question {n}") for n in range(4)], eval_share=0.0)
@@ -315,6 +313,31 @@ def test_shards_are_numbered_and_complete(tmp_path: Path, monkeypatch: pytest.Mo
     names = sorted(path.name for path in (tmp_path / "out" / "data").iterdir())
     assert len(names) > 1 and names[-1] == f"train-{len(names) - 1:05d}-of-{len(names):05d}.parquet"
     assert sum(pq.read_table(tmp_path / "out" / "data" / name).num_rows for name in names) == 20
+
+
+def test_shards_of_words_alone_are_closed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_shards, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(_shards, "ROWS_AT_ONCE", 2)
+    shards = _shards.Shards(tmp_path, "train")
+    said = [_shards.Message("user", [_shards.Part("text", "word " * 400)])]
+    for number in range(20):
+        shards.add(_shards.Pair(said, said, said, "a", "b", 1.0, "", "i", str(number), "", ""), ())
+    assert shards.close() == 20
+    read = [pq.read_table(path)["pair_id"].to_pylist() for path in sorted(tmp_path.iterdir())]
+    assert [len(some) for some in read] == [4] * 5
+    assert [one for some in read for one in some] == [str(number) for number in range(20)]
+
+
+def test_large_pictures_make_small_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_shards, "BYTES_AT_ONCE", 1000)
+    shards = _shards.Shards(tmp_path, "train")
+    said = [_shards.Message("user", [_shards.Part("text", "word")])]
+    for number in range(10):
+        picture = _shards.Picture(bytes([number]) * 600, "a.jpg")
+        shards.add(_shards.Pair(said, said, said, "a", "b", 1.0, "", "i", str(number), "", ""), [picture])
+    assert shards.close() == 10
+    read = pq.ParquetFile(tmp_path / "train-00000-of-00001.parquet")
+    assert [read.metadata.row_group(place).num_rows for place in range(read.num_row_groups)] == [2] * 5
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:

@@ -18,9 +18,14 @@ from vlfeedback.errors import DataError
 from vlfeedback.records import Image
 
 SHARD_BYTES = 400 * 2**20
-"""A shard is closed once its pairs hold this much, counting each picture once per pair."""
+"""A shard is closed once its pairs hold this much, words and pictures, counting each picture once per pair.
 
-ROWS_AT_ONCE = 128
+Until then the places of its row groups are in memory: pairs without pictures close their shards too.
+"""
+
+ROWS_AT_ONCE = 1024
+BYTES_AT_ONCE = 32 * 2**20
+"""A row group is written once it has so many pairs, or pictures of so many bytes; a picture counts once per pair."""
 
 _PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.list_(_PART))]))
@@ -104,15 +109,15 @@ class Shards:
         self._parts: list[Path] = []
         self._file: pq.ParquetWriter | None = None
         self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._bytes = self._held = 0
         self._count = 0
 
     def add(self, pair: Pair, pictures: Sequence[Picture]) -> None:
         """Take one pair and its pictures."""
         self._rows.append({"images": [{"bytes": one.data, "path": one.name} for one in pictures], **asdict(pair)})
         self._count += 1
-        self._bytes += sum(len(one.data) for one in pictures)
-        if len(self._rows) >= ROWS_AT_ONCE:
+        self._held += sum(len(one.data) for one in pictures)
+        if len(self._rows) >= ROWS_AT_ONCE or self._held >= min(BYTES_AT_ONCE, SHARD_BYTES - self._bytes):
             self._flush()
         if self._bytes >= SHARD_BYTES:
             self._end()
@@ -132,12 +137,14 @@ class Shards:
                     "compression": {_IMAGE_BYTES: "none"} | dict.fromkeys(_leaves(self._schema), "zstd"),
                 }
                 self._file = pq.ParquetWriter(part, self._schema, **layout)
-            self._file.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            table = pa.Table.from_pylist(self._rows, schema=self._schema)
+            self._file.write_table(table)
         except OSError as error:
             raise DataError(
                 f"{self._folder} could not be written ({error}). Free some disk space and run again."
             ) from error
-        self._rows = []
+        self._bytes += table.nbytes
+        self._rows, self._held = [], 0
 
     def _end(self) -> None:
         self._flush()
