@@ -214,6 +214,31 @@ def test_a_second_rating_line_is_seen_in_any_writing(line: str) -> None:
     assert found == {3, None}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Revised rating: 2", "**Final Rating:** 2", "Rating (revised): 2", "Rating = 2", "Score: 2/5", "1. Rating: 2",
+        "• Rating: 2", "– My final score: 2", "| Rating: 2 |", "~~Rating: 2~~", "The corrected rating： **2**",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("why", ["good.", "gut – für alle."])
+def test_second_thoughts_make_a_block_none(line: str, why: str) -> None:
+    """A judge that takes its number back has not given that number."""
+    assert scores_of(one(f"Rating: 4\nRationale: {why} On a closer look it is not there.\n\n{line}")) == {}
+    assert scores_of(one(f"Rating: 4\nRationale: {why}\n{line}\nThat is all.")) == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "> Revised rating: 2", "It says: final rating: 2", "- Clarity score: 2", "The film has a rating: high",
+        "A rating of 2 would be too low", "Rationale: The score: 2 to 1", "Scores: 2", "Score 2", "#2 scores: 2",
+    ],
+)  # fmt: skip
+def test_words_on_ratings_are_no_second_thoughts(line: str) -> None:
+    assert scores_of(one(f"Rating: 4\nRationale: good.\n{line}")) == {Cell("ra", HELP): 4}
+
+
 def test_a_heading_begins_a_line() -> None:
     reply = write(whole([3] * 12)).replace(f"why {HELP} 1", f"why {HELP} 1 ##### Output for Text 2")
     assert all(rating.score == 3 for rating in RUBRIC.parse(reply, ORDER).ratings)
@@ -299,6 +324,13 @@ def test_long_lines_are_read_in_linear_time(line: str) -> None:
     assert rating.score is None
 
 
+@pytest.mark.parametrize(
+    "line", ["the " * 50_000 + "score", "score" + "(" * 100_000, "score (" + " " * 100_000, "*-" * 50_000 + "score x"]
+)
+def test_long_second_thoughts_are_read_in_linear_time(line: str) -> None:
+    assert scores_of(one(f"Rating: 4\nRationale: fine\n{line}\n{line}")) == {Cell("ra", HELP): 4}
+
+
 def test_options() -> None:
     short = vlfeedback.load(aspects=[FAITH, HELP], rationale_words=30)
     assert short.aspects == (FAITH, HELP)
@@ -311,8 +343,8 @@ def test_options() -> None:
 
 
 BITS = st.sampled_from(
-    ["\n", "Rating: 4", "Rating: 7", "Rationale: ", "rationale", "Rationale:", "- ", "*", "_", "---", "```", "`", "x",
-     " ", "word", "\t", "\x0b", "\x0c", "\x1c", "\r", "ä", "４", "#", "rating", "ſ"]
+    ["\n", "Rating: 4", "Score: 4", "final ", "Rating: 7", "Rationale: ", "rationale", "Rationale:", "- ", "*", "_",
+     "---", "```", "`", "x", " ", "word", "\t", "\x0b", "\x0c", "\x1c", "\r", "ä", "４", "#", "rating", "ſ"]
 )  # fmt: skip
 HEADS = st.sampled_from(["\nRating: 4\nRationale: ", "", "\n\nRating: 3\nRationale: it", "\x1cRating: 2\nRationale: "])
 

@@ -34,7 +34,7 @@ from vlfeedback.errors import ConfigError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Instruction, Rating, Request, Response, Sampling
 
-PARSER = "1"
+PARSER = "2"
 """Raised whenever the same reply could give other ratings than before."""
 
 _HASHES = re.compile(r"#[^\r\n]*")
@@ -42,6 +42,13 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _TEXT_HEADING = re.compile(r"output for (?:the )?text", re.IGNORECASE)
 _RATING_LINE = re.compile(r"(?:[-*+]\s+)?[*_]*rating[*_]*\s*[:：][*_]*(?P<value>.*)", re.IGNORECASE)
+_SECOND_THOUGHTS = re.compile(
+    r"[^\w>]*+(?:[0-9]++[.)]\s*+)?+"
+    r"(?:(?:the|my|a|new|final|revised|updated|corrected|correct|adjusted|amended|actual|overall)[ \t*]++){0,3}"
+    r"(?:rating|score)(?:[ \t]*+\([^()]*+\))?+[^\w:：=]*+[:：=]\W*+[0-9]",
+    re.IGNORECASE,
+)
+"""Another number for the same text. Marks of an aspect's parts (`Clarity score: 4`) and quotations are none."""
 _VALUE = re.compile(rf"(?P<score>[0-9])(?:\s*/\s*{SCALE[1]})?")
 _RATIONALE = re.compile(r"(?:[-*+]\s+)?[*_]*rationale[*_]*\s*[:：][*_]*", re.IGNORECASE)
 _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
@@ -252,7 +259,7 @@ def _rating(cell: Cell, body: str) -> Rating:
     """Read one block; what looks as asked for is read at once, with what `_read_lines` would find in it."""
     if (
         body.isascii()
-        and body.lower().count("rating") == 1
+        and not _may_say_again(body)
         and "\r" not in body
         and "```" not in body
         and (found := _AS_ASKED.fullmatch(body)) is not None
@@ -260,6 +267,13 @@ def _rating(cell: Cell, body: str) -> Rating:
     ):
         return Rating(cell.response_id, cell.aspect, score, found[2].strip())
     return _read_lines(cell, body)
+
+
+def _may_say_again(body: str) -> bool:
+    """Whether a block could hold a second rating; most are seen at once to hold none."""
+    # In plain letters the words are easily seen to be nowhere; other letters may count as theirs in other cases.
+    plain = body.lower()
+    return not body.isascii() or plain.count("rating") > 1 or "score" in plain
 
 
 def _read_lines(cell: Cell, body: str) -> Rating:
@@ -270,9 +284,9 @@ def _read_lines(cell: Cell, body: str) -> Rating:
         start += 1
     first = _RATING_LINE.match(lines[start].strip()) if start < len(lines) else None
     rest = lines[start + 1 :] if first else lines[start:]
-    # In plain letters the word is easily seen to be nowhere; other letters may count as its letters in other cases.
-    perhaps = not body.isascii() or body.lower().count("rating") > 1
-    again = perhaps and any(_RATING_LINE.match(line.strip()) for line in rest)
+    again = _may_say_again(body) and any(
+        _RATING_LINE.match(line := each.strip()) or _SECOND_THOUGHTS.match(line) for each in rest
+    )
     value = _VALUE.fullmatch(first["value"].strip("*_ \t")) if first and not again else None
     score = int(value["score"]) if value and SCALE[0] <= int(value["score"]) <= SCALE[1] else None
     return Rating(cell.response_id, cell.aspect, score, _rationale(rest))
