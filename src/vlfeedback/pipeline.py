@@ -214,10 +214,10 @@ def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
 
 
 def pairs_from(run: RunFolder, table: PairTable) -> str:
-    """What decides the table of pairs: the digests of responses and annotations, and the strategy."""
+    """What decides the table of pairs: the digests of responses and annotations, the rule, and the strategy."""
     answered = run.need("responses", "decode")
     rated = run.need("annotations", "annotate")
-    return inputs_digest("pair", answered.digest, rated.digest, table.model_dump(mode="json"))
+    return inputs_digest("pair", pair.RULE, answered.digest, rated.digest, table.model_dump(mode="json"))
 
 
 def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Outcome:
