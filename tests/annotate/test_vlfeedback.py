@@ -256,6 +256,14 @@ def test_a_copied_block_costs_the_rating_it_imitates() -> None:
     assert scores_of(RUBRIC.parse(text, ORDER)) == {Cell("ra", HELP): 1, Cell("rc", HELP): 3}
 
 
+def test_headings_may_be_counted_and_the_count_is_no_text() -> None:
+    blocks = write(whole([1, 2, 3, 4, 5, 4, 3, 2, 1, 2, 3, 4]))
+    counted = blocks.replace("#### H", "#### 1. H").replace("#### E", "#### 2) E").replace("#### V", "#### (3) V")
+    counted = counted.replace("##### Output for Text 2", "##### 1. Output for Text 2")
+    assert scores_of(RUBRIC.parse(counted, ORDER)) == scores_of(RUBRIC.parse(blocks, ORDER))
+    assert scores_of(RUBRIC.parse("#### 1.5 Helpfulness Assessment\n##### Output for Text 1\nRating: 3", ORDER)) == {}
+
+
 @pytest.mark.parametrize("number", ["0", "5", "-1", "1.5", "A", "", "1 and 2", "１", "01", "99999999999999999999"])
 def test_a_text_that_was_not_shown_is_nobodys(number: str) -> None:
     text = write([(HELP, 1, 4, "good")]) + f"##### Output for Text {number}\nRating: 1\nRationale: whose?\n"
@@ -272,6 +280,8 @@ def test_a_text_that_was_not_shown_is_nobodys(number: str) -> None:
         "#### **Helpfulness Assessment**",
         "#### **Helpfulness Assessment:**",
         "####Helpfulness  assessment",
+        "#### 1. Helpfulness Assessment",
+        "### **(1) Helpfulness Assessment**",
     ],
 )
 def test_aspect_headings(heading: str) -> None:

@@ -8,11 +8,11 @@ Skeleton, aspects and grammar are those of the papers; every sentence of the pro
     Rationale: <free text>
 
 What the parser takes as a rating, and nothing else: a block under a heading of a known aspect and a heading of a text
-that was shown, each at the start of a line with one to six `#`; the block's first line that is not blank is `Rating:`
-and one whole number of the scale, as `4` or `4/5`. Bold marks, a list dash and a full-width colon are allowed around
-it. `4.5`, `10`, `4.`, `4 (good)`, `high` and `N/A` are no ratings. A block that occurs twice, or that holds a second
-`Rating:` line, is no rating, even where both agree: one of them may be a quotation. The number of a text leads to a
-response by the recorded order.
+that was shown, each at the start of a line with one to six `#`, counted (`1.`) or not; the block's first line that is
+not blank is `Rating:` and one whole number of the scale, as `4` or `4/5`. Bold marks, a list dash and a full-width
+colon are allowed around it. `4.5`, `10`, `4.`, `4 (good)`, `high` and `N/A` are no ratings. A block that occurs twice,
+or that holds a second `Rating:` line, is no rating, even where both agree: one of them may be a quotation. The number
+of a text leads to a response by the recorded order.
 
 Source:
     VLFeedback (arXiv:2410.09421) and Silkie (arXiv:2312.10665), annotation protocol.
@@ -39,6 +39,8 @@ PARSER = "2"
 
 _HASHES = re.compile(r"#[^\r\n]*")
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_COUNTED = re.compile(r"\A\(?[0-9]{1,2}[.)]\s*", re.ASCII)
+"""Some judges count their headings; which aspect or text is meant stands in the words behind."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _TEXT_HEADING = re.compile(r"output for (?:the )?text", re.IGNORECASE)
 _RATING_LINE = re.compile(r"(?:[-*+]\s+)?[*_]*rating[*_]*\s*[:：][*_]*(?P<value>.*)", re.IGNORECASE)
@@ -208,6 +210,7 @@ def _structure(line: str) -> str | int | None:
     words = _heading(line)
     if not words:
         return None
+    words = _COUNTED.sub("", words, count=1)
     if words.casefold().endswith("assessment"):
         return words.casefold()
     shown = _TEXT_HEADING.match(words)
