@@ -11,8 +11,9 @@ What the parser takes as a rating, and nothing else: a block under a heading of 
 that was shown, each at the start of a line with one to six `#`, counted (`1.`) or not; the block's first line that is
 not blank is `Rating:` and one whole number of the scale, as `4` or `4/5`. Bold marks, a list dash and a full-width
 colon are allowed around it. `4.5`, `10`, `4.`, `4 (good)`, `high` and `N/A` are no ratings. A block that occurs twice,
-or that holds a second `Rating:` line, is no rating, even where both agree: one of them may be a quotation. The number
-of a text leads to a response by the recorded order.
+or that holds a second `Rating:` line, is no rating, even where both agree: one of them may be a quotation. Neither is
+one with second thoughts on a line of their own (`Revised rating: 2`, `Final score: 3`). The number of a text leads to a
+response by the recorded order.
 
 Source:
     VLFeedback (arXiv:2410.09421) and Silkie (arXiv:2312.10665), annotation protocol.
