@@ -312,10 +312,13 @@ def _say_what_is_odd(run: RunFolder) -> None:
 
 
 def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[Annotation | Dropped]:
-    """Ratings + missing = responses × aspects, in every annotation."""
+    """Ratings + missing = responses × aspects, in every annotation; a judge that gives none is told at once."""
+    silent = annotate.Silent()
     for record in stream:
         if isinstance(record, Annotation):
             tables.balance("annotate", len(record.order or ()) * len(rubric.aspects), ratings=len(record.ratings))
+            if told := silent.add(record):
+                print(told, file=sys.stderr, flush=True)
         yield record
 
 
