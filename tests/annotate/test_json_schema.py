@@ -83,6 +83,8 @@ NO_REPLIES = [
     '{"text_9": {"Helpfulness": {"score": 4}}}',
     '{"Text_1": {"Helpfulness": {"score": 4}}}',
     '{"text_01": {"Helpfulness": {"score": 4}}}',
+    '{"text_0": {"Helpfulness": {"score": 4}}, "text_1": {"Helpfulness": {"score": 4}}}',
+    '{"text_0": {"Helpfulness": {"score": 4}}, "text_1": {"Helpfulness": {"score": 4}}, "te',
     'My ratings: {"text_1": {"Helpfulness": {"score": 4, "rationale": ""}}}',
     '{"text_1": {"Helpfulness": {"score": 4, "rationale": ""}}, broken, "text_2": {}}',
 ]

@@ -264,7 +264,15 @@ def test_headings_may_be_counted_and_the_count_is_no_text() -> None:
     assert scores_of(RUBRIC.parse("#### 1.5 Helpfulness Assessment\n##### Output for Text 1\nRating: 3", ORDER)) == {}
 
 
-@pytest.mark.parametrize("number", ["0", "5", "-1", "1.5", "A", "", "1 and 2", "１", "01", "99999999999999999999"])
+@pytest.mark.parametrize("texts", [4, 3])
+def test_a_judge_that_counts_from_zero_rates_nothing(texts: int) -> None:
+    """Its text 1 is the second one: every rating would land on its neighbour."""
+    text = write([(aspect, number, 1 + number, "why") for aspect in RUBRIC.aspects for number in range(texts)])
+    assert scores_of(RUBRIC.parse(text, ORDER)) == {}
+    assert RUBRIC.parse(text, ORDER).problems
+
+
+@pytest.mark.parametrize("number", ["5", "-1", "1.5", "A", "", "1 and 2", "１", "01", "99999999999999999999"])
 def test_a_text_that_was_not_shown_is_nobodys(number: str) -> None:
     text = write([(HELP, 1, 4, "good")]) + f"##### Output for Text {number}\nRating: 1\nRationale: whose?\n"
     parsed = RUBRIC.parse(text, ORDER)

@@ -7,8 +7,8 @@ neighbour.
 What the parser takes as a rating, and nothing else: the reply is one JSON object, alone or in one code fence; under a
 label that was shown and an aspect that was asked for is an object whose `score` is a JSON integer of the scale (`4.0`,
 `"4"` and `true` are none). A key that occurs twice in an object makes everything under it missing. Line ends inside a
-rationale may stand there as they are, as endpoints without structured output write them. A reply that was cut off keeps
-the texts whose objects are complete.
+rationale may stand there as they are, as endpoints without structured output write them. A reply with a `text_0` counts
+from there and holds no rating. One that was cut off keeps the texts whose objects are complete.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class SchemaRubric:
         shown = dict(zip(_labels(len(order)), order, strict=True))
         texts = cast("dict[str, object]", reply)
         problems = [f"{label}: no such text" for label in texts if label not in shown]
+        if "text_0" in texts:  # a judge that counts from zero means the second text by `text_1`
+            return Parsed((), problems=tuple(problems))
         ratings: list[Rating] = []
         for label, response in shown.items():
             given = texts.get(label)

@@ -13,7 +13,7 @@ not blank is `Rating:` and one whole number of the scale, as `4` or `4/5`. Bold 
 colon are allowed around it. `4.5`, `10`, `4.`, `4 (good)`, `high` and `N/A` are no ratings. A block that occurs twice,
 or that holds a second `Rating:` line, is no rating, even where both agree: one of them may be a quotation. Neither is
 one with second thoughts on a line of their own (`Revised rating: 2`, `Final score: 3`). The number of a text leads to a
-response by the recorded order.
+response by the recorded order; a reply with a text 0 counts otherwise and holds no rating.
 
 Source:
     VLFeedback (arXiv:2410.09421) and Silkie (arXiv:2312.10665), annotation protocol.
@@ -58,6 +58,9 @@ _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
 _AS_ASKED = re.compile(r"\s*Rating: ([0-9])\nRationale: (.*[^\s`*_-])\s*", re.DOTALL)
 """A block as the rubric asks for it, whose reason does not end like a rule or fence; nearly all are such ones."""
 
+
+FROM_ZERO = -1
+"""Stands for the number of text 0, which is never shown: a judge that has one counts all the others from there too."""
 
 USUAL = 100
 """Letters of a heading line that is remembered: judges write the same fifteen ones into every reply."""
@@ -207,7 +210,7 @@ def _digest(system: str) -> str:
 
 
 def _structure(line: str) -> str | int | None:
-    """What a heading line opens: an assessment, by its words; a text, by its number or 0; None for any other line."""
+    """What a heading line opens: an assessment, by its words; a text, by its number, 0 or `FROM_ZERO`; else None."""
     words = _heading(line)
     if not words:
         return None
@@ -218,7 +221,7 @@ def _structure(line: str) -> str | int | None:
     if shown is None:
         return None
     number = words[shown.end() :].strip(" *_:：.#()<>[]")
-    return int(number) if _NUMBER.fullmatch(number) else 0
+    return int(number) if _NUMBER.fullmatch(number) else FROM_ZERO if number == "0" else 0
 
 
 _remembered = lru_cache(maxsize=1024)(_structure)
@@ -231,6 +234,7 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
     aspect: str | None = None
     cell: Cell | None = None
     begins = -1  # of the block that is open, between a text's heading and the next structural heading
+    from_zero = False
     for heading in _HASHES.finditer(text):
         start, end = heading.span()
         if start and text[start - 1] not in "\r\n":
@@ -245,10 +249,10 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
             aspect, begins = names.get(opens), -1
         else:  # the only place in which a number becomes a response
             cell = None if aspect is None or not 1 <= opens <= len(order) else Cell(order[opens - 1], aspect)
-            begins = end
+            begins, from_zero = end, from_zero or opens == FROM_ZERO
     if begins >= 0:
         blocks.append(_Block(cell, begins, len(text)))
-    return blocks
+    return [block._replace(cell=None) for block in blocks] if from_zero else blocks
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
