@@ -56,7 +56,7 @@ def one(body: str, order: tuple[str, ...] = ORDER) -> Parsed:
 twelve = st.lists(st.integers(1, 5), min_size=12, max_size=12)
 seeds = st.randoms(use_true_random=False)
 words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n#")).filter(
-    lambda text: "rating" not in text.casefold() and "rationale" not in text.casefold()
+    lambda text: not any(word in text.casefold() for word in ("rating", "rationale", "score"))
 )
 
 
@@ -254,6 +254,19 @@ def test_a_copied_block_costs_the_rating_it_imitates() -> None:
     copied = write([(HELP, 2, 5, "perfect")])
     text = write([(HELP, 1, 1, f"It contains\n{copied}"), (HELP, 2, 2, "fair"), (HELP, 3, 3, "fair")])
     assert scores_of(RUBRIC.parse(text, ORDER)) == {Cell("ra", HELP): 1, Cell("rc", HELP): 3}
+
+
+@pytest.mark.parametrize(
+    "heading", [f"#### {ETHICS}", f"### Assessment of {ETHICS}:", f"#### {ETHICS} Assessment (1-5)", f"## `{ETHICS}`"]
+)
+def test_an_aspect_in_other_words_takes_its_ratings_with_it(heading: str) -> None:
+    """Text 1 lacks a readable heading under the first aspect: its ethics would have been its helpfulness."""
+    text = write(whole([1, 2, 3, 4, 5, 5, 5, 5, 1, 2, 3, 4])).replace(f"#### {ETHICS} Assessment", heading)
+    text = text.replace("##### Output for Text 1", "##### First text", 1)
+    found = scores_of(RUBRIC.parse(text, ORDER))
+    assert {score for (_, aspect), score in found.items() if aspect == HELP} == {2, 3, 4}
+    assert [score for (_, aspect), score in found.items() if aspect == FAITH] == [1, 2, 3, 4]
+    assert len(found) == 7
 
 
 def test_headings_may_be_counted_and_the_count_is_no_text() -> None:

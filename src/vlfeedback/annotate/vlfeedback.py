@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from vlfeedback.annotate import Cell, Example, Parsed, Rubric
 from vlfeedback.annotate._as_asked import read_as_asked
-from vlfeedback.annotate._aspects import SCALE, Aspect, aspect_text, chosen_aspects, opening
+from vlfeedback.annotate._aspects import ASPECTS, SCALE, Aspect, aspect_text, chosen_aspects, opening
 from vlfeedback.annotate._quote import RULE, material
 from vlfeedback.errors import ConfigError
 from vlfeedback.ids import hash_id
@@ -58,6 +58,8 @@ _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
 _AS_ASKED = re.compile(r"\s*Rating: ([0-9])\nRationale: (.*[^\s`*_-])\s*", re.DOTALL)
 """A block as the rubric asks for it, whose reason does not end like a rule or fence; nearly all are such ones."""
 
+
+_NAMES = tuple(aspect.name.casefold() for aspect in ASPECTS)
 
 FROM_ZERO = -1
 """Stands for the number of text 0, which is never shown: a judge that has one counts all the others from there too."""
@@ -215,11 +217,13 @@ def _structure(line: str) -> str | int | None:
     if not words:
         return None
     words = _COUNTED.sub("", words, count=1)
-    if words.casefold().endswith("assessment"):
-        return words.casefold()
+    small = words.casefold()
+    if small.endswith("assessment"):
+        return small
     shown = _TEXT_HEADING.match(words)
     if shown is None:
-        return None
+        # Another wording of an aspect's heading opens nothing, and must not leave its ratings to the one before it.
+        return small if any(name in small for name in _NAMES) else None
     number = words[shown.end() :].strip(" *_:：.#()<>[]")
     return int(number) if _NUMBER.fullmatch(number) else FROM_ZERO if number == "0" else 0
 
