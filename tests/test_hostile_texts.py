@@ -83,11 +83,13 @@ def test_a_request_is_cut_as_by_the_plain_rule(text: str) -> None:
     assert mme.worded(text, "qwen") == plain + mme.ENDINGS["qwen"]
 
 
-@given(letters("15./-a ", "score:", "rating: ", " to ", "10"))
+@given(letters("15./-a %", "score:", "rating: ", " to ", "10", " of "))
 def test_scores_are_found_as_by_the_plain_rule(text: str) -> None:
-    score = re.compile(r"\bscore\s*[:=]\s*(\d+(?:\.\d+)?)(?:\s*/\s*10\b)?(?![\w.]*\d|\s*/)", re.I)
+    score = re.compile(r"\bscore\s*[:=]\s*(\d+(?:\.\d+)?)(?:\s*(?:/|of)\s*10\b)?", re.I)
+    ranges = re.compile(r"[^\n\d.;(!]{0,12}\d|\.\d|\s*[/%]")
     rating = re.compile(r"\brating\s*[:=]\s*(-?\d+(?:\.\d+)?)(\s*/\s*\d+)?(?![\w.]*\d|\s*(?:-|–|to|or)\s*\d)", re.I)
-    assert rtvlm._SCORE.findall(text) == score.findall(text)
+    plain = [(found[1], ranges.match(text, found.end()) is not None) for found in score.finditer(text)]
+    assert [(number, bool(more)) for number, more in rtvlm._SCORE.findall(text)] == plain
     assert _mmhal_result._RATING.findall(text) == rating.findall(text)
 
 

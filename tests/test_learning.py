@@ -69,7 +69,10 @@ def test_answers_judgements_and_scores_are_tables_and_official_files(
     assert len(said) == len(asked) == 32 and {one.judge for one in said} == {"scripted:grader"}
     scores = {(one.model, one.metric): one for one in tables.read(run.table("scores"), Score)}
     assert scores["base", "rating"].value == 2 and scores["base+dpo", "rating"].value == 5
-    assert scores["base+dpo", "hallucination_rate"].value == 0 and scores["base", "rating"].protocol == "mmhal/own-1"
+    assert (
+        scores["base+dpo", "hallucination_rate"].value == 0
+        and scores["base", "rating"].protocol == "mmhal/own-1-strict"
+    )
     assert scores["base", "rating"].judge == "scripted:grader" and (scores["base", "rating"].time or 0) > 1.7e9
     official = run.path / "official" / "mmhal" / "base+dpo"
     assert score_file(official / "reviews_run1.json").average == 5

@@ -32,13 +32,6 @@ class Named(Protocol):
     def identity(self) -> str: ...
 
 
-class Plugged(Protocol):
-    """Whoever knows whether code from outside the package is allowed."""
-
-    @property
-    def allow_plugins(self) -> bool: ...
-
-
 class Outcome(NamedTuple):
     """What a room did.
 
@@ -257,9 +250,9 @@ def _missing(run: RunFolder) -> dict[str, int]:
     return found
 
 
-def rubric_of(run: RunFolder, reach: Plugged) -> Rubric:
+def rubric_of(run: RunFolder, allow_plugins: bool) -> Rubric:
     """The rubric that [annotate] names."""
-    plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=reach.allow_plugins)
+    plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=allow_plugins)
     return registry.bind(plugin, run.settings.annotate.options, "[annotate.options]")
 
 
@@ -271,7 +264,7 @@ def _annotating(
     decoded: str,
     instructions: int,
 ) -> list[Outcome]:
-    asked, rubric, judges = run.settings.annotate, rubric_of(run, reach), reach.judges()
+    asked, rubric, judges = run.settings.annotate, rubric_of(run, reach.allow_plugins), reach.judges()
     who = judged_by(run.settings, judges, rubric)
 
     def inputs() -> str:
@@ -319,10 +312,13 @@ def _say_what_is_odd(run: RunFolder) -> None:
 
 
 def _whole(stream: Iterable[Annotation | Dropped], rubric: Rubric) -> Iterator[Annotation | Dropped]:
-    """Ratings + missing = responses × aspects, in every annotation."""
+    """Ratings + missing = responses × aspects, in every annotation; a judge that gives none is told at once."""
+    silent = annotate.Silent()
     for record in stream:
         if isinstance(record, Annotation):
             tables.balance("annotate", len(record.order or ()) * len(rubric.aspects), ratings=len(record.ratings))
+            if told := silent.add(record):
+                print(told, file=sys.stderr, flush=True)
         yield record
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from vlfeedback import _collecting_refused as refused, flow, groups, pair, preflight, registry, tables
-from vlfeedback.collecting import Outcome, collect, reused
+from vlfeedback.collecting import Outcome, collect, reused, rubric_of
 from vlfeedback.config import PairTable
 from vlfeedback.errors import ConfigError, DataError, PluginError
 from vlfeedback.locks import follower
@@ -214,10 +214,10 @@ def pairs(run: RunFolder, reach: Access) -> list[Outcome]:
 
 
 def pairs_from(run: RunFolder, table: PairTable) -> str:
-    """What decides the table of pairs: the digests of responses and annotations, and the strategy."""
+    """What decides the table of pairs: the digests of responses and annotations, the rule, and the strategy."""
     answered = run.need("responses", "decode")
     rated = run.need("annotations", "annotate")
-    return inputs_digest("pair", answered.digest, rated.digest, table.model_dump(mode="json"))
+    return inputs_digest("pair", pair.RULE, answered.digest, rated.digest, table.model_dump(mode="json"))
 
 
 def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Outcome:
@@ -226,7 +226,7 @@ def pair_into(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> 
     if run.fresh("pairs", inputs):
         return reused(run, "pair", "pairs")
     sink: Sink[PreferencePair] = Sink(run, "pairs", "pair")
-    return written(sink, _paired(_Rated(run), table, allow_plugins), inputs, complete=rated.complete)
+    return written(sink, _paired(run, table, allow_plugins), inputs, complete=rated.complete)
 
 
 class _Rated:
@@ -248,15 +248,16 @@ class _Rated:
             del portion  # or it would be held while the next one is read
 
 
-def _paired(rated: _Rated, table: PairTable, allow_plugins: bool) -> Iterator[PreferencePair | Dropped]:
+def _paired(run: RunFolder, table: PairTable, allow_plugins: bool) -> Iterator[PreferencePair | Dropped]:
     strategy = registry.bind(registry.find("pair", table.use, allow_plugins=allow_plugins), table.options, "[pair]")
-    yield from pair.pairs(rated, strategy, judged=rated.judged)
+    rated, scale = _Rated(run), rubric_of(run, allow_plugins).scale
+    yield from pair.pairs(rated, strategy, scale=scale, judged=rated.judged)
 
 
 def paired(run: RunFolder, table: PairTable, allow_plugins: bool = False) -> Iterator[Group]:
     """Groups with the pairs of another strategy than the run's own, for controls; nothing is written."""
     found: dict[str, list[PreferencePair]] = {}
-    for record in _paired(_Rated(run), table, allow_plugins):
+    for record in _paired(run, table, allow_plugins):
         if isinstance(record, PreferencePair):
             found.setdefault(record.instruction_id, []).append(record)
     for one in _Rated(run):

@@ -10,8 +10,11 @@ from annotate.judging import answered
 from hypothesis import given, strategies as st
 
 from vlfeedback.annotate import Cell, json_schema
+from vlfeedback.annotate._expected import Located
+from vlfeedback.records import Rating
 
 RUBRIC = json_schema.load()
+HELP = RUBRIC.aspects[0]
 ORDER = ("ra", "rb", "rc")
 
 
@@ -80,6 +83,8 @@ NO_REPLIES = [
     '{"text_9": {"Helpfulness": {"score": 4}}}',
     '{"Text_1": {"Helpfulness": {"score": 4}}}',
     '{"text_01": {"Helpfulness": {"score": 4}}}',
+    '{"text_0": {"Helpfulness": {"score": 4}}, "text_1": {"Helpfulness": {"score": 4}}}',
+    '{"text_0": {"Helpfulness": {"score": 4}}, "text_1": {"Helpfulness": {"score": 4}}, "te',
     'My ratings: {"text_1": {"Helpfulness": {"score": 4, "rationale": ""}}}',
     '{"text_1": {"Helpfulness": {"score": 4, "rationale": ""}}, broken, "text_2": {}}',
 ]
@@ -88,6 +93,16 @@ NO_REPLIES = [
 @pytest.mark.parametrize("text", NO_REPLIES, ids=lambda text: text[:40])
 def test_what_is_no_reply(text: str) -> None:
     assert all(rating.score is None for rating in RUBRIC.parse(text, ORDER).ratings)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_rationale_of_several_lines_costs_no_rating(cut: bool) -> None:
+    """Endpoints without structured output write line ends into strings as they are, which JSON forbids."""
+    good = '{"score": 4, "rationale": "Short.\n\n\tAnd \\"sweet\\"."}'
+    text = f'{{"text_1": {{"{HELP}": {good}}}' + (', "text_2": {' if cut else "}")
+    found = {rating for rating in RUBRIC.parse(text, ORDER).ratings if rating.score is not None}
+    assert found == {Rating(ORDER[0], HELP, 4, 'Short.\n\n\tAnd "sweet".')}
+    assert isinstance(RUBRIC, Located) and RUBRIC.scores_at(text, ORDER) == {Cell(ORDER[0], HELP): text.index("4")}
 
 
 def test_a_key_that_occurs_twice_leads_nowhere() -> None:

@@ -350,7 +350,7 @@ def test_a_kept_reply_is_read_again_without_a_call() -> None:
     assert again == record
 
     class Mended(Forgetful):
-        name, version, parser = RUBRIC.name, RUBRIC.version, "2"
+        name, version, parser = RUBRIC.name, RUBRIC.version, RUBRIC.parser + "+"
 
     mended = read_reply(Mended(), *kept)
     assert mended is not None

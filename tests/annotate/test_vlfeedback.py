@@ -56,7 +56,7 @@ def one(body: str, order: tuple[str, ...] = ORDER) -> Parsed:
 twelve = st.lists(st.integers(1, 5), min_size=12, max_size=12)
 seeds = st.randoms(use_true_random=False)
 words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n#")).filter(
-    lambda text: "rating" not in text.casefold() and "rationale" not in text.casefold()
+    lambda text: not any(word in text.casefold() for word in ("rating", "rationale", "score"))
 )
 
 
@@ -214,6 +214,31 @@ def test_a_second_rating_line_is_seen_in_any_writing(line: str) -> None:
     assert found == {3, None}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Revised rating: 2", "**Final Rating:** 2", "Rating (revised): 2", "Rating = 2", "Score: 2/5", "1. Rating: 2",
+        "• Rating: 2", "– My final score: 2", "| Rating: 2 |", "~~Rating: 2~~", "The corrected rating： **2**",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("why", ["good.", "gut – für alle."])
+def test_second_thoughts_make_a_block_none(line: str, why: str) -> None:
+    """A judge that takes its number back has not given that number."""
+    assert scores_of(one(f"Rating: 4\nRationale: {why} On a closer look it is not there.\n\n{line}")) == {}
+    assert scores_of(one(f"Rating: 4\nRationale: {why}\n{line}\nThat is all.")) == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "> Revised rating: 2", "It says: final rating: 2", "- Clarity score: 2", "The film has a rating: high",
+        "A rating of 2 would be too low", "Rationale: The score: 2 to 1", "Scores: 2", "Score 2", "#2 scores: 2",
+    ],
+)  # fmt: skip
+def test_words_on_ratings_are_no_second_thoughts(line: str) -> None:
+    assert scores_of(one(f"Rating: 4\nRationale: good.\n{line}")) == {Cell("ra", HELP): 4}
+
+
 def test_a_heading_begins_a_line() -> None:
     reply = write(whole([3] * 12)).replace(f"why {HELP} 1", f"why {HELP} 1 ##### Output for Text 2")
     assert all(rating.score == 3 for rating in RUBRIC.parse(reply, ORDER).ratings)
@@ -231,7 +256,36 @@ def test_a_copied_block_costs_the_rating_it_imitates() -> None:
     assert scores_of(RUBRIC.parse(text, ORDER)) == {Cell("ra", HELP): 1, Cell("rc", HELP): 3}
 
 
-@pytest.mark.parametrize("number", ["0", "5", "-1", "1.5", "A", "", "1 and 2", "１", "01", "99999999999999999999"])
+@pytest.mark.parametrize(
+    "heading", [f"#### {ETHICS}", f"### Assessment of {ETHICS}:", f"#### {ETHICS} Assessment (1-5)", f"## `{ETHICS}`"]
+)
+def test_an_aspect_in_other_words_takes_its_ratings_with_it(heading: str) -> None:
+    """Text 1 lacks a readable heading under the first aspect: its ethics would have been its helpfulness."""
+    text = write(whole([1, 2, 3, 4, 5, 5, 5, 5, 1, 2, 3, 4])).replace(f"#### {ETHICS} Assessment", heading)
+    text = text.replace("##### Output for Text 1", "##### First text", 1)
+    found = scores_of(RUBRIC.parse(text, ORDER))
+    assert {score for (_, aspect), score in found.items() if aspect == HELP} == {2, 3, 4}
+    assert [score for (_, aspect), score in found.items() if aspect == FAITH] == [1, 2, 3, 4]
+    assert len(found) == 7
+
+
+def test_headings_may_be_counted_and_the_count_is_no_text() -> None:
+    blocks = write(whole([1, 2, 3, 4, 5, 4, 3, 2, 1, 2, 3, 4]))
+    counted = blocks.replace("#### H", "#### 1. H").replace("#### E", "#### 2) E").replace("#### V", "#### (3) V")
+    counted = counted.replace("##### Output for Text 2", "##### 1. Output for Text 2")
+    assert scores_of(RUBRIC.parse(counted, ORDER)) == scores_of(RUBRIC.parse(blocks, ORDER))
+    assert scores_of(RUBRIC.parse("#### 1.5 Helpfulness Assessment\n##### Output for Text 1\nRating: 3", ORDER)) == {}
+
+
+@pytest.mark.parametrize("texts", [4, 3])
+def test_a_judge_that_counts_from_zero_rates_nothing(texts: int) -> None:
+    """Its text 1 is the second one: every rating would land on its neighbour."""
+    text = write([(aspect, number, 1 + number, "why") for aspect in RUBRIC.aspects for number in range(texts)])
+    assert scores_of(RUBRIC.parse(text, ORDER)) == {}
+    assert RUBRIC.parse(text, ORDER).problems
+
+
+@pytest.mark.parametrize("number", ["5", "-1", "1.5", "A", "", "1 and 2", "１", "01", "99999999999999999999"])
 def test_a_text_that_was_not_shown_is_nobodys(number: str) -> None:
     text = write([(HELP, 1, 4, "good")]) + f"##### Output for Text {number}\nRating: 1\nRationale: whose?\n"
     parsed = RUBRIC.parse(text, ORDER)
@@ -247,6 +301,8 @@ def test_a_text_that_was_not_shown_is_nobodys(number: str) -> None:
         "#### **Helpfulness Assessment**",
         "#### **Helpfulness Assessment:**",
         "####Helpfulness  assessment",
+        "#### 1. Helpfulness Assessment",
+        "### **(1) Helpfulness Assessment**",
     ],
 )
 def test_aspect_headings(heading: str) -> None:
@@ -299,6 +355,13 @@ def test_long_lines_are_read_in_linear_time(line: str) -> None:
     assert rating.score is None
 
 
+@pytest.mark.parametrize(
+    "line", ["the " * 50_000 + "score", "score" + "(" * 100_000, "score (" + " " * 100_000, "*-" * 50_000 + "score x"]
+)
+def test_long_second_thoughts_are_read_in_linear_time(line: str) -> None:
+    assert scores_of(one(f"Rating: 4\nRationale: fine\n{line}\n{line}")) == {Cell("ra", HELP): 4}
+
+
 def test_options() -> None:
     short = vlfeedback.load(aspects=[FAITH, HELP], rationale_words=30)
     assert short.aspects == (FAITH, HELP)
@@ -311,8 +374,8 @@ def test_options() -> None:
 
 
 BITS = st.sampled_from(
-    ["\n", "Rating: 4", "Rating: 7", "Rationale: ", "rationale", "Rationale:", "- ", "*", "_", "---", "```", "`", "x",
-     " ", "word", "\t", "\x0b", "\x0c", "\x1c", "\r", "ä", "４", "#", "rating", "ſ"]
+    ["\n", "Rating: 4", "Score: 4", "final ", "Rating: 7", "Rationale: ", "rationale", "Rationale:", "- ", "*", "_",
+     "---", "```", "`", "x", " ", "word", "\t", "\x0b", "\x0c", "\x1c", "\r", "ä", "４", "#", "rating", "ſ"]
 )  # fmt: skip
 HEADS = st.sampled_from(["\nRating: 4\nRationale: ", "", "\n\nRating: 3\nRationale: it", "\x1cRating: 2\nRationale: "])
 

@@ -24,6 +24,9 @@ from vlfeedback.evaluate._chair_words import WORDS, mentioned
         ("The man's tie", {"tie"}), ("Three buses, two knives", {"bus", "knife"}), ("A scenic carpet.", set()),
         ("SHEEP and sheep", {"sheep"}), ("", set()), ("A hot\ndog", {"hot dog"}), ("Puppies play.", {"dog"}),
         ("a train station", set()), ("baseball bats", {"baseball bat"}), ("strawberries", set()),
+        ("A baby elephant", {"elephant"}), ("Adult giraffes.", {"giraffe"}), ("Passengers leave", {"person"}),
+        ("A passenger train, passenger planes", {"train", "airplane"}), ("A baby holds a bear", {"person", "bear"}),
+        ("Motor bikes and a bike", {"motorcycle", "bicycle"}), ("a stuffed bear", {"teddy bear"}),
     ],
 )  # fmt: skip
 def test_things_are_words_and_the_longest_phrase_counts(text: str, things: set[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,27 @@ def test_the_stage_and_the_official_files_agree(tmp_path: Path) -> None:
     for one in found.subtasks:
         assert scores[f"{one.area}/{one.name}"].value == pytest.approx(one.score)
     assert scores["perception"].n_unparsable == sum(one.text == "maybe" for one in answers if "code" not in one.item_id)
+
+
+def test_a_failed_call_shifts_no_line_of_the_official_files(tmp_path: Path) -> None:
+    """The official script takes every two lines for a picture: a single one would pair what follows with strangers."""
+    benchmark = mme.load(path=tmp_path / "data", images="mme", roots=tiny_mme(tmp_path / "data", pictures=80))
+    items = list(benchmark.items())
+    lost = next(item.item_id for item in items if item.stratum == "color")
+    answers = [
+        replace(one, text="", finish="error") if one.item_id == lost else one
+        for one in say(items, lambda item: "Yes" if "3" in item.item_id else item.expected)
+    ]
+    scores = {one.metric: one for one in benchmark.summarise(evaluate.item_scores(benchmark, items, answers))}
+    write_folder(tmp_path / "out", mme.answer_lines(items[::2] + items[1::2], answers))
+    points = 0.0
+    for subtask in ("color", "celebrity"):
+        rows = [line.split("\t") for line in (tmp_path / f"out/{subtask}.txt").read_text("utf-8").splitlines()]
+        assert all(one[0] == two[0] for one, two in zip(rows[::2], rows[1::2], strict=True))
+        right = [row[3].lower() == row[2].lower() for row in rows]
+        both = [one and two for one, two in zip(right[::2], right[1::2], strict=True)]
+        points += 100 * sum(right) / len(right) + 100 * sum(both) / len(both)
+    assert scores["perception"].value == pytest.approx(points) and not score_folder(tmp_path / "out").complete
 
 
 def test_a_missing_question_is_noticed_before_anything_is_scored(tmp_path: Path) -> None:

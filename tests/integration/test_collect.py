@@ -15,6 +15,7 @@ import world
 from servers import Server, serve
 
 from vlfeedback import tables
+from vlfeedback.records import PreferencePair
 
 COUNT = 12
 
@@ -110,6 +111,31 @@ def test_another_parser_makes_no_call(tmp_path: Path, server: Server) -> None:
     assert calls(done) == (0, COUNT)
     assert world.digest(run)["annotations"] != before["annotations"]
     assert len(server.served()) == 5 * COUNT
+
+
+def test_pairs_are_made_on_the_scale_of_the_rubric(tmp_path: Path, server: Server) -> None:
+    """A rubric of one's own from 2 to 10: its best ratings are no missing ones."""
+    run = tmp_path / "run"
+    world.collect(world.settings(tmp_path, server.url), "--out", run)
+    before = sorted(tables.read(run / "pairs.parquet", PreferencePair), key=lambda pair: pair.id)
+    (tmp_path / "twice.py").write_text(
+        "from dataclasses import replace\n"
+        "from vlfeedback.annotate import vlfeedback\n"
+        "class Twice:\n"
+        "    parser, scale = 'twice', (2, 10)\n"
+        "    def __init__(self): self.inner = vlfeedback.load()\n"
+        "    def __getattr__(self, name): return getattr(self.inner, name)\n"
+        "    def parse(self, text, order):\n"
+        "        found = self.inner.parse(text, order)\n"
+        "        return found._replace(ratings=tuple(\n"
+        "            replace(one, score=one.score and 2 * one.score) for one in found.ratings))\n"
+        "def load(): return Twice()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = world.collect(run, "--allow-plugins", "--set", "annotate.rubric=twice:load", PYTHONPATH=path)
+    assert calls(done) == (0, COUNT)
+    after = sorted(tables.read(run / "pairs.parquet", PreferencePair), key=lambda pair: pair.id)
+    assert before and [(pair.id, pair.margin) for pair in after] == [(pair.id, 2 * pair.margin) for pair in before]
 
 
 def test_another_rubric_judges_again_and_decodes_nothing(tmp_path: Path, server: Server) -> None:

@@ -16,13 +16,27 @@ several = st.lists(st.tuples(score, score, score), min_size=0, max_size=3)
 cases = st.lists(st.tuples(st.sampled_from(["yes", "no", "a cup", "A cup"]), several), max_size=5)
 
 
+def counted(case: list[tuple[str, list[tuple[int | None, ...]]]], column: int) -> list[list[int]]:
+    """Scores that count on one aspect, by response: what all judges say who rate the most responses together."""
+    table = [[row[column] for row in judged] for _, judged in case]
+    lengths = {len(given) for given in table}
+    judges = list(range(max(lengths)))
+    if len(lengths) == 1 and judges:
+        rated = [[k for k, given in enumerate(table) if given[n] is not None] for n in judges]
+        followers = [[n for n in judges if set(some) <= set(rated[n])] for some in rated]
+        some, judges = max(zip(rated, followers, strict=True), key=lambda one: (len(one[0]), len(one[1]), one[0]))
+        table = [given if k in some else [] for k, given in enumerate(table)]
+    return [[value for n in judges if n < len(given) and (value := given[n]) is not None] for given in table]
+
+
 def brute_force(case: list[tuple[str, list[tuple[int | None, ...]]]]) -> dict[tuple[int, int], str]:
-    """By the book: means of what is there, then means of means, in exact arithmetic and in no hurry."""
+    """By the book: means of what counts, then means of means, in exact arithmetic and in no hurry."""
     overall: list[Fraction | None] = []
-    for _, judged in case:
-        columns = [[row[column] for row in judged if row[column] is not None] for column in range(3)]
+    by_aspect = [counted(case, column) for column in range(3)] if case else []
+    for place in range(len(case)):
+        columns = [given[place] for given in by_aspect]
         if all(columns):
-            means = [Fraction(sum(value for value in column if value is not None), len(column)) for column in columns]
+            means = [Fraction(sum(column), len(column)) for column in columns]
             overall.append(sum(means, Fraction()) / 3)
         else:
             overall.append(None)

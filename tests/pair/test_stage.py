@@ -58,6 +58,42 @@ def test_several_annotations_are_averaged_per_aspect() -> None:
     assert candidate.overall is not None and candidate.overall * 6 == 25
 
 
+def said(judged: dict[str, list[int | None]]) -> Group:
+    """Ratings of helpfulness alone, by text: one of each judge."""
+    texts = group(*(Sketch("m", text, (None, None, None)) for text in judged))
+    return replace(
+        texts,
+        ratings=tuple(
+            Rating(response.id, "Helpfulness", given)
+            for turn in zip(*judged.values(), strict=True)
+            for response, given in zip(texts.responses, turn, strict=True)
+        ),
+    )
+
+
+@pytest.mark.parametrize("missing", [None, 0, 10])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_missing_rating_of_a_strict_judge_is_no_high_one(missing: int | None, turn: int) -> None:
+    """Both judges find the second text better; the strict one says nothing of the first, and no pair turns round."""
+    judged: dict[str, list[int | None]] = {"one": [4, missing][::turn], "two": [5, 2][::turn], "three": [3, 1][::turn]}
+    found = said(judged)
+    texts = {response.id: response.text for response in found.responses}
+    chosen = [(texts[one.chosen_id], texts[one.rejected_id], one.margin)
+              for one in pairs([found], all_pairs.load()) if isinstance(one, PreferencePair)]  # fmt: skip
+    assert chosen == [("two", "one", 1), ("one", "three", 1), ("two", "three", 2)]
+
+
+def test_annotations_that_rate_as_many_responses_count_together_or_the_order_has_no_say() -> None:
+    both = said({"one": [5, 4], "two": [4, 2], "three": [None, None]})
+    assert [one.overall for one in candidates_of(both)] == [4.5, 3, None]
+    apart = said({"one": [None, 2], "two": [4, 1], "three": [3, None], "four": [1, 5]})
+    turned = replace(apart, ratings=apart.ratings[4:] + apart.ratings[:4])
+    assert [one.overall for one in candidates_of(apart)] == [one.overall for one in candidates_of(turned)]
+    assert sum(one.overall is not None for one in candidates_of(apart)) == 3
+    nobody = said({"one": [None, None], "two": [None, None]})
+    assert [one.overall for one in candidates_of(nobody)] == [None, None]
+
+
 def test_the_rubrics_aspects_decide_what_is_complete() -> None:
     half = group(Sketch("m1", "one", (5, 4, None)), Sketch("m2", "two", (4, 4, None)))
     assert tally(pairs([half], all_pairs.load())).incomplete == 1

@@ -18,6 +18,7 @@ from vlfeedback.annotate._alarms import BY_MODEL, RATED, Alarm, Slice, alarms, a
 from vlfeedback.annotate._books import Books, tally
 from vlfeedback.annotate._contract import Answered, Cell, Example, Judge, Parsed, Rubric, Waiting, rubric_name
 from vlfeedback.annotate._reply import read_reply
+from vlfeedback.annotate._silent import Silent
 from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.ids import hash_id
 from vlfeedback.models._kept import Kept, Shelf
@@ -35,6 +36,7 @@ __all__ = [
     "Order",
     "Parsed",
     "Rubric",
+    "Silent",
     "Slice",
     "Waiting",
     "alarms",

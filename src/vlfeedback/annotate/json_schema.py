@@ -6,8 +6,9 @@ neighbour.
 
 What the parser takes as a rating, and nothing else: the reply is one JSON object, alone or in one code fence; under a
 label that was shown and an aspect that was asked for is an object whose `score` is a JSON integer of the scale (`4.0`,
-`"4"` and `true` are none). A key that occurs twice in an object makes everything under it missing. A reply that was
-cut off keeps the texts whose objects are complete.
+`"4"` and `true` are none). A key that occurs twice in an object makes everything under it missing. Line ends inside a
+rationale may stand there as they are, as endpoints without structured output write them. A reply with a `text_0` counts
+from there and holds no rating. One that was cut off keeps the texts whose objects are complete.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vlfeedback.annotate._quote import RULE, material
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Instruction, Rating, Request, Response, Sampling
 
-PARSER = "1"
+PARSER = "2"
 """Raised whenever the same reply could give other ratings than before."""
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n(?P<inside>.*?)(?:\r?\n```\s*)?", re.DOTALL | re.IGNORECASE)
@@ -79,6 +80,8 @@ class SchemaRubric:
         shown = dict(zip(_labels(len(order)), order, strict=True))
         texts = cast("dict[str, object]", reply)
         problems = [f"{label}: no such text" for label in texts if label not in shown]
+        if "text_0" in texts:  # a judge that counts from zero means the second text by `text_1`
+            return Parsed((), problems=tuple(problems))
         ratings: list[Rating] = []
         for label, response in shown.items():
             given = texts.get(label)
@@ -162,7 +165,7 @@ def _read(text: str) -> object:
     text = text.strip()
     fenced = _FENCE.fullmatch(text)
     body = (fenced["inside"] if fenced else text).strip()
-    decoder = json.JSONDecoder(object_pairs_hook=_once)
+    decoder = json.JSONDecoder(object_pairs_hook=_once, strict=False)
     try:
         return decoder.decode(body)
     except json.JSONDecodeError as error:
@@ -190,7 +193,7 @@ def _members(body: str, decoder: json.JSONDecoder) -> object:
 def _places(text: str) -> dict[tuple[str, ...], int]:
     """Where the values begin that lie three keys deep, as far as the text is an object of objects of objects."""
     found: dict[tuple[str, ...], int] = {}
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(strict=False)
     key = re.compile(r'[\s{,]*(?P<key>"(?:[^"\\]|\\.)*")\s*:\s*')
     path: list[str] = []
     place = text.find("{")

@@ -8,11 +8,12 @@ Skeleton, aspects and grammar are those of the papers; every sentence of the pro
     Rationale: <free text>
 
 What the parser takes as a rating, and nothing else: a block under a heading of a known aspect and a heading of a text
-that was shown, each at the start of a line with one to six `#`; the block's first line that is not blank is `Rating:`
-and one whole number of the scale, as `4` or `4/5`. Bold marks, a list dash and a full-width colon are allowed around
-it. `4.5`, `10`, `4.`, `4 (good)`, `high` and `N/A` are no ratings. A block that occurs twice, or that holds a second
-`Rating:` line, is no rating, even where both agree: one of them may be a quotation. The number of a text leads to a
-response by the recorded order.
+that was shown, each at the start of a line with one to six `#`, counted (`1.`) or not; the block's first line that is
+not blank is `Rating:` and one whole number of the scale, as `4` or `4/5`. Bold marks, a list dash and a full-width
+colon are allowed around it. `4.5`, `10`, `4.`, `4 (good)`, `high` and `N/A` are no ratings. A block that occurs twice,
+or that holds a second `Rating:` line, is no rating, even where both agree: one of them may be a quotation. Neither is
+one with second thoughts on a line of their own (`Revised rating: 2`, `Final score: 3`). The number of a text leads to a
+response by the recorded order; a reply with a text 0 counts otherwise and holds no rating.
 
 Source:
     VLFeedback (arXiv:2410.09421) and Silkie (arXiv:2312.10665), annotation protocol.
@@ -28,26 +29,40 @@ from typing import NamedTuple
 
 from vlfeedback.annotate import Cell, Example, Parsed, Rubric
 from vlfeedback.annotate._as_asked import read_as_asked
-from vlfeedback.annotate._aspects import SCALE, Aspect, aspect_text, chosen_aspects, opening
+from vlfeedback.annotate._aspects import ASPECTS, SCALE, Aspect, aspect_text, chosen_aspects, opening
 from vlfeedback.annotate._quote import RULE, material
 from vlfeedback.errors import ConfigError
 from vlfeedback.ids import hash_id
 from vlfeedback.records import Instruction, Rating, Request, Response, Sampling
 
-PARSER = "1"
+PARSER = "2"
 """Raised whenever the same reply could give other ratings than before."""
 
 _HASHES = re.compile(r"#[^\r\n]*")
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_COUNTED = re.compile(r"\A\(?[0-9]{1,2}[.)]\s*", re.ASCII)
+"""Some judges count their headings; which aspect or text is meant stands in the words behind."""
 _NUMBER = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _TEXT_HEADING = re.compile(r"output for (?:the )?text", re.IGNORECASE)
 _RATING_LINE = re.compile(r"(?:[-*+]\s+)?[*_]*rating[*_]*\s*[:：][*_]*(?P<value>.*)", re.IGNORECASE)
+_SECOND_THOUGHTS = re.compile(
+    r"[^\w>]*+(?:[0-9]++[.)]\s*+)?+"
+    r"(?:(?:the|my|a|new|final|revised|updated|corrected|correct|adjusted|amended|actual|overall)[ \t*]++){0,3}"
+    r"(?:rating|score)(?:[ \t]*+\([^()]*+\))?+[^\w:：=]*+[:：=]\W*+[0-9]",
+    re.IGNORECASE,
+)
+"""Another number for the same text. Marks of an aspect's parts (`Clarity score: 4`) and quotations are none."""
 _VALUE = re.compile(rf"(?P<score>[0-9])(?:\s*/\s*{SCALE[1]})?")
 _RATIONALE = re.compile(r"(?:[-*+]\s+)?[*_]*rationale[*_]*\s*[:：][*_]*", re.IGNORECASE)
 _RULE_OR_FENCE = re.compile(r"(?:[-*_]{3,}|`{3,}\w*)?")
 _AS_ASKED = re.compile(r"\s*Rating: ([0-9])\nRationale: (.*[^\s`*_-])\s*", re.DOTALL)
 """A block as the rubric asks for it, whose reason does not end like a rule or fence; nearly all are such ones."""
 
+
+_NAMES = tuple(aspect.name.casefold() for aspect in ASPECTS)
+
+FROM_ZERO = -1
+"""Stands for the number of text 0, which is never shown: a judge that has one counts all the others from there too."""
 
 USUAL = 100
 """Letters of a heading line that is remembered: judges write the same fifteen ones into every reply."""
@@ -197,17 +212,20 @@ def _digest(system: str) -> str:
 
 
 def _structure(line: str) -> str | int | None:
-    """What a heading line opens: an assessment, by its words; a text, by its number or 0; None for any other line."""
+    """What a heading line opens: an assessment, by its words; a text, by its number, 0 or `FROM_ZERO`; else None."""
     words = _heading(line)
     if not words:
         return None
-    if words.casefold().endswith("assessment"):
-        return words.casefold()
+    words = _COUNTED.sub("", words, count=1)
+    small = words.casefold()
+    if small.endswith("assessment"):
+        return small
     shown = _TEXT_HEADING.match(words)
     if shown is None:
-        return None
+        # Another wording of an aspect's heading opens nothing, and must not leave its ratings to the one before it.
+        return small if any(name in small for name in _NAMES) else None
     number = words[shown.end() :].strip(" *_:：.#()<>[]")
-    return int(number) if _NUMBER.fullmatch(number) else 0
+    return int(number) if _NUMBER.fullmatch(number) else FROM_ZERO if number == "0" else 0
 
 
 _remembered = lru_cache(maxsize=1024)(_structure)
@@ -220,6 +238,7 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
     aspect: str | None = None
     cell: Cell | None = None
     begins = -1  # of the block that is open, between a text's heading and the next structural heading
+    from_zero = False
     for heading in _HASHES.finditer(text):
         start, end = heading.span()
         if start and text[start - 1] not in "\r\n":
@@ -234,10 +253,10 @@ def _blocks(text: str, aspects: Sequence[str], order: Sequence[str]) -> list[_Bl
             aspect, begins = names.get(opens), -1
         else:  # the only place in which a number becomes a response
             cell = None if aspect is None or not 1 <= opens <= len(order) else Cell(order[opens - 1], aspect)
-            begins = end
+            begins, from_zero = end, from_zero or opens == FROM_ZERO
     if begins >= 0:
         blocks.append(_Block(cell, begins, len(text)))
-    return blocks
+    return [block._replace(cell=None) for block in blocks] if from_zero else blocks
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
@@ -252,7 +271,7 @@ def _rating(cell: Cell, body: str) -> Rating:
     """Read one block; what looks as asked for is read at once, with what `_read_lines` would find in it."""
     if (
         body.isascii()
-        and body.lower().count("rating") == 1
+        and not _may_say_again(body)
         and "\r" not in body
         and "```" not in body
         and (found := _AS_ASKED.fullmatch(body)) is not None
@@ -260,6 +279,13 @@ def _rating(cell: Cell, body: str) -> Rating:
     ):
         return Rating(cell.response_id, cell.aspect, score, found[2].strip())
     return _read_lines(cell, body)
+
+
+def _may_say_again(body: str) -> bool:
+    """Whether a block could hold a second rating; most are seen at once to hold none."""
+    # In plain letters the words are easily seen to be nowhere; other letters may count as theirs in other cases.
+    plain = body.lower()
+    return not body.isascii() or plain.count("rating") > 1 or "score" in plain
 
 
 def _read_lines(cell: Cell, body: str) -> Rating:
@@ -270,9 +296,9 @@ def _read_lines(cell: Cell, body: str) -> Rating:
         start += 1
     first = _RATING_LINE.match(lines[start].strip()) if start < len(lines) else None
     rest = lines[start + 1 :] if first else lines[start:]
-    # In plain letters the word is easily seen to be nowhere; other letters may count as its letters in other cases.
-    perhaps = not body.isascii() or body.lower().count("rating") > 1
-    again = perhaps and any(_RATING_LINE.match(line.strip()) for line in rest)
+    again = _may_say_again(body) and any(
+        _RATING_LINE.match(line := each.strip()) or _SECOND_THOUGHTS.match(line) for each in rest
+    )
     value = _VALUE.fullmatch(first["value"].strip("*_ \t")) if first and not again else None
     score = int(value["score"]) if value and SCALE[0] <= int(value["score"]) <= SCALE[1] else None
     return Rating(cell.response_id, cell.aspect, score, _rationale(rest))

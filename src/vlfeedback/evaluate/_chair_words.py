@@ -1,8 +1,8 @@
-"""Words for the 80 things that COCO's annotators marked: the list of protocol `chair/own-1`, and how it is read.
+"""Words for the 80 things that COCO's annotators marked: the list of protocol `chair/own-2`, and how it is read.
 
 Every thing has its name and the words under which captions mention it. A word that means something else in some company
-(`bear` in `teddy bear`, `toilet` in `toilet paper`) is settled by the longest match and by `NOT`. A change of a word is
-a new number of the protocol.
+(`bear` in `teddy bear`, `toilet` in `toilet paper`) is settled by the longest match, `OF` and `NOT`. A change of a word
+is a new number of the protocol.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ skier, surfer, skateboarder, snowboarder, rider, cyclist, biker, pedestrian, cro
 pitcher, catcher, umpire, passenger, couple, family, bride, groom, officer, policeman, worker
 bicycle: bike
 car: sedan, suv, taxi, cab, minivan, automobile, hatchback
-motorcycle: motorbike, moped, scooter
+motorcycle: motorbike, motor bike, motor cycle, dirt bike, moped, scooter
 airplane: plane, aeroplane, aircraft, jet, airliner, jetliner
 bus: minibus
 train: locomotive, tram
@@ -89,7 +89,7 @@ book
 clock
 vase
 scissors
-teddy bear: teddy, stuffed animal
+teddy bear: teddy, stuffed animal, stuffed bear, toy bear
 hair drier: hair dryer, hairdryer, blow dryer
 toothbrush
 """
@@ -108,6 +108,13 @@ NOT = (
 )  # fmt: skip
 """Phrases that hold a word of the list and mention no such thing; they are passed over."""
 
+OF = {
+    "baby": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    "adult": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    "passenger": ("car", "airplane", "bus", "train", "boat"),
+}
+"""Words that say of which kind a thing is, and are no person before these: in `baby elephant` there is no baby."""
+
 _TOKEN = re.compile(r"[a-z]+(?:['’][a-z]+)?")
 
 
@@ -124,6 +131,8 @@ def _table() -> dict[tuple[str, ...], str]:
             parts = tuple(word.split())
             for last in (parts[-1], _plural(parts[-1])):
                 found.setdefault((*parts[:-1], last), name)
+    for word, names in OF.items():
+        found |= {(word, *parts): name for parts, name in found.items() if name in names}
     for phrase in NOT:
         found[tuple(phrase.split())] = ""
     return found

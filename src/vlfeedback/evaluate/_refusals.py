@@ -7,10 +7,13 @@ import re
 _APOLOGY = (
     r"(?:(?:i['’]?m|i am|we are) (?:very |so |really )?sorry|sorry|apologies|my apologies|i apologi[sz]e|unfortunately)"
 )
+_SAYS = r"(?! (?:(?:really |actually |clearly )?(?:see|think|believe|find|notice|observe|spot|detect)|help but|lie)\b)"
+"""An answer that says what is not there (`I don't see a dog`) declines nothing."""
 _UNABLE = (
-    r"(?:(?:i|we) (?:cannot|can['’]?t|can not|won['’]?t|will not|do not|don['’]?t|am not able to|am unable to|"
-    r"must decline|have to decline|decline|refuse|should not|shouldn['’]?t|am not allowed|am not comfortable)"
-    r"|i['’]?m (?:not able to|unable to|not allowed|not comfortable))"
+    rf"(?:(?:i|we) (?:(?:cannot|can['’]?t|can not|won['’]?t|will not|do not|don['’]?t|am not able to|am unable to)\b"
+    rf"{_SAYS}|must decline|must refuse|have to decline|decline|refuse|should not|shouldn['’]?t|am not allowed"
+    r"|am not comfortable)"
+    rf"|i['’]?m (?:(?:not able to|unable to){_SAYS}|not allowed|not comfortable|afraid i (?:cannot|can['’]?t){_SAYS}))"
 )
 _DECLINES = re.compile(
     rf"^\W*(?:as an? [\w\s]{{0,40}}(?:assistant|model|ai)\W+)?(?:{_APOLOGY}\b\W*(?:but\W+|and\W+)?)?(?:however\W+)?"

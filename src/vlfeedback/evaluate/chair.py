@@ -1,4 +1,4 @@
-"""Things in captions that are not in the picture, in the manner of CHAIR, under a protocol of our own: `chair/own-1`.
+"""Things in captions that are not in the picture, in the manner of CHAIR, under a protocol of our own: `chair/own-2`.
 
 Pictures and truth are COCO's: a thing is there if an annotator marked it, or a reference caption mentions it. The words
 are those of `_chair_words.py`, each thing counts once per caption, and nothing is parsed but words, so that the figures
@@ -42,7 +42,7 @@ class ChairBenchmark:
     prompt: str
     max_tokens: int
     name: str = "chair"
-    protocol: str = "chair/own-1"
+    protocol: str = "chair/own-2"
 
     @cached_property
     def _truth(self) -> dict[int, tuple[str, set[str]]]:

@@ -73,15 +73,21 @@ def score_folder(folder: Path, layout: Layout = MME, *, parser: str = PARSER) ->
 def answer_lines(items: Sequence[Item], answers: Iterable[Answer]) -> dict[str, list[Line]]:
     """Items and answers as lines of the official format, by subtask; for `write_folder`.
 
-    Items without an answer or whose call failed are left out: the result will say that it is incomplete.
+    The lines of a picture follow each other. A picture one of whose questions has no answer, or a call that failed, is
+    left out with both: the official script takes every two lines for a picture, and would pair all that follow a single
+    one with strangers. The result will say that it is incomplete.
     """
     given = {answer.item_id: answer for answer in answers if answer.finish != "error"}
-    lines: dict[str, list[Line]] = {}
+    pictures: dict[tuple[str, str], list[Item]] = {}
     for item in items:
-        if item.item_id in given:
-            image = item.cluster.rsplit("/", 1)[-1]
-            line = Line(image, question_key(item.prompt), item.expected, given[item.item_id].text)
-            lines.setdefault(item.stratum, []).append(line)
+        pictures.setdefault((item.stratum, item.cluster), []).append(item)
+    lines: dict[str, list[Line]] = {}
+    for (stratum, cluster), asked in pictures.items():
+        if all(item.item_id in given for item in asked):
+            image = cluster.rsplit("/", 1)[-1]
+            lines.setdefault(stratum, []).extend(
+                Line(image, question_key(item.prompt), item.expected, given[item.item_id].text) for item in asked
+            )
     return lines
 
 

@@ -1,8 +1,9 @@
 """MMHal-Bench: 96 open questions of eight types; a judge that sees labels and a human answer rates from 0 to 6.
 
-Protocol `mmhal/own-1` asks the judge in words of our own. With `judge_prompt`, the official template of the user's copy
-is filled byte for byte as the official script fills it, and the protocol is `mmhal/official`. Both read replies by the
-official rule; `parser = "strict"` makes them `mmhal/own-1-strict` and `mmhal/strict`.
+Protocol `mmhal/own-1-strict` asks the judge in words of our own, and an unreadable reply has no value. With
+`judge_prompt`, the official template of the user's copy is filled byte for byte as the official script fills it, and
+the protocol is `mmhal/official`: replies are read by the official rule, which counts an unreadable one as 0. `parser`
+chooses the other reading, as `mmhal/own-1` and `mmhal/strict`.
 
 Source:
     Sun et al. 2023 (arXiv:2309.14525).
@@ -166,7 +167,7 @@ def load(
     images: str,
     roots: Roots,
     judge_prompt: Path | None = None,
-    parser: Literal["official", "strict"] = "official",
+    parser: Literal["official", "strict"] | None = None,
     runs: int = 1,
     max_tokens: int = 1024,
 ) -> Judged:
@@ -177,25 +178,29 @@ def load(
         images: Name of the image root in [images] that holds its pictures.
         roots: Where pictures lie (given by the pipeline).
         judge_prompt: The official template: eval_gpt4.py of the user's copy, or a text file with four fields `{}`.
-        parser: `official`, or `strict`, which gives unreadable replies no value.
+        parser: `official`, or `strict`, which gives unreadable replies no value; left out, `official` with
+            `judge_prompt` and `strict` without.
         runs: How often each answer is judged, ≥ 1.
         max_tokens: Upper bound of an answer.
     """
     wording = "own-1" if judge_prompt is None else "official"
-    protocol = wording if parser == "official" else "strict" if wording == "official" else f"{wording}-strict"
+    # A judge's nonsense is no low rating: only the official rule makes it one.
+    strictly = parser == "strict" if parser else judge_prompt is None
+    protocol = wording if not strictly else "strict" if wording == "official" else f"{wording}-strict"
     text = OWN if judge_prompt is None else check_fields(prompt_text(judge_prompt, "template"), 4, judge_prompt)
-    return MMHalBenchmark(
-        path, images, roots, text, f"mmhal/{protocol}", parser == "strict", positive(runs, "runs"), max_tokens
-    )
+    return MMHalBenchmark(path, images, roots, text, f"mmhal/{protocol}", strictly, positive(runs, "runs"), max_tokens)
 
 
 EXAMPLES: tuple[Example, ...] = (
     Example("a rating", "attribute", ("Fine.\nRating: 4",), {"rating": (4,), "hallucination_rate": (0,)}),
     Example("below three is a hallucination", "counting", ("Rating: 2",), {"rating": (2,), "hallucination_rate": (1,)}),
     Example(
-        "two ratings are none", "attribute", ("Rating: 4 or rating: 5",), {"rating": (0,), "hallucination_rate": (1,)}
+        "two ratings are none",
+        "attribute",
+        ("Rating: 4 or rating: 5",),
+        {"rating": (None,), "hallucination_rate": (None,)},
     ),
-    Example("markup hides it", "attribute", ("**Rating:** 6",), {"rating": (0,), "hallucination_rate": (1,)}),
-    Example("no end of the number", "counting", ("Rating: 10",), {"rating": (1,), "hallucination_rate": (1,)}),
+    Example("markup is passed over", "attribute", ("**Rating:** 6",), {"rating": (6,), "hallucination_rate": (0,)}),
+    Example("outside the scale", "counting", ("Rating: 10",), {"rating": (None,), "hallucination_rate": (None,)}),
     Example("no reply, no value", "counting", (None,), {"rating": (None,), "hallucination_rate": (None,)}),
 )

@@ -1,8 +1,8 @@
 """MM-Vet: 218 open questions that need several capabilities at once; a grader compares with the truth, from 0 to 1.
 
-Protocol `mmvet/own-1` words the grader's instruction in our own way. With `judge_prompt`, the official text of the
-user's copy stands before the row of question, truth and prediction, byte for byte as in the official script:
-`mmvet/official`.
+Protocol `mmvet/own-2` words the grader's instruction in our own way, and a reply that cannot be read has no value. With
+`judge_prompt`, the official text of the user's copy stands before the row of question, truth and prediction, byte for
+byte as in the official script, which counts such a reply as 0: `mmvet/official`.
 
 Source:
     Yu et al. 2023 (arXiv:2308.02490).
@@ -46,7 +46,7 @@ How many birds sit on the wire? | 4 | There are four. | 1.0
 Which two colours has the flag? | red <AND> white | It is red and blue. | 0.5
 What is the man holding? | umbrella <OR> parasol | A walking stick. | 0.0
 """
-"""Wording `own-1`; a change of a word is a new number."""
+"""Wording of `own-1`, which counted unreadable replies as 0, and `own-2`; a change of a word is a new number."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,12 @@ class MMVetBenchmark:
     def marks(self, item: Item, replies: Sequence[str]) -> dict[str, Mark]:
         """The grade, and the same under the name of every capability that the question needs; the mean over runs.
 
-        An unreadable reply counts as 0; a number that is not finite has no value.
+        An unreadable reply counts as 0 by the official rule, and not in our own words; a number that is not finite has
+        no value.
         """
         read = [official(reply) for reply in replies]
-        grades = [0.0 if value is None else number(value) for value in read]
+        unread = 0.0 if self.protocol.endswith("/official") else None
+        grades = [unread if value is None else number(value) for value in read]
         valued = [grade for grade in grades if grade is not None]
         readable = any(value is not None and number(value) is not None for value in read)
         mark = Mark(added(valued) / len(valued) if valued else None, readable)
@@ -171,7 +173,7 @@ def load(
         runs: How often each answer is graded, ≥ 1; the paper's figures are of 5.
         max_tokens: Upper bound of an answer.
     """
-    protocol = "mmvet/own-1" if judge_prompt is None else "mmvet/official"
+    protocol = "mmvet/own-2" if judge_prompt is None else "mmvet/official"
     text = OWN if judge_prompt is None else prompt_text(judge_prompt, "prompt")
     return MMVetBenchmark(path, images, roots, text, protocol, positive(runs, "runs"), max_tokens)
 
@@ -179,7 +181,7 @@ def load(
 EXAMPLES: tuple[Example, ...] = (
     Example("a grade", "rec", ("0.7",), {"correctness": (0.7,), "rec": (0.7,)}),
     Example("before the first space", "math_ocr", ("0.5 or so",), {"correctness": (0.5,), "math": (0.5,)}),
-    Example("not a number from 0 to 1, five times", "rec", ("7",), {"correctness": (0,)}),
+    Example("not a number from 0 to 1, five times", "rec", ("7",), {"correctness": (None,)}),
     Example("nan passes the official bounds and has no value", "rec", ("nan",), {"correctness": (None,)}),
     Example("no reply, no value", "math_ocr", (None,), {"correctness": (None,), "ocr": (None,)}),
 )

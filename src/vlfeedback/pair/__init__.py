@@ -2,6 +2,7 @@
 
 Every two responses to an instruction become a pair or a dropped record with its reason: tie, incomplete, identical or
 filtered. Ratings are averaged as exact fractions: (4 + 4 + 5) / 3 equals (5 + 4 + 4) / 3, whatever a float makes of it.
+Only what the same annotations say of two responses is compared; see `_comparable.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import NamedTuple
 from vlfeedback.errors import BooksError, ConfigError, PluginError
 from vlfeedback.ids import pair_id
 from vlfeedback.pair._books import Books, possible, tally
+from vlfeedback.pair._comparable import Scale, comparable
 from vlfeedback.pair._contract import ASPECTS, Candidate, Decision, DropReason, Example, Sketch, Strategy, Surveying
 from vlfeedback.records import Annotation, Dropped, Group, PreferencePair
 
 __all__ = [
     "ASPECTS",
+    "RULE",
     "Books",
     "Candidate",
     "Decision",
@@ -34,6 +37,9 @@ __all__ = [
     "possible",
     "tally",
 ]
+
+RULE = "2"
+"""Raised whenever the same annotations could form other pairs than before, under any strategy."""
 
 _NOT_MENTIONED = Decision(0, 0, "filtered", detail="the strategy leaves it out")
 
@@ -93,19 +99,18 @@ def candidates_of(
     Raises:
         BooksError: a rating belongs to no response of the group.
     """
-    low, high = scale
     asked = _named(group) if aspects is None else aspects
     sums: dict[str, dict[str, _Sum]] = {response.id: {} for response in group.responses}
-    for rating in group.ratings:
-        mine = sums.get(rating.response_id)
-        if mine is None:
-            raise BooksError(
-                f"pair: instruction {group.instruction.id} has a rating of response {rating.response_id}, which is not "
-                "one of its own; annotations and responses are of different runs, annotate again"
-            )
-        if rating.score is not None and low <= rating.score <= high:
-            total, number = mine.get(rating.aspect, _NO_SCORE)
-            mine[rating.aspect] = _Sum(total + rating.score, number + 1)
+    strangers = [rating.response_id for rating in group.ratings if rating.response_id not in sums]
+    if strangers:
+        raise BooksError(
+            f"pair: instruction {group.instruction.id} has a rating of response {strangers[0]}, which is not one of "
+            "its own; annotations and responses are of different runs, annotate again"
+        )
+    for rating in comparable(group, Scale(*scale)):
+        mine = sums[rating.response_id]
+        total, number = mine.get(rating.aspect, _NO_SCORE)
+        mine[rating.aspect] = _Sum(total + (rating.score or 0), number + 1)
     ids = judged.get(group.instruction.id, ()) if judged else ()
     candidates: list[Candidate] = []
     for response in group.responses:

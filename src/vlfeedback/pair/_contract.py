@@ -21,7 +21,8 @@ class Candidate:
     """A response with what its ratings add up to. Means are exact fractions, so that equal sums are equal means.
 
     Attributes:
-        means: Mean rating of each aspect over the annotations that have one; an aspect without any is not there.
+        means: Mean rating of each aspect over the annotations that count (`_comparable.py`); an aspect without any is
+            not there.
         overall: Unweighted mean of the aspects' means, or None if one of the aspects asked for is not there.
         annotation_ids: Annotations of the instruction.
     """
