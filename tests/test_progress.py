@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from rich.console import Console
@@ -58,3 +60,23 @@ def test_rooms_that_run_at_once_share_one_display(monkeypatch: pytest.MonkeyPatc
     assert "4/4 instructions" in text
     assert "2/4 judgements" in text
     assert "USD 1.20 of 3.00" in text
+
+
+def test_what_is_tracked_ends_where_the_tracking_ends() -> None:
+    ended: list[str] = []
+
+    def records() -> Iterator[int]:
+        try:
+            yield from (1, 2)
+        finally:
+            ended.append("records")
+
+    with pytest.raises(BrokenPipeError) as kept, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "bar", lambda *_: nullcontext(broken))
+        list(progress.track(records(), "decode"))
+    assert kept.value.__traceback__ is not None  # which holds the frames, and all that stands in them
+    assert ended == ["records"]
+
+
+def broken(*_: object) -> None:
+    raise BrokenPipeError

@@ -136,11 +136,15 @@ def _plain(label: str, total: int | None, unit: str) -> Callable[..., None]:
 
 
 def track(records: Iterable[T], label: str, total: int | None = None, unit: str = "") -> Iterator[T]:
-    """Hand records through and show how far they are."""
+    """Hand records through and show how far they are; where this ends early, so does the generator that makes them."""
     with bar(label, total, unit) as advance:
-        for record in records:
-            yield record
-            advance()
+        try:
+            for record in records:
+                yield record
+                advance()
+        finally:
+            if isinstance(records, Generator):  # not when it is collected: calls in flight are drained by its end
+                records.close()
 
 
 @contextmanager
