@@ -75,7 +75,7 @@ def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine
     done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine, **more)
     _emit(done, as_json, lambda one, console: finished.show(opened.run.path, one, console))
     if done.interrupted:
-        _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
+        _tell("Stopped. The same command goes on.")
         raise typer.Exit(130)
     _leave(finished.left(done.unanswered, finished.waiting_in(done), finished.pictures_in(done)))
 
@@ -234,10 +234,11 @@ def status(run_dir: Dir, as_json: Json = False) -> None:
 def digest(run_dir: Dir, as_json: Json = False) -> None:
     """The identity of a run: equal for identical runs, whatever their order, times and costs."""
     from vlfeedback.commands import status as command
+    from vlfeedback.commands._terminal import say
 
     def show(found: dict[str, str], console: Any) -> None:
         for name, value in found.items():
-            console.print(f"{value}  {name}", soft_wrap=True, highlight=False)
+            say(console, f"{value}  {name}")
 
     _emit(command.digest(run_dir), as_json, show)
 

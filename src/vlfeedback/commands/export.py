@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from vlfeedback import _pipeline_upstream as upstream, groups, progress, registry
+from vlfeedback.commands._terminal import say
 from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, StaleInput
 from vlfeedback.exchange import Exporter
 from vlfeedback.ids import hash_id
@@ -121,9 +122,9 @@ def _merged(run_dir: Path, out: Path, options: Mapping[str, object]) -> ExportSu
 def show(found: ExportSummary, console: Console) -> None:
     """Print a summary for people."""
     if found.format == MERGED:
-        console.print(f"merged: adapter and base as one checkpoint in {found.out}", soft_wrap=True, highlight=False)
+        say(console, f"merged: adapter and base as one checkpoint in {found.out}")
         return
     rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items())
-    console.print(f"{found.format}: {rows} rows in {found.out}", soft_wrap=True, highlight=False)
+    say(console, f"{found.format}: {rows} rows in {found.out}")
     for what, count in found.left_out.items():
-        console.print(f"left out: {count:,} {what}", highlight=False)
+        say(console, f"left out: {count:,} {what}")
