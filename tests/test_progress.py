@@ -62,6 +62,29 @@ def test_rooms_that_run_at_once_share_one_display(monkeypatch: pytest.MonkeyPatc
     assert "USD 1.20 of 3.00" in text
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_counts_are_seen_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=width, legacy_windows=False)
+    )
+    with progress.bar("annotate", 80_000, "judgements") as advance:
+        advance(12_345)
+    assert "12345/80000" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+
+
+def test_a_terminal_that_cannot_draw_anew_gets_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
+    with progress.figures(lambda: "USD 1.20"), progress.bar("decode", 100, "calls") as advance:
+        advance(50)
+    assert capsys.readouterr().err.splitlines() == ["decode: 50/100 calls, 20 s left", "USD 1.20"]
+
+
 def test_what_is_tracked_ends_where_the_tracking_ends() -> None:
     ended: list[str] = []
 
