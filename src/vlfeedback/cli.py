@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperCommand
@@ -369,6 +369,9 @@ first one says why."""
 
 def main() -> NoReturn:
     """Entry point: 0 on success, 1 when the work failed, 2 for a mistake of the caller, 130 when interrupted."""
+    # A terminal of another encoding shows what it cannot as escapes; it must not end a command that has done its work.
+    if hasattr(sys.stdout, "reconfigure"):
+        cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
     # Pillow's, on pictures beyond a bound of its own: ours is [image_limits], and what is above it is dropped and said.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit", RuntimeWarning)
     try:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from vlfeedback import _pipeline_upstream as upstream, groups, progress, registry
 from vlfeedback.commands._terminal import say
-from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, StaleInput
+from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, StaleInput, check_name
 from vlfeedback.exchange import Exporter
 from vlfeedback.ids import hash_id
 from vlfeedback.run_folder import RunFolder, told_when_unwritable
@@ -89,6 +89,7 @@ def _refuse_stale(run: RunFolder) -> None:
 @contextmanager
 def _appearing(out: Path) -> Generator[Path]:
     """A folder to fill, which gets its name when the block has ended well."""
+    check_name(out)
     part = out.with_name(f".{hash_id('part', out.name)[:12]}.{os.getpid()}.part")  # the name alone may fill what fits
     with told_when_unwritable(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
