@@ -138,3 +138,17 @@ def test_calls_wait_for_company_a_fiftieth_of_their_time_and_never_long() -> Non
     for _ in range(100):
         company.took(30.0)
     assert company.wait() == LINGER
+
+
+def test_a_commit_ends_although_all_threads_of_the_loop_wait_for_it() -> None:
+    """Seen with a wrong key: calls that were taken back waited for a transaction whose end had no thread to run in."""
+    ended = threading.Event()
+
+    async def main() -> None:
+        waiting = [asyncio.create_task(asyncio.to_thread(ended.wait, 20)) for _ in range(64)]  # no loop has as many
+        await asyncio.sleep(0.1)
+        committer = flow.Committer(durable(lambda _: ended.set()))
+        await asyncio.wait_for(committer.put("reply"), 10)
+        assert all(await asyncio.gather(*waiting))
+
+    asyncio.run(main())

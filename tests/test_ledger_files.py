@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from vlfeedback import tables
 from vlfeedback.commands.import_ import import_data
 from vlfeedback.config import Settings
 from vlfeedback.errors import LedgerError
-from vlfeedback.ledger import Ledger
+from vlfeedback.ledger import Intent, Ledger
 from vlfeedback.records import Instruction, Response
 from vlfeedback.run_folder import RunFolder
 from vlfeedback.run_models import access
@@ -60,6 +61,41 @@ def test_a_ledger_is_read_where_it_was_written_whatever_its_folder_is_called(tmp
     with Ledger.open(path, write=False) as ledger:
         assert ledger.totals() == ()
     assert [one.name for one in tmp_path.iterdir()] == [name]  # no stray file of half the name beside it
+
+
+def locked_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for a user who may not write there; the one who runs the tests may write anywhere."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+
+def test_a_ledger_is_read_where_no_file_can_be_made_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger.open(path).close()
+    before = sorted(one.name for one in tmp_path.iterdir())
+    locked_folder(monkeypatch)
+    with Ledger.open(path, write=False) as ledger:
+        assert ledger.totals() == ()
+        assert sorted(one.name for one in tmp_path.iterdir()) == before, "no index of a log"
+
+
+def test_what_is_in_the_log_alone_is_read_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path) as writing:
+        writing.intend([Intent("a" * 32, "m", "q", "decode", 0.0)])
+        locked_folder(monkeypatch)
+        with Ledger.open(path, write=False) as ledger:
+            assert [one.calls for one in ledger.totals()] == [1]
+
+
+def test_the_database_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+    before = path.read_bytes()
+    for write in (True, False):
+        with pytest.raises(LedgerError, match=r"another program.*'notes'.*name another file"):
+            Ledger.open(path, write=write)
+    assert path.read_bytes() == before
 
 
 def emptied(path: Path) -> None:

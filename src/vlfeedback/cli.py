@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperCommand
@@ -75,7 +75,7 @@ def _go(opened: Any, first: str, last: str, as_json: bool, plugins: bool, engine
     done = pipeline.run_rooms(opened.run, first, last, allow_plugins=plugins, engine=engine, **more)
     _emit(done, as_json, lambda one, console: finished.show(opened.run.path, one, console))
     if done.interrupted:
-        _tell(f"Stopped. Go on with: vlfeedback run {opened.run.path}")
+        _tell("Stopped. The same command goes on.")
         raise typer.Exit(130)
     _leave(finished.left(done.unanswered, finished.waiting_in(done), finished.pictures_in(done)))
 
@@ -234,10 +234,11 @@ def status(run_dir: Dir, as_json: Json = False) -> None:
 def digest(run_dir: Dir, as_json: Json = False) -> None:
     """The identity of a run: equal for identical runs, whatever their order, times and costs."""
     from vlfeedback.commands import status as command
+    from vlfeedback.commands._terminal import say
 
     def show(found: dict[str, str], console: Any) -> None:
         for name, value in found.items():
-            console.print(f"{value}  {name}", soft_wrap=True, highlight=False)
+            say(console, f"{value}  {name}")
 
     _emit(command.digest(run_dir), as_json, show)
 
@@ -368,6 +369,9 @@ first one says why."""
 
 def main() -> NoReturn:
     """Entry point: 0 on success, 1 when the work failed, 2 for a mistake of the caller, 130 when interrupted."""
+    # A terminal of another encoding shows what it cannot as escapes; it must not end a command that has done its work.
+    if hasattr(sys.stdout, "reconfigure"):
+        cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
     # Pillow's, on pictures beyond a bound of its own: ours is [image_limits], and what is above it is dropped and said.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit", RuntimeWarning)
     try:

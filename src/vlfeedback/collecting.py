@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol, cast
 
 from vlfeedback import _collecting_resumed as resumed, annotate, decode, flow, parts, progress, registry, tables
 from vlfeedback._collecting_figures import Figures
@@ -283,7 +284,8 @@ def _annotating(
     total = instructions * each
     try:
         left = total - len(sink.done) * each
-        judging.file(progress.track(_whole(stream, rubric), "annotate", left, "judgements"))
+        with closing(cast("Generator[Any]", stream)):  # whatever goes wrong, calls in flight are paid for
+            judging.file(progress.track(_whole(stream, rubric), "annotate", left, "judgements"))
     except BaseException:
         _keep_interrupted(sink, decoding, decoded)
         raise

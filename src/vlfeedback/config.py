@@ -23,7 +23,7 @@ from vlfeedback._config_models import (
 )
 from vlfeedback._config_paths import anchor
 from vlfeedback._config_text import NO_VARIABLE, assignment, explain, flat, for_all, is_variable, spread, without_none
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, check_name
 
 __all__ = ["Settings", "assignment", "changed", "differences", "load", "parse", "to_toml"]
 
@@ -327,8 +327,9 @@ def load(path: Path) -> Settings:
     """Read a run.toml; relative paths in it are relative to the file.
 
     Raises:
-        ConfigError: the file is missing or unreadable, no TOML, or holds a mistake.
+        ConfigError: the file is missing or unreadable, no TOML, or holds a mistake; its name is not UTF-8.
     """
+    check_name(path)  # relative paths become its own, and stand in the run's run.toml
     try:
         data = toml_text.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -21,6 +21,7 @@ Every message says what is wrong, where, and what to do next.
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 from vlfeedback.records import Reason
 
@@ -42,6 +43,19 @@ def too_long(error: Exception) -> ConfigError | None:
     if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
         return None
     return ConfigError(f"{str(error.filename)[:60]}…: a part of this name is too long for a file; choose another.")
+
+
+def check_name(path: Path) -> None:
+    """Refuse a path that Arrow cannot open and TOML cannot hold, which would pass for a damaged file.
+
+    Raises:
+        ConfigError: it has bytes that are no UTF-8, such as an old `\\xfc` for ü.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        shown = error.object.encode("utf-8", "backslashreplace").decode()
+        raise ConfigError(f"{shown}: this name is not UTF-8. Rename the folder (`convmv` does many).") from None
 
 
 class PluginError(VLFeedbackError):

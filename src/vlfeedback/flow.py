@@ -199,6 +199,8 @@ class Committer(Generic[T]):
     ) -> None:
         self._begin, self._apart = begin, apart
         self._ended = -math.inf
+        # Of its own: those of the loop may all be waiting for what is begun here to end.
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vlfeedback-commit")
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -217,7 +219,7 @@ class Committer(Generic[T]):
                 await asyncio.sleep(early)
             batch, self._waiting = self._waiting, []
             try:
-                failures = await _in_a_thread(self._begin([item for item, _ in batch]))
+                failures = await _in_a_thread(self._worker, self._begin([item for item, _ in batch]))
             except Exception as error:
                 failures = dict.fromkeys(range(len(batch)), error)
             for place, (_, future) in enumerate(batch):
@@ -230,9 +232,9 @@ class Committer(Generic[T]):
             self._ended = time.monotonic()
 
 
-async def _in_a_thread(rest: Callable[[], R]) -> R:
+async def _in_a_thread(worker: ThreadPoolExecutor, rest: Callable[[], R]) -> R:
     try:
-        result = asyncio.get_running_loop().run_in_executor(None, rest)
+        result = asyncio.get_running_loop().run_in_executor(worker, rest)
     except RuntimeError:  # the interpreter is ending and starts no more threads; what is begun is ended all the same
         return rest()
     return await result

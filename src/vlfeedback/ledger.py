@@ -18,7 +18,7 @@ from typing import Any
 
 from vlfeedback._ledger_asked import Asked
 from vlfeedback._ledger_bulk import ANSWER, ASK, INTEND, SETTLE
-from vlfeedback._ledger_files import address, blank
+from vlfeedback._ledger_files import address, blank, refuse_foreign
 from vlfeedback._ledger_rows import (
     Intent,
     Settled,
@@ -91,6 +91,7 @@ class Ledger:
         self._writer: Writer | None = None
         self._asked: Asked | None = None  # known only where all keys came through this very object
         try:
+            refuse_foreign(path)
             self._reader = self._connect(write)
             if write:
                 connection = self._connect(write)

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from vlfeedback.locks import follower
@@ -21,7 +29,10 @@ KNOWN_AFTER = 0.02
 """Share done before a time left is told: first steps load models and fill windows."""
 
 PLAIN_EVERY = 15.0
-"""Seconds between two lines where stderr is a file."""
+"""Seconds between two lines where stderr is a file, or a terminal that cannot draw a bar anew (TERM=dumb)."""
+
+WIDE = 80
+"""Columns of a terminal from which on there is room for bars, units and notes beside the counts."""
 
 
 Line = Callable[[], str]
@@ -32,9 +43,22 @@ class _Display(Progress):
 
     def __init__(self, line: Line | None, console: Console) -> None:
         self._line = line
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn())
-        units = (TextColumn("{task.fields[unit]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        super().__init__(*columns, *units, TextColumn("{task.fields[note]}"), console=console, refresh_per_second=4)
+        name, count, left = TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn()
+        if console.width < WIDE:  # beside the rest the counts would not be seen
+            columns: tuple[ProgressColumn, ...] = (name, count, TextColumn("left"), left)
+        else:
+            unit, note = TextColumn("{task.fields[unit]}"), TextColumn("{task.fields[note]}")
+            columns = (
+                name,
+                BarColumn(bar_width=None),
+                count,
+                unit,
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                left,
+                note,
+            )
+        super().__init__(*columns, console=console, refresh_per_second=4)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bars, then the line."""
@@ -67,7 +91,7 @@ def figures(line: Line) -> Generator[None]:
         return
     _shown.line, _shown.told = line, time.monotonic()
     try:
-        if console.is_terminal:
+        if console.is_interactive:
             with _Display(line, console) as _shown.display:
                 yield
         else:
@@ -91,7 +115,7 @@ def bar(label: str, total: int | None, unit: str = "") -> Generator[Callable[...
     if follower():
         yield lambda *_, **__: None
         return
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield _plain(label, total, unit)
         return
     if _shown.display is not None:
@@ -136,11 +160,15 @@ def _plain(label: str, total: int | None, unit: str) -> Callable[..., None]:
 
 
 def track(records: Iterable[T], label: str, total: int | None = None, unit: str = "") -> Iterator[T]:
-    """Hand records through and show how far they are."""
+    """Hand records through and show how far they are; where this ends early, so does the generator that makes them."""
     with bar(label, total, unit) as advance:
-        for record in records:
-            yield record
-            advance()
+        try:
+            for record in records:
+                yield record
+                advance()
+        finally:
+            if isinstance(records, Generator):  # not when it is collected: calls in flight are drained by its end
+                records.close()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from vlfeedback._collecting_unread import Unread
 from vlfeedback._ledger_files import blank
 from vlfeedback.config import Settings, SourceTable
 from vlfeedback.decode import Plan
-from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput, too_long
+from vlfeedback.errors import BooksError, ConfigError, DataError, LedgerError, StaleInput, check_name, too_long
 from vlfeedback.ids import hash_id
 from vlfeedback.images import RUN_ROOT, Roots
 from vlfeedback.locks import claim
@@ -80,7 +80,7 @@ def told_when_unwritable(path: Path) -> Generator[None]:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A folder that holds everything about one run.
+    """A folder that holds everything about one run; its name is UTF-8, or it is a `ConfigError`.
 
     Attributes:
         path: The folder.
@@ -92,6 +92,9 @@ class RunFolder:
     path: Path
     settings: Settings
     written: bool = True
+
+    def __post_init__(self) -> None:
+        check_name(self.path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

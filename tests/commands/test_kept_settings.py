@@ -126,3 +126,16 @@ def test_the_same_from_python(run: Path) -> None:
     made = api.pair(run, use="best_worst")
     assert made == RunFolder.open(run)
     assert made.settings.pair.use == "best_worst"
+
+
+def test_settings_written_by_hand_are_not_overwritten(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = f"# why: …\n{TOML}"
+    (home / "run.toml").write_text(mine, encoding="utf-8")
+    assert command(monkeypatch, "run", "run.toml", "--out", ".", "--to", "pair") == 2
+    assert "run.toml would be overwritten" in capsys.readouterr().err
+    assert [one.name for one in home.iterdir() if one.name not in {"run.toml", "instructions.jsonl"}] == []
+    assert (home / "run.toml").read_text(encoding="utf-8") == mine
+    assert command(monkeypatch, "run", "run.toml", "--out", "run", "--to", "pair") == 0
+    assert command(monkeypatch, "run", "run/run.toml", "--out", "run", "--to", "pair") == 0, "the run's own is its own"

@@ -198,7 +198,7 @@ def test_the_first_ctrl_c_drains_and_the_run_can_be_resumed(tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "Go on with: vlfeedback run" in err
+        assert "Stopped. The same command goes on." in err
         served = len(server.served())
         assert served < 5 * COUNT
         world.collect(run)

@@ -34,3 +34,12 @@ def test_names_on_an_axis_lose_their_revision_while_they_stay_different() -> Non
     models = ["pocket/strong-verbose@87ceae16", "pocket/policy@87ceae16+dpo", "org/model@main"]
     assert axis_names(models, 30) == ["pocket/strong-verbose", "pocket/policy+dpo", "org/model@main"]
     assert axis_names(["a@12345678", "a@87654321"], 30) == ["a@12345678", "a@87654321"]
+
+
+def test_long_names_on_an_axis_stay_different() -> None:
+    sizes = [f"openai:Qwen/Qwen2.5-VL-{size}B-Instruct-AWQ" for size in (3, 7, 72)]
+    names = axis_names([*sizes, "openai:a"], 24)
+    assert names == ["…/Qwen2.5-VL-3B-Instruc…", "…Qwen2.5-VL-7B-Instruct…", "…Qwen2.5-VL-72B-Instruc…", "openai:a"]
+    ends = axis_names([f"openai:{'a' * 30}{end}{'z' * 30}{end}" for end in ("", "1", "22")], 20)
+    assert len(set(ends)) == 3 and all(len(name) <= 20 for name in ends)
+    assert axis_names([sizes[0], sizes[0]], 24) == ["openai:Qwen…Instruct-AWQ"] * 2, "one model, two bars"

@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import polars as pl
 import pytest
 from report.made_run import ASPECTS, POLICY, Made, make
 from report.page_text import PageText
@@ -23,6 +24,8 @@ from vlfeedback.records import (
     Score,
 )
 from vlfeedback.report import FIGURES
+from vlfeedback.report._ratings import clustered_means
+from vlfeedback.stats import FEW_UNITS
 
 SECTIONS = {
     "base-against-aligned": "Base against aligned",
@@ -162,6 +165,9 @@ def test_means_per_model_and_per_position(made: Made, page: PageText) -> None:
     for _, place, mean, interval, n in places:
         values = by_place[int(place)]
         assert (mean, n) == (f"{statistics.mean(values):.2f}", str(len(values)))
+        if len(values) < FEW_UNITS:
+            assert interval == "[too few]"
+            continue
         half = 1.96 * statistics.stdev(values) / len(values) ** 0.5  # one response per instruction and place
         low, high = (float(end) for end in interval.strip("[]").split(","))
         assert high - low == pytest.approx(2 * half, abs=0.02)
@@ -279,6 +285,13 @@ def test_one_annotation_and_no_order(tmp_path: Path) -> None:
     page = PageText(report.write(run.path).read_text(encoding="utf-8"))
     assert "is not known (an import)" in page.texts["rating-by-position"]
     assert "[too few]" in page.texts["mean-rating-per-model-and-aspect"]
+
+
+@pytest.mark.parametrize("units", [2, FEW_UNITS - 1, FEW_UNITS])
+def test_a_mean_of_few_units_has_no_interval(units: int) -> None:
+    rows = [{"model": "m", "instruction_id": f"{n // 2}", "score": 1 + n % 5} for n in range(2 * units)]
+    ((_, found),) = clustered_means(pl.DataFrame(rows), ["model"], "score")
+    assert (found.n, found.low is None) == (2 * units, units < FEW_UNITS), "units are instructions, not ratings"
 
 
 def test_bad_folders_are_refused_with_what_to_do(tmp_path: Path) -> None:

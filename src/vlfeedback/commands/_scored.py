@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 
 from vlfeedback import config, evaluate, registry, tables
-from vlfeedback.commands._terminal import table
+from vlfeedback.commands._terminal import say, table, typed
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError
 from vlfeedback.evaluate import UNKNOWN, Conditions, digest
@@ -152,8 +153,8 @@ def show(found: ScoresSummary, console: Console) -> None:
     """Print a summary for people."""
     rows = table("", "model", "benchmark", "items", "failed", numbers=("items", "failed"))
     for model, benchmark, items, failed in found.sheets:
-        rows.add_row(model, benchmark, f"{items:,}", f"{failed:,}")
+        rows.add_row(escape(model), escape(benchmark), f"{items:,}", f"{failed:,}")
     console.print(rows)
     for what, count in found.notes.items():
         console.print(f"{what}: {count:,}", highlight=False, markup=False)
-    console.print(f"next: vlfeedback compare {found.out} OTHER_DIR", soft_wrap=True, highlight=False)
+    say(console, f"next: vlfeedback compare {typed(found.out)} OTHER_DIR")

@@ -25,7 +25,8 @@ def emit(found: Any, as_json: bool, show: Callable[[Any, Any], None]) -> None:
     if follower():
         return
     if as_json:
-        print(json.dumps(found if isinstance(found, dict) else found.to_json(), default=str, ensure_ascii=False))
+        escaped = not (sys.stdout.encoding or "").lower().startswith("utf")  # JSON has its own way to say all letters
+        print(json.dumps(found if isinstance(found, dict) else found.to_json(), default=str, ensure_ascii=escaped))
         return
     from rich.console import Console
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vlfeedback import config, tables
-from vlfeedback.commands._terminal import table
+from vlfeedback.commands._terminal import say, table
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError
 from vlfeedback.pipeline import Unanswered
@@ -169,7 +169,7 @@ def _difference(row: Mapping[str, Any]) -> str:
 def show(done: DemoResult, console: Console) -> None:
     """Base against aligned, then the controls, then where to look."""
     if done.interrupted:
-        console.print(f"Stopped. Go on with: vlfeedback demo --out {done.run}", highlight=False, soft_wrap=True)
+        console.print("Stopped. The same command goes on.", highlight=False)
         return
     console.print(_table(done.lines))
     if done.controls:
@@ -181,7 +181,7 @@ def show(done: DemoResult, console: Console) -> None:
     console.print(
         f"{done.seconds:.0f} s, {done.calls_made:,} calls made, {done.calls_reused:,} reused", highlight=False
     )
-    console.print(f"report: {done.report}", highlight=False, soft_wrap=True)
+    say(console, f"report: {done.report}")
 
 
 def _table(lines: Sequence[Line]) -> Table:

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from vlfeedback import _pipeline_upstream as upstream, groups, progress, registry
-from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, StaleInput
+from vlfeedback.commands._terminal import say
+from vlfeedback.errors import ConfigError, DataError, ModelUnavailable, StaleInput, check_name
 from vlfeedback.exchange import Exporter
 from vlfeedback.ids import hash_id
 from vlfeedback.run_folder import RunFolder, told_when_unwritable
@@ -88,6 +89,7 @@ def _refuse_stale(run: RunFolder) -> None:
 @contextmanager
 def _appearing(out: Path) -> Generator[Path]:
     """A folder to fill, which gets its name when the block has ended well."""
+    check_name(out)
     part = out.with_name(f".{hash_id('part', out.name)[:12]}.{os.getpid()}.part")  # the name alone may fill what fits
     with told_when_unwritable(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -121,9 +123,9 @@ def _merged(run_dir: Path, out: Path, options: Mapping[str, object]) -> ExportSu
 def show(found: ExportSummary, console: Console) -> None:
     """Print a summary for people."""
     if found.format == MERGED:
-        console.print(f"merged: adapter and base as one checkpoint in {found.out}", soft_wrap=True, highlight=False)
+        say(console, f"merged: adapter and base as one checkpoint in {found.out}")
         return
     rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items())
-    console.print(f"{found.format}: {rows} rows in {found.out}", soft_wrap=True, highlight=False)
+    say(console, f"{found.format}: {rows} rows in {found.out}")
     for what, count in found.left_out.items():
-        console.print(f"left out: {count:,} {what}", highlight=False)
+        say(console, f"left out: {count:,} {what}")

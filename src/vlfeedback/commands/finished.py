@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlfeedback.commands._terminal import table
+from vlfeedback.commands._terminal import say, table
 from vlfeedback.commands.status import next_step
 from vlfeedback.pipeline import Finished, Unanswered
 
@@ -28,7 +28,7 @@ def show(run: Path, done: Finished, console: Console) -> None:
     console.print(f"calls: {done.calls_made:,} made{failed}, {done.calls_reused:,} reused; spent {done.spent:,.4f}")
     if done.interrupted:
         return  # the command line says how to go on
-    console.print(f"next: {next_step(run)}", soft_wrap=True, highlight=False)
+    say(console, f"next: {next_step(run)}")
 
 
 def left(unanswered: Sequence[Unanswered], waiting: int = 0, pictures: Sequence[str] = ()) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from vlfeedback import config, flow, progress, registry, tables
-from vlfeedback.commands._terminal import table
+from vlfeedback.commands._terminal import say, table, typed
 from vlfeedback.config import Settings
 from vlfeedback.errors import ConfigError, DataError, Stopped
 from vlfeedback.exchange import IMAGES_ROOT, Batch, Books, Importer, Intake, Pictures, Record, ScoreImporter, Tally
@@ -237,20 +238,19 @@ def _files(path: Path) -> Iterator[Path]:
 def show(found: ImportSummary, console: Console) -> None:
     """Print a summary for people."""
     books = found.books
-    console.print(
+    say(
+        console,
         f"{found.format}: {books.rows:,} rows → {books.instructions:,} instructions, {books.responses:,} responses, "
         f"{books.annotations:,} annotations, {books.pairs:,} pairs in {found.out}",
-        soft_wrap=True,
-        highlight=False,
     )
     if found.dropped or found.notes:
         rows = table("", "what", "how many", numbers=("how many",))
         for reason, count in found.dropped.items():
             rows.add_row(f"dropped: {reason}", f"{count:,}")
         for what, count in found.notes.items():
-            rows.add_row(what, f"{count:,}")
+            rows.add_row(escape(what), f"{count:,}")
         console.print(rows)
     if not found.hashed:
         console.print("Pictures by name were not opened: training needs an import with --images.", highlight=False)
     following = "train" if books.pairs else "pair"
-    console.print(f"next: vlfeedback {following} {found.out}", soft_wrap=True, highlight=False)
+    say(console, f"next: vlfeedback {following} {typed(found.out)}")

@@ -27,7 +27,7 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
         changes: From `--set`.
         limit: From `--limit`.
     Raises:
-        ConfigError: neither exists, a name is too long, or a setting is wrong.
+        ConfigError: neither exists, a name is too long, a setting is wrong, or the file would be overwritten.
         DataError: the run folder cannot be looked at.
     """
     if limit is not None:
@@ -45,6 +45,11 @@ def open_run(target: Path, out: Path | None, changes: Mapping[str, Any], limit: 
     differing: tuple[str, ...] = ()
     with told_when_unwritable(folder):
         again = (folder / "run.toml").exists()
+    if again and not (folder / ".lock").exists() and target.samefile(folder / "run.toml"):
+        raise ConfigError(
+            f"{target} would be overwritten: a run keeps its settings, as resolved and without comments, in a run.toml "
+            f"of its own folder, and --out is where yours lies. Give another --out, such as {folder / 'runs'}."
+        )
     if again:
         differing = tuple(config.differences(RunFolder.open(folder).settings, settings))
     return Opened(RunFolder(folder, settings, written=False), differing)

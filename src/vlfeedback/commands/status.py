@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from vlfeedback import _pipeline_upstream as upstream, tables
 from vlfeedback._pipeline_upstream import Behind
-from vlfeedback.commands._terminal import table
+from vlfeedback.commands._terminal import say, table, typed
 from vlfeedback.errors import ConfigError
 from vlfeedback.ledger import Ledger, Total
 from vlfeedback.records import Dropped
@@ -21,6 +22,10 @@ from vlfeedback.tables import TableInfo
 from vlfeedback.train._note import is_finished
 
 _CALLS = ("calls", "state", "number", "unsure", "tokens in", "out", "cost")
+_COUNTED = ("calls", "unsure", "tokens in", "tokens out", "cost")
+
+WIDE = 80
+"""Columns of a terminal from which on there is room for names beside the counts of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ def next_step(path: Path) -> str:
 
 
 def _next(run: RunFolder, found: dict[str, TableInfo], stale: Sequence[Behind]) -> str:
-    path = run.path
+    path = typed(run.path)
     order = {"instructions": "source", "responses": "decode", "annotations": "annotate", "pairs": "pair"}
     imported = any(info.room == "exchange" for info in found.values())
     if _whole(found.get("scores")) and "instructions" not in found and not run.settings.source:
@@ -114,15 +119,15 @@ def _next(run: RunFolder, found: dict[str, TableInfo], stale: Sequence[Behind]) 
         return f"vlfeedback pair {path}" if imported and room == "pair" else f"vlfeedback run {path}"
     if stale:
         return f"vlfeedback run {path} --from {stale[0].room}"
-    trained = is_finished(path / "checkpoint")
+    trained = is_finished(run.path / "checkpoint")
     if run.settings.train.model and not trained:
         return f"vlfeedback train {path}"
     if run.settings.train.model and run.settings.evaluate and not _whole(found.get("scores")):
         return f"vlfeedback evaluate {path}"
-    if _is_newest(path / "report.html", run, found):
-        return f"open {path / 'report.html'}"
+    if _is_newest(run.path / "report.html", run, found):
+        return f"open {typed(run.path / 'report.html')}"
     if trained and not run.settings.evaluate:
-        return f"the checkpoint is {path / 'checkpoint'}; vlfeedback report {path}"
+        return f"the checkpoint is {run.path / 'checkpoint'}; vlfeedback report {path}"
     return f"vlfeedback report {path}"
 
 
@@ -147,9 +152,7 @@ def show(found: Status, console: Console) -> None:
         rows.add_row(name, f"{info.rows:,}", "[bold]out of date[/bold]" if name in stale else whole, info.room)
     console.print(rows)
     for one in found.stale:
-        console.print(
-            f"{one.name} is out of date: {one.depends} changed since", soft_wrap=True, highlight=False, markup=False
-        )
+        say(console, f"{one.name} is out of date: {one.depends} changed since")
     if found.dropped:
         gone = table("dropped", "room", "reason", "records", numbers=("records",))
         for room, reasons in found.dropped.items():
@@ -158,18 +161,27 @@ def show(found: Status, console: Console) -> None:
         console.print(gone)
     if found.waiting:
         wait = "instruction waits" if found.waiting == 1 else "instructions wait"
-        words = f"{found.waiting:,} {wait} to be judged until responses that may still come are there"
-        console.print(words, soft_wrap=True, highlight=False)
+        say(console, f"{found.waiting:,} {wait} to be judged until responses that may still come are there")
     if found.totals:
-        calls = table("", *_CALLS, numbers=_CALLS[2:])
-        for one in found.totals:
-            counts = (f"{n:,}" for n in (one.calls, one.unsure, one.usage.input, one.usage.output))
-            calls.add_row(f"{one.purpose} {one.model}", one.state, *counts, f"{one.cost:,.4f}")
-        console.print(calls)
+        _show_calls(found.totals, console)
         unsure = sum(one.unsure for one in found.totals)
         note = f"; {unsure:,} sends have an unknown fate and are counted at their reserve" if unsure else ""
         console.print(f"spent at most {found.spent:,.4f}{note}", soft_wrap=True)
-    console.print(f"next: {found.next}", soft_wrap=True, highlight=False)
+    say(console, f"next: {found.next}")
+
+
+def _show_calls(totals: Sequence[Total], console: Console) -> None:
+    """A row per model, purpose and state; where these would not fit beside their names, some lines for each."""
+    rows = table("", *_CALLS, numbers=_CALLS[2:])
+    for one in totals:
+        name = f"{one.purpose} {one.model}"
+        counts = [f"{n:,}" for n in (one.calls, one.unsure, one.usage.input, one.usage.output)] + [f"{one.cost:,.4f}"]
+        if console.width >= WIDE:
+            rows.add_row(escape(name), one.state, *counts)
+            continue
+        say(console, f"\n{name}: {one.state}")
+        console.print(", ".join(f"{count} {what}" for count, what in zip(counts, _COUNTED, strict=True)))
+    console.print(rows if rows.row_count else "")
 
 
 def digest(path: Path) -> dict[str, str]:

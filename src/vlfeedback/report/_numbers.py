@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 MINUS = "−"
 DASH = "–"
@@ -75,4 +76,18 @@ def axis_names(models: Sequence[str], most: int) -> list[str]:
     """Names of models on an axis: without the revision after `@` while they stay different, shortened to `most`."""
     bare = [re.sub(r"@[0-9a-f]{7,64}(?=\+|$)", "", model) for model in models]
     chosen = bare if len(set(bare)) == len(set(models)) else models
-    return [shortened(name, most) for name in chosen]
+    short = {name: shortened(name, most) for name in chosen}
+    alike = {name: [one for one in short if one != name and short[one] == short[name]] for name in short}
+    return [_around(name, alike[name], most) if alike[name] else short[name] for name in chosen]
+
+
+def _around(name: str, others: Sequence[str], most: int) -> str:
+    """The part of a name in which it differs from others that would look the same when shortened."""
+    differs = max(sum(1 for _ in takewhile(_same, zip(name, other, strict=False))) for other in others)
+    start = max(0, min(differs - most // 2, len(name) - most + 1))
+    head = name[start : start + most - 2]
+    return f"{'…' if start else ''}{head}{'…' if start + len(head) < len(name) else ''}"
+
+
+def _same(letters: tuple[str, str]) -> bool:
+    return letters[0] == letters[1]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vlfeedback.report._read import Artefacts
+from vlfeedback.stats import FEW_UNITS
 
 SCORE_COLUMNS = [
     "instruction_id", "judge", "rubric", "order", "status",
@@ -17,7 +18,7 @@ Z = 1.959963984540054
 
 
 class Mean(NamedTuple):
-    """A mean with its 95 % interval; no ends where there are fewer than two units."""
+    """A mean with its 95 % interval; no ends where there are too few units for one."""
 
     value: float
     low: float | None
@@ -150,7 +151,7 @@ def _by_position(scored: Any) -> dict[tuple[int, str], Mean]:
 def clustered_means(
     frame: Any, keys: list[str], value: str, cluster: str = "instruction_id"
 ) -> list[tuple[tuple[Any, ...], Mean]]:
-    """Means of groups with 95 % intervals that respect clusters, sorted by key.
+    """Means of groups with 95 % intervals that respect clusters, sorted by key; below `FEW_UNITS` clusters with none.
 
     Args:
         frame: One row per observation.
@@ -177,7 +178,7 @@ def clustered_means(
     means: list[tuple[tuple[Any, ...], Mean]] = []
     for row in table.iter_rows(named=True):
         half = None
-        if row["units"] > 1:
+        if row["units"] >= FEW_UNITS:
             half = Z * (row["squares"] * row["units"] / (row["units"] - 1)) ** 0.5 / row["n"]
         low, high = (None, None) if half is None else (row["mean"] - half, row["mean"] + half)
         means.append((tuple(row[key] for key in keys), Mean(row["mean"], low, high, row["n"])))
