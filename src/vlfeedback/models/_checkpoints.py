@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,22 +88,43 @@ def open_model(model: str, revision: str | None, dtype: str, device: str) -> Any
     """Load weights (safetensors only) in evaluation mode.
 
     Raises:
-        ModelUnavailable: there is no such checkpoint, or it is not one that `AutoModelForImageTextToText` knows.
+        ModelUnavailable: there is no such checkpoint, it is not one that `AutoModelForImageTextToText` knows, its
+            weights are damaged or not all there, or the device is not there or too small.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
     settings: dict[str, Any] = {"revision": revision} if revision else {}
     try:
         with progress.quiet_transformers():
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                model, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
+            opened: Any = AutoModelForImageTextToText.from_pretrained(
+                model, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
             )
-    except (OSError, ValueError, KeyError, ImportError) as problem:
+    except SafetensorError as problem:
+        raise ModelUnavailable(
+            f"cannot load {model!r}: {_first_line(problem)}; its *.safetensors are damaged, or were not fetched to the "
+            "end: fetch them again"
+        ) from problem
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as problem:
         raise ModelUnavailable(
             f"cannot load {model!r}: {_first_line(problem)}; give a folder with config.json and *.safetensors, or "
             "a name from the hub (needs a network the first time)"
         ) from problem
-    return loaded.to(pick_device(device)).eval()
+    loaded, told = opened
+    _require_all(model, loaded, told["missing_keys"])
+    try:
+        return loaded.to(pick_device(device)).eval()
+    except (RuntimeError, AssertionError) as problem:  # out of memory too; torch without CUDA asserts
+        raise ModelUnavailable(f"cannot put {model!r} on device {device!r}: {_first_line(problem)}") from problem
+
+
+def _require_all(model: str, loaded: Any, missing: Iterable[str]) -> None:
+    """Refuse what the library fills with random numbers: such a model answers, and its nonsense would be kept."""
+    if random := sorted(set(missing) & {name for name, _ in loaded.named_parameters()}):
+        raise ModelUnavailable(
+            f"cannot load {model!r}: {len(random)} of its weights are in none of its files, {random[0]} for one; "
+            "config.json and *.safetensors do not belong together, or a file was not fetched"
+        )
 
 
 def open_processor(model: str, revision: str | None) -> Any:

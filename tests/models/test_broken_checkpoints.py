@@ -1,0 +1,61 @@
+"""Checkpoints that are damaged, or not all there: nothing answers with numbers that nobody trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+from tiny_models import write_llava  # noqa: E402
+
+from vlfeedback.errors import ModelUnavailable  # noqa: E402
+from vlfeedback.images import Roots  # noqa: E402
+from vlfeedback.models import transformers as backend  # noqa: E402
+from vlfeedback.records import Request  # noqa: E402
+
+Ask = Callable[..., Request]
+LFS = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258da\nsize 9\n"
+)
+
+
+@pytest.fixture
+def llava(tmp_path: Path) -> Path:
+    return write_llava(tmp_path / "llava")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: LFS, lambda data: b""])
+def test_damaged_weights_say_so(
+    llava: Path, roots: Roots, ask: Ask, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    file = llava / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ModelUnavailable, match="damaged, or were not fetched to the end"):
+        backend.load(model=str(llava), roots=roots).answer_all([ask()])
+
+
+def test_weights_that_are_not_there_are_not_made_up(llava: Path, roots: Roots, ask: Ask) -> None:
+    file = llava / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(file).items() if "model.layers.1.mlp" not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable, match=r"3 of its weights are in none of its files, .*layers\.1\.mlp"):
+        backend.load(model=str(llava), roots=roots).answer_all([ask()])
+
+
+def test_weights_of_another_size_say_so(llava: Path, roots: Roots, ask: Ask) -> None:
+    settings = json.loads((llava / "config.json").read_text())
+    settings["text_config"]["intermediate_size"] = 100
+    (llava / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelUnavailable, match="cannot load"):
+        backend.load(model=str(llava), roots=roots).answer_all([ask()])
+
+
+def test_a_device_that_is_not_there_says_so(llava: Path, roots: Roots, ask: Ask) -> None:
+    with pytest.raises(ModelUnavailable, match="on device 'gpu'"):
+        backend.load(model=str(llava), roots=roots, device="gpu").answer_all([ask()])
