@@ -59,3 +59,27 @@ def test_weights_of_another_size_say_so(llava: Path, roots: Roots, ask: Ask) -> 
 def test_a_device_that_is_not_there_says_so(llava: Path, roots: Roots, ask: Ask) -> None:
     with pytest.raises(ModelUnavailable, match="on device 'gpu'"):
         backend.load(model=str(llava), roots=roots, device="gpu").answer_all([ask()])
+
+
+def test_a_padding_that_was_never_embedded_spoils_no_batch(llava: Path, roots: Roots, ask: Ask, tmp_path: Path) -> None:
+    """A tokenizer that got a padding token after the training knows one word more than the model."""
+    requests = [ask("what is this ?", max_tokens=6), ask("yes", max_tokens=6)]
+    expected = [reply.text for reply in backend.load(model=str(llava), roots=roots, identity="x").answer_all(requests)]
+    settings = json.loads((llava / "tokenizer_config.json").read_text())
+    (llava / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "<later>"}))
+    model = backend.load(model=str(llava), roots=roots, identity="x")
+    assert [reply.text for reply in model.answer_all(requests)] == expected
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_numbers_that_overflow_are_no_answer(llava: Path, roots: Roots, ask: Ask, temperature: float) -> None:
+    """The choice among NaN is the first token, often an end: an empty reply, which would be kept as one."""
+    model = backend.load(model=str(llava), roots=roots)
+    fine = model.answer_all([ask("what", None, temperature=temperature, max_tokens=3)])
+    with torch.no_grad():
+        model._load().model.model.multi_modal_projector.linear_1.weight.fill_(float("nan"))
+    requests = [ask("what", picture, temperature=temperature, max_tokens=3) for picture in (None, 0)]
+    unharmed, broken = model.answer_all(requests)
+    assert unharmed.text == fine[0].text
+    assert (broken.finish, broken.error, broken.answered) == ("error", "server", False)
+    assert "overflow in float32" in broken.detail
