@@ -22,7 +22,7 @@ from vlfeedback.models import Model
 from vlfeedback.models.openai import OpenAIModel
 from vlfeedback.records import Generation, Request
 from vlfeedback.run_folder import RunFolder
-from vlfeedback.scale._crew import Crew, Holder, Spread, Told, Worker, WorkerGone, open_through
+from vlfeedback.scale._crew import Crew, Holder, Named, Spread, Told, Worker, WorkerGone, open_through
 from vlfeedback.scale._mounts import require_local
 from vlfeedback.scale._parcels import Carried, Carrier, Parcel, wanted
 
@@ -53,8 +53,8 @@ class _Hands:
     async def post(self, parcel: Parcel) -> Carried:
         return await self._carrier.post(parcel)
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told:
-        return await self._holder.ask(number, table, where, request)
+    async def ask(self, named: Named, request: Request) -> Generation | Told:
+        return await self._holder.ask(named, request)
 
     async def release(self, number: int) -> None:
         await self._holder.release(number)
@@ -69,8 +69,8 @@ class RayWorker:
     async def post(self, parcel: Parcel) -> Carried:
         return await _told(self.actor.post.remote(parcel))
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told:
-        return await _told(self.actor.ask.remote(number, table, where, request))
+    async def ask(self, named: Named, request: Request) -> Generation | Told:
+        return await _told(self.actor.ask.remote(named, request))
 
     async def release(self, number: int) -> None:
         await _told(self.actor.release.remote(number))
