@@ -9,10 +9,12 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Generator, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vlfeedback import __version__, _flow_signals as signals
@@ -31,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 STARTING = 120.0
 """Seconds a worker has to start: imports from a slow disk, a GPU that another one is about to give back."""
+
+ANSWERING = 20.0
+"""Seconds in which a cluster's head has to take a connection."""
 
 AT_ONCE = 8192
 """Calls that one worker takes at a time; how many it gets is decided on the head."""
@@ -77,7 +82,7 @@ class RayWorker:
 
 
 async def _told(answer: Awaitable[T]) -> T:
-    import ray
+    import ray.exceptions
 
     try:
         return await answer
@@ -121,7 +126,7 @@ class Engine:
             ConfigError: a node has another version of this package.
             ModelUnavailable: the cluster does not answer.
         """
-        import ray
+        import ray.exceptions
 
         with self._hiring:
             try:
@@ -164,7 +169,7 @@ class Engine:
 
 
 def _ready(started: Sequence[RayWorker]) -> Iterator[Worker]:
-    import ray
+    import ray.exceptions
 
     greetings = {worker.actor.hello.remote(): worker for worker in started}
     if not greetings:
@@ -186,6 +191,36 @@ def _ready(started: Sequence[RayWorker]) -> Iterator[Worker]:
                 f"node {worker.node} has vlfeedback {version}, this one {__version__}: install the same everywhere."
             )
         yield worker
+
+
+def _noted() -> Path:
+    """Where `ray start` writes the address of its cluster, and Ray looks for one that runs on this machine."""
+    own = os.environ.get("TMPDIR") if sys.platform == "linux" else None
+    return Path(os.environ.get("RAY_TMPDIR") or own or "/tmp", "ray", "ray_current_cluster")
+
+
+def _require_answer() -> None:
+    """Ray itself waits without end for a cluster that is gone.
+
+    Raises:
+        ModelUnavailable: a cluster is named, and nothing answers there.
+    """
+    named, by = os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS"
+    if named in ("", "auto"):
+        try:
+            named, by = _noted().read_text(encoding="utf-8").strip(), "the last `ray start`"
+        except OSError:
+            return
+    host, _, port = named.rpartition(":")
+    if "://" in named or not port.isdecimal():
+        return  # through Ray's client, or no address: both end soon and with words
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERING).close()
+    except (OSError, OverflowError) as problem:
+        raise ModelUnavailable(
+            f"no Ray cluster answers at {named} ({problem}), which {by} names. Start it again; or, for a cluster of "
+            "this machine alone, unset RAY_ADDRESS and forget the one that is gone with `ray stop`."
+        ) from problem
 
 
 @contextlib.contextmanager
@@ -213,6 +248,7 @@ def _joined(run: RunFolder, plugins: bool) -> Generator[Engine]:
     with signals.kept():  # Ray puts its own handlers in place of those that drain what is under way
         try:
             if mine:
+                _require_answer()
                 ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
             raise ModelUnavailable(f"the Ray cluster cannot be joined ({problem}); see RAY_ADDRESS.") from problem
