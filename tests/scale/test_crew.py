@@ -236,6 +236,21 @@ def test_a_local_models_questions_move_to_the_workers_that_are_left(tmp_path: Pa
         ask_all(model, questions(roots, 1))
 
 
+def test_a_question_that_ends_every_worker_ends_the_run() -> None:
+    """Weights that no node has room for: new workers would be hired and lost without end."""
+    names = iter(range(100))
+    hired: list[Here] = []
+
+    def hire(there: Sequence[Any]) -> list[Here]:
+        hired.extend(new := [] if there else [Here(f"{next(names)}", Roots({}), last=1)])
+        return new
+
+    model = local(Crew(hire, []), replies=["x"])
+    with pytest.raises(ModelUnavailable, match=r"3 workers in a row were lost .* more memory than a node has"):
+        asyncio.run(model.answer(Request("", (Part(text="?"),), Sampling(), purpose="decode")))
+    assert len(hired) == 3
+
+
 def test_a_workers_error_arrives_as_what_it_was() -> None:
     crew = Crew(nobody, [Here("a", Roots({}))])
     model = Spread(scripted.load(replies=["x"]), crew, 1, PluginTable(use="broken"), "[[pool]] 3")

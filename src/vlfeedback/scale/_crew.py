@@ -26,6 +26,10 @@ LOOK = 10.0
 """Seconds between two looks whether a node has joined, or a worker is to be replaced."""
 
 
+LOSSES = 3
+"""Workers that one question to a local model may lose: whoever computes it may be what ends them."""
+
+
 class Told(NamedTuple):
     """An error of the package that a worker's model raised, by name: not every exception survives being pickled."""
 
@@ -257,11 +261,11 @@ class Spread:
         """Ask the worker whose part this is.
 
         Raises:
-            ModelUnavailable: it cannot be loaded there, or no worker is left.
+            ModelUnavailable: it cannot be loaded there, no worker is left, or `LOSSES` of them were lost with this.
         """
         images = request.images
         part = images[0].sha256 if images else part_of((repr(request.parts).encode(),))
-        while True:
+        for _ in range(LOSSES):
             try:
                 worker = await self._crew.pick(part, computing=True)
             except WorkerGone as problem:
@@ -274,6 +278,10 @@ class Spread:
             if isinstance(found, Told):
                 raise _raised(found)
             return found
+        raise ModelUnavailable(
+            f"{self.identity}: {LOSSES} workers in a row were lost with one question in hand. The model may need more "
+            "memory than a node has: see Ray's logs on the nodes. What was answered is kept: run again"
+        )
 
     def close(self) -> None:
         """Let every worker give back the memory."""
