@@ -133,6 +133,22 @@ def test_ordinary_prompts_are_tokenised_as_the_stock_processor_does(llava: Path,
     assert torch.equal(ours.pictures[0].tensors["pixel_values"], stock["pixel_values"])
 
 
+def test_a_question_asked_tomorrow_is_the_same_question(llava: Path, roots: Roots, ask: Ask, tmp_path: Path) -> None:
+    """Templates of Mistral's and Llama's write the date: a resumed run would have other prompts than the first."""
+    import shutil
+
+    from vlfeedback.train._tokens import Wording
+
+    copy = Path(shutil.copytree(llava, tmp_path / "dated"))
+    chat = "{% set today = strftime_now('%d %b %Y') if strftime_now is defined else '?' %}{{ today }} "
+    (copy / "chat_template.jinja").write_text(chat + (copy / "chat_template.jinja").read_text())
+    encoder = backend.load(model=str(copy), roots=roots)._load().encoder
+    read = encoder.tokenizer.decode(encoder.encode(ask("what", None)).ids)
+    assert "26 Jul 2024 USER:" in read
+    trained = Wording(encoder._processor, encoder._read, frozenset()).prompt("what", ()).ids.tolist()
+    assert encoder.tokenizer.decode(trained).startswith(read.removesuffix("ASSISTANT:").rstrip())
+
+
 def test_no_special_token_is_ever_said(llava: Path, roots: Roots, ask: Ask) -> None:
     model = backend.load(model=str(llava), roots=roots, batch=64)
     loaded = model._load()
