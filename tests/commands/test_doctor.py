@@ -81,3 +81,19 @@ def test_a_ledger_on_a_network_file_system_is_bad(
     assert found.state == state
     if state == "bad":
         assert kind in found.value and "[ledger] path" in found.means
+
+
+@pytest.mark.parametrize(("alone", "code"), [(["a", "b"], 0), (["a", "c"], 1)])
+def test_a_bad_model_ends_a_script_that_asks_first(
+    alone: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from vlfeedback.cli import app
+    from vlfeedback.commands import doctor as command
+
+    monkeypatch.setattr(command, "_ask", lambda name: (["a", "b"], alone))
+    monkeypatch.setattr(command, "_training", trained)
+    monkeypatch.setattr(command, "NEEDED_GB", 0.0)
+    assert CliRunner().invoke(app, ["doctor", "--model", "m"]).exit_code == code
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0

@@ -83,3 +83,13 @@ def test_numbers_that_overflow_are_no_answer(llava: Path, roots: Roots, ask: Ask
     assert unharmed.text == fine[0].text
     assert (broken.finish, broken.error, broken.answered) == ("error", "server", False)
     assert "overflow in float32" in broken.detail
+
+
+@pytest.mark.parametrize("chat", ["", "{% for m in messages %}{{ m.content[-1].text }}{% endfor %}"])
+def test_a_chat_template_that_is_not_there_or_shows_nothing_names_its_model(
+    llava: Path, roots: Roots, ask: Ask, chat: str
+) -> None:
+    """Of a pool of twelve one has to be mended."""
+    (llava / "chat_template.jinja").write_text(chat)
+    with pytest.raises(ModelUnavailable, match=f"^model {llava}: .*chat template"):
+        backend.load(model=str(llava), roots=roots).answer_all([ask()])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from vlfeedback.errors import ModelUnavailable
 from vlfeedback.ids import call_key
 from vlfeedback.models import _checkpoints
 from vlfeedback.models._chat import failure
@@ -59,7 +60,11 @@ def open_checkpoint(checkpoint: Checkpoint, read: Callable[[Image, str], bytes])
     import torch
     from transformers import GenerationConfig
 
-    encoder = Encoder(_checkpoints.open_processor(checkpoint.model, checkpoint.revision), read)
+    processor = _checkpoints.open_processor(checkpoint.model, checkpoint.revision)
+    try:
+        encoder = Encoder(processor, read)
+    except ModelUnavailable as problem:  # which of a pool's models it is
+        raise ModelUnavailable(f"model {checkpoint.model}: {problem}") from problem
     model = _checkpoints.open_model(checkpoint.model, checkpoint.revision, checkpoint.dtype, checkpoint.device)
     tokenizer = encoder.tokenizer
     ends = ends_of(model.generation_config.eos_token_id, tokenizer)

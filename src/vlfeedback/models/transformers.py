@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vlfeedback.errors import ConfigError, ImageError
+from vlfeedback.errors import ConfigError, ImageError, ModelUnavailable
 from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._batches import Checkpoint, Loaded, run
@@ -194,6 +194,8 @@ class TransformersModel:
             return replace(_chat.failure("bad_request", str(problem)), sent=0)
         except ImageError as problem:
             return replace(_chat.failure("connection", f"a picture cannot be read: {problem}"), sent=0)
+        except ModelUnavailable as problem:
+            raise ModelUnavailable(f"model {self.name}: {problem}") from problem
         room = loaded.context - len(encoded.ids)
         if room < 1:
             words = f"the prompt has {len(encoded.ids)} tokens, of {loaded.context} that the model can take"
