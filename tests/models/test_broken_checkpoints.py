@@ -72,7 +72,9 @@ def test_a_padding_that_was_never_embedded_spoils_no_batch(llava: Path, roots: R
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_numbers_that_overflow_are_no_answer(llava: Path, roots: Roots, ask: Ask, temperature: float) -> None:
+def test_numbers_that_overflow_are_no_answer(
+    llava: Path, roots: Roots, ask: Ask, temperature: float, caplog: pytest.LogCaptureFixture
+) -> None:
     """The choice among NaN is the first token, often an end: an empty reply, which would be kept as one."""
     model = backend.load(model=str(llava), roots=roots)
     fine = model.answer_all([ask("what", None, temperature=temperature, max_tokens=3)])
@@ -83,6 +85,8 @@ def test_numbers_that_overflow_are_no_answer(llava: Path, roots: Roots, ask: Ask
     assert unharmed.text == fine[0].text
     assert (broken.finish, broken.error, broken.answered) == ("error", "server", False)
     assert "overflow in float32" in broken.detail
+    model.answer_all(requests)
+    assert [one.getMessage() for one in caplog.records] == [f"{model.identity}: {broken.detail}"], "it is said once"
 
 
 @pytest.mark.parametrize("chat", ["", "{% for m in messages %}{{ m.content[-1].text }}{% endfor %}"])

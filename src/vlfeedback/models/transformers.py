@@ -7,6 +7,7 @@ precision, where a batch's shape changes the rounding, an answer can still diffe
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from vlfeedback.models._prompts import Encoded
 from vlfeedback.models._shown import RefusedPicture
 from vlfeedback.models._weights import Weights, number_format
 from vlfeedback.records import Generation, Image, Request
+
+log = logging.getLogger(__name__)
 
 _TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """Whose turn it is, by device."""
@@ -96,6 +99,7 @@ class TransformersModel:
         # Two batches at a time on one device only hinder each other: on two cores 71 replies a second, against 265.
         self._turn = _TURNS[checkpoint.device]
         self._batcher: Any = None
+        self._told = False
 
     @property
     def weights(self) -> str:
@@ -206,15 +210,23 @@ class TransformersModel:
         import torch
 
         try:
-            return run(loaded, self.identity, requests, encoded)
+            return self._telling(run(loaded, self.identity, requests, encoded))
         except torch.OutOfMemoryError:
             _release()
             if len(requests) == 1:
                 words = f"out of memory with one question of {len(encoded[0].ids)} tokens"
-                return [_chat.failure("server", words)]
+                return self._telling([_chat.failure("server", words)])
         half = len(requests) // 2  # outside the handler, so that the failed batch's tensors are free
         first = self._generate(loaded, requests[:half], encoded[:half])
         return first + self._generate(loaded, requests[half:], encoded[half:])
+
+    def _telling(self, made: list[Generation]) -> list[Generation]:
+        """Say once why there is no answer: the end of a run counts such questions, and asking again may not help."""
+        failed = next((one for one in made if one.error == "server"), None)
+        if failed is not None and not self._told:
+            self._told = True
+            log.warning("%s: %s", self.identity, failed.detail)
+        return made
 
 
 def _length(request: Request) -> float:
