@@ -244,6 +244,35 @@ def test_identity_is_content_not_place(llava: Path, roots: Roots, tmp_path: Path
     assert backend.load(model="org/name", roots=roots, revision="r").identity == "transformers:org/name@r"
 
 
+def test_large_weights_that_differ_in_some_tensors_are_others(
+    llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is not hashed whole; an adapter on `q_proj` that was folded in left its ends and middle alone."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from vlfeedback.models import _checkpoints
+
+    monkeypatch.setattr(_checkpoints, "_WHOLE", 1000)
+    monkeypatch.setattr(_checkpoints, "_SAMPLE", 64)
+    monkeypatch.setattr(_checkpoints, "_PIECE", 16)
+    copy = Path(shutil.copytree(llava, tmp_path / "llava"))
+    file = copy / "model.safetensors"
+    weights = load_file(file)
+    save_file(weights, file, metadata={"format": "pt"})
+    seen = {_checkpoints.fingerprint(copy)}
+    save_file(weights, file, metadata={"format": "pt"})
+    assert {_checkpoints.fingerprint(copy)} == seen
+    for name in [name for name in weights if "q_proj" in name]:
+        save_file({**weights, name: weights[name] + 0.01}, file, metadata={"format": "pt"})
+        seen.add(_checkpoints.fingerprint(copy))
+    assert len(seen) == 1 + sum("q_proj" in name for name in weights)
+    for header in (b"{", b"[1]", b'{"a": {}}', b'{"a": 1}'):
+        file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2000))
+        seen.add(_checkpoints.fingerprint(copy))  # loading it says that it is damaged
+
+
 def test_a_missing_checkpoint_says_what_to_give(
     roots: Roots, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

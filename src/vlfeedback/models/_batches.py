@@ -185,7 +185,9 @@ def _read(
     spent = len(ids) + (finish == "stop")
     if int(sampler.broken[number]) < spent:  # the choice among NaN is one of the first tokens, often the end
         kind = str(loaded.model.dtype).removeprefix("torch.")
-        return failure("server", f"the model's numbers overflow in {kind}, or its weights are no numbers; try another dtype")
+        return failure(
+            "server", f"the model's numbers overflow in {kind}, or its weights are no numbers; try another dtype"
+        )
     said = apart(text.strip(), finish)
     return Generation(
         text=said.text,

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vlfeedback import progress
 from vlfeedback.errors import ModelUnavailable
@@ -20,12 +21,17 @@ log = logging.getLogger(__name__)
 
 _WHOLE = 64 * 2**20
 _SAMPLE = 2**20
+_PIECE = 4096
+_HEADER = 100_000_000
+"""Bytes that a header of safetensors may have."""
 
 
 def fingerprint(folder: Path, suffixes: Sequence[str] = (".json", ".safetensors", ".jinja", ".model")) -> str:
     """A hash of a checkpoint's settings and weights, or of its files of some kinds; 12 hexadecimal digits.
 
-    Files up to 64 MiB are hashed whole; of larger ones the size and the first, middle and last MiB.
+    Files up to 64 MiB are hashed whole; of larger ones the size, the first, middle and last MiB, and of weights a piece
+    of the beginning, the middle and the end of every tensor: an adapter that was folded in has changed some tensors
+    alone, and of those all.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
@@ -40,7 +46,24 @@ def fingerprint(folder: Path, suffixes: Sequence[str] = (".json", ".safetensors"
             for start in (0, size // 2, size - _SAMPLE):
                 file.seek(start)
                 digest.update(file.read(_SAMPLE))
+            if path.suffix == ".safetensors":
+                for start, end in _tensors(file):
+                    for place in (start, (start + end) // 2, max(start, end - _PIECE)):
+                        file.seek(place)
+                        digest.update(file.read(min(_PIECE, end - place)))
     return digest.hexdigest()[:12]
+
+
+def _tensors(file: BinaryIO) -> list[tuple[int, int]]:
+    """Where the tensors of a safetensors file begin and end, in bytes; none where the file is damaged."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        header: dict[str, Any] = json.loads(file.read(length)) if length <= _HEADER else {}
+        offsets = (one["data_offsets"] for name, one in header.items() if name != "__metadata__")
+        return sorted((8 + length + int(start), 8 + length + int(end)) for start, end in offsets)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []  # loading it says so
 
 
 def place_of(model: str) -> str:
