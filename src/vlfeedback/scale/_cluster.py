@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,6 +107,7 @@ class Engine:
         self._count = 0
         self._models = 0
         self._hiring = threading.Lock()
+        self._begun, self._unfit = False, set[str]()
         self.crew = Crew(self.hire, self.hire(()))
 
     def spread(self, model: Model, table: PluginTable, where: str) -> Model:
@@ -123,7 +124,7 @@ class Engine:
         """Start a worker on every living node that has too few; where weights are needed, one per GPU.
 
         Raises:
-            ConfigError: a node has another version of this package.
+            ConfigError: at the start, a node has another version of this package. One that joins later is left out.
             ModelUnavailable: the cluster does not answer.
         """
         import ray.exceptions
@@ -133,7 +134,8 @@ class Engine:
                 nodes = [node for node in ray.nodes() if node["Alive"]]
             except (ray.exceptions.RayError, ConnectionError, RuntimeError) as problem:
                 raise ModelUnavailable(f"the Ray cluster does not answer ({problem}); see `ray status`.") from problem
-            gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
+            fit = [node for node in nodes if node["NodeID"] not in self._unfit]
+            gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in fit}
             some = self._weights and any(gpus.values())
             started: list[RayWorker] = []
             for node, count in gpus.items():
@@ -141,7 +143,14 @@ class Engine:
                 have = sum(worker.node == node for worker in there)
                 for _ in range(wanted_here - have):
                     started.append(self._start(node, gpu=some and count > 0, computes=count > 0 if some else True))
-            return list(_ready(started))
+            ready, faults = _ready(started)
+            for node, words in faults.items():
+                if not self._begun:
+                    raise ConfigError(words)
+                self._unfit.add(node)
+                _log.warning("%s The node is left out.", words)
+            self._begun = True
+            return ready
 
     def _start(self, node: str, *, gpu: bool, computes: bool) -> RayWorker:
         import ray
@@ -168,12 +177,15 @@ class Engine:
                     ray.kill(worker.actor)
 
 
-def _ready(started: Sequence[RayWorker]) -> Iterator[Worker]:
+def _ready(started: Sequence[RayWorker]) -> tuple[list[Worker], dict[str, str]]:
+    """Workers that have said hello, and what is wrong with nodes that cannot have one."""
     import ray.exceptions
 
     greetings = {worker.actor.hello.remote(): worker for worker in started}
     if not greetings:
-        return
+        return [], {}
+    ready: list[Worker] = []
+    faults: dict[str, str] = {}
     done, late = ray.wait(list(greetings), num_returns=len(greetings), timeout=STARTING)
     for one in late:
         ray.kill(greetings[one].actor)
@@ -182,15 +194,18 @@ def _ready(started: Sequence[RayWorker]) -> Iterator[Worker]:
         try:
             version = ray.get(one)
         except ray.exceptions.RayTaskError as problem:
-            raise ConfigError(f"a worker on node {worker.node} cannot start: {problem.cause}") from None
+            faults[worker.node] = f"a worker on node {worker.node} cannot start: {problem.cause}."
+            continue
         except ray.exceptions.RayError as problem:
             _log.warning("a worker on node %s could not be started: %s", worker.node, problem)
             continue
-        if version != __version__:
-            raise ConfigError(
+        if version == __version__:
+            ready.append(worker)
+        else:
+            faults[worker.node] = (
                 f"node {worker.node} has vlfeedback {version}, this one {__version__}: install the same everywhere."
             )
-        yield worker
+    return ready, faults
 
 
 def _noted() -> Path:
