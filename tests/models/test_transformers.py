@@ -371,3 +371,46 @@ def test_a_picture_that_the_processor_refuses_spoils_only_its_question(
     assert (refused.error, refused.answered) == ("bad_request", True)
     assert refused.detail.endswith("does not take pics:3.png: absolute aspect ratio must be smaller than 9")
     assert fine.error is None
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:116] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+    ],
+)
+def test_a_batch_that_is_too_large_is_asked_in_halves(
+    llava: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch, problem: RuntimeError
+) -> None:
+    model = backend.load(model=str(llava), roots=roots)
+    requests = [ask(f"what {number} ?", max_tokens=4) for number in range(7)]
+    expected = [reply.text for reply in model.answer_all(requests)]
+    real, sizes = backend.run, list[int]()
+
+    def run(loaded: object, identity: str, asked: list[Request], encoded: object) -> object:
+        sizes.append(len(asked))
+        if len(asked) > most:
+            raise problem
+        return real(loaded, identity, asked, encoded)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(backend, "run", run)
+    most = 2
+    assert [reply.text for reply in model.answer_all(requests)] == expected
+    assert max(sizes) == 7
+    most = 0
+    [reply] = model.answer_all(requests[:1])
+    assert (reply.error, reply.answered) == ("server", False) and "out of memory with one question" in reply.detail
+
+
+def test_another_fault_of_a_batch_is_a_fault(
+    llava: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(backend, "run", run)
+    with pytest.raises(RuntimeError, match="shapes"):
+        backend.load(model=str(llava), roots=roots).answer_all([ask(), ask("who")])

@@ -207,11 +207,11 @@ class TransformersModel:
         return encoded
 
     def _generate(self, loaded: Loaded, requests: list[Request], encoded: list[Encoded]) -> list[Generation]:
-        import torch
-
         try:
             return self._telling(run(loaded, self.identity, requests, encoded))
-        except torch.OutOfMemoryError:
+        except RuntimeError as problem:
+            if not _out_of_memory(problem):
+                raise
             _release()
             if len(requests) == 1:
                 words = f"out of memory with one question of {len(encoded[0].ids)} tokens"
@@ -232,6 +232,14 @@ class TransformersModel:
 def _length(request: Request) -> float:
     """About how long a prompt is, and first of all how long its reply may be: a batch runs as long as its longest."""
     return 1e6 * request.sampling.max_tokens + sum(len(part.text or "") for part in request.parts)
+
+
+def _out_of_memory(problem: RuntimeError) -> bool:
+    """Whether fewer questions at a time may do: of a processor, or Apple's GPU, it is told by the words alone."""
+    import torch
+    from accelerate.utils.memory import should_reduce_batch_size  # pyright: ignore[reportMissingTypeStubs]
+
+    return isinstance(problem, torch.OutOfMemoryError) or should_reduce_batch_size(problem)
 
 
 def _release() -> None:
