@@ -173,3 +173,33 @@ def test_an_adapter_without_its_safetensors_is_refused(made: Path, roots: Roots,
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ModelUnavailable, match="cannot put adapter"):
         texts(base.with_adapter(str(tmp_path / "cut"), "cut"), questions(ask)[:1])
+
+
+@pytest.mark.parametrize(
+    "more", [{"modules_to_save": ["multi_modal_projector"]}, {"trainable_token_indices": {"embed_tokens": [5, 6]}}]
+)
+def test_an_adapter_with_whole_modules_or_tokens_is_put_on_and_taken_off(
+    made: Path, roots: Roots, ask: Ask, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """Peft wraps these: what a wrapper says of merging is another's."""
+    import peft
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    tuned = peft.get_peft_model(
+        AutoModelForImageTextToText.from_pretrained(made / "base"),
+        peft.LoraConfig(r=4, target_modules=["q_proj"], **more),
+    )
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter))
+        expected = tuned.eval()(input_ids=torch.arange(5, 25)[None]).logits
+    tuned.save_pretrained(tmp_path / "adapter")
+    base, asked = backend.load(model=str(made / "base"), roots=roots), questions(ask)
+    before, was = logits(base), texts(base, asked)
+    adapted = base.with_adapter(str(tmp_path / "adapter"), "adapted")
+    assert texts(adapted, asked) != was
+    torch.testing.assert_close(logits(adapted), expected, atol=1e-3, rtol=1e-3)
+    assert texts(base, asked) == was and torch.equal(logits(base), before)

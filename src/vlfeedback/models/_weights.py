@@ -68,6 +68,7 @@ class Weights:
 
     def _put_on(self, loaded: Loaded, adapter: str) -> None:
         import torch
+        from peft.tuners.tuners_utils import BaseTunerLayer
         from safetensors import SafetensorError
 
         try:
@@ -86,7 +87,9 @@ class Weights:
         self._on = adapter
         # Merged answers are computed faster. In half precision merging would round the adapter away.
         if next(loaded.model.parameters()).dtype == torch.float32 and hasattr(tuner, "merge_adapter"):
-            layers = [one.base_layer for one in tuner.modules() if hasattr(one, "merged_adapters")]
+            # Of wrappers (`modules_to_save`, single tokens) nothing is merged: they hand on what is asked of them.
+            tuned: list[Any] = [one for one in tuner.modules() if isinstance(one, BaseTunerLayer)]
+            layers = [one.get_base_layer() for one in tuned]
             self._kept = [(layer, layer.weight.detach().clone()) for layer in layers if hasattr(layer, "weight")]
             tuner.merge_adapter([self._names[adapter]])
 
