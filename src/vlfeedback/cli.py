@@ -305,7 +305,7 @@ def doctor(
 
     found = command.doctor(model, run=run)
     _emit(found, as_json, command.show)
-    if run is not None and not found.ok:
+    if (model or run is not None) and not found.ok:
         raise typer.Exit(1)
 
 

@@ -22,6 +22,7 @@ from vlfeedback.errors import ConfigError, PluginError
 PluginRoom = Literal["source", "models", "annotate", "pair", "train", "evaluate", "exchange"]
 ROOMS: tuple[str, ...] = get_args(PluginRoom)
 _ROOT = Path(__file__).parent
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,14 @@ def checked(
 
     Args:
         supplied: Names of parameters that are no options. The others, and what is raised, are those of `bind`.
+    Raises:
+        PluginError: `load` takes any options at all.
     """
     parameters = inspect.signature(plugin.load, eval_str=True).parameters
+    if open_ended := [str(one) for one in parameters.values() if one.kind in _ANY]:
+        raise PluginError(
+            f"{where}: `load` of {plugin.name!r} takes {', '.join(open_ended)}: it has to name its options"
+        )
     known = [name for name in parameters if name not in supplied]
     for key in given:
         if key not in known:
@@ -169,6 +176,7 @@ def checked(
         found = model(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        option, *inside = first["loc"]  # of a choice of types, pydantic names each by its own words
+        place = ".".join([str(option), *(str(part) for part in inside if isinstance(part, int))])
         raise ConfigError(f"{where}: option {place!r} of {plugin.name!r}: {first['msg'].lower()}.") from error
     return {name: getattr(found, name) for name in known}

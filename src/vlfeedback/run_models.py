@@ -13,7 +13,7 @@ from typing import Any
 from vlfeedback import prices, registry
 from vlfeedback.config import PluginTable, Settings
 from vlfeedback.decode import PoolModel
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, PluginError
 from vlfeedback.images import Roots
 from vlfeedback.ledger import Ledger
 from vlfeedback.locks import follower
@@ -149,9 +149,19 @@ class Access:
 
 
 def bare(table: PluginTable, where: str, roots: Roots, allow_plugins: bool = False) -> Model:
-    """A model as its plug-in makes it."""
+    """A model as its plug-in makes it.
+
+    Raises:
+        PluginError: it makes no model.
+    """
     plugin = _plugin_of(table, where, allow_plugins)
-    return registry.bind(plugin, table.options, where, inject={"roots": roots}, own=table.own)
+    made = registry.bind(plugin, table.options, where, inject={"roots": roots}, own=table.own)
+    if not isinstance(getattr(made, "identity", None), str) or not callable(getattr(made, "answer", None)):
+        raise PluginError(
+            f"{where}: what {table.use!r} gives ({type(made).__name__}) is no model: it needs `identity`, a text, and "
+            "`async answer(request)`"
+        )
+    return made
 
 
 def _plugin_of(table: PluginTable, where: str, allow_plugins: bool) -> registry.Plugin:

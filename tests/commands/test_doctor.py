@@ -11,6 +11,7 @@ import tiny_models
 from rich.console import Console
 
 from vlfeedback.commands.doctor import Finding, doctor, show
+from vlfeedback.errors import ModelUnavailable
 
 
 def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +82,31 @@ def test_a_ledger_on_a_network_file_system_is_bad(
     assert found.state == state
     if state == "bad":
         assert kind in found.value and "[ledger] path" in found.means
+
+
+@pytest.mark.parametrize(("alone", "code"), [(["a", "b"], 0), (["a", "c"], 1)])
+def test_a_bad_model_ends_a_script_that_asks_first(
+    alone: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from vlfeedback.cli import app
+    from vlfeedback.commands import doctor as command
+
+    monkeypatch.setattr(command, "_ask", lambda name: (["a", "b"], alone))
+    monkeypatch.setattr(command, "_training", trained)
+    monkeypatch.setattr(command, "NEEDED_GB", 0.0)
+    assert CliRunner().invoke(app, ["doctor", "--model", "m"]).exit_code == code
+    assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
+
+
+def test_a_model_that_does_not_answer_is_not_the_same_alone_and_in_a_batch(tmp_path: Path) -> None:
+    """Weights of NaN: nothing at all is said, and always the same."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_models.write_llava(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights = {name: one * float("nan") if "projector" in name else one for name, one in weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable, match="16 of 16 questions have no answer: the model's numbers overflow"):
+        doctor(str(folder), training=trained)

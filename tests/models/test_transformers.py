@@ -133,6 +133,22 @@ def test_ordinary_prompts_are_tokenised_as_the_stock_processor_does(llava: Path,
     assert torch.equal(ours.pictures[0].tensors["pixel_values"], stock["pixel_values"])
 
 
+def test_a_question_asked_tomorrow_is_the_same_question(llava: Path, roots: Roots, ask: Ask, tmp_path: Path) -> None:
+    """Templates of Mistral's and Llama's write the date: a resumed run would have other prompts than the first."""
+    import shutil
+
+    from vlfeedback.train._tokens import Wording
+
+    copy = Path(shutil.copytree(llava, tmp_path / "dated"))
+    chat = "{% set today = strftime_now('%d %b %Y') if strftime_now is defined else '?' %}{{ today }} "
+    (copy / "chat_template.jinja").write_text(chat + (copy / "chat_template.jinja").read_text())
+    encoder = backend.load(model=str(copy), roots=roots)._load().encoder
+    read = encoder.tokenizer.decode(encoder.encode(ask("what", None)).ids)
+    assert "26 Jul 2024 USER:" in read
+    trained = Wording(encoder._processor, encoder._read, frozenset()).prompt("what", ()).ids.tolist()
+    assert encoder.tokenizer.decode(trained).startswith(read.removesuffix("ASSISTANT:").rstrip())
+
+
 def test_no_special_token_is_ever_said(llava: Path, roots: Roots, ask: Ask) -> None:
     model = backend.load(model=str(llava), roots=roots, batch=64)
     loaded = model._load()
@@ -226,6 +242,35 @@ def test_identity_is_content_not_place(llava: Path, roots: Roots, tmp_path: Path
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     assert identity(copy) != identity(llava)
     assert backend.load(model="org/name", roots=roots, revision="r").identity == "transformers:org/name@r"
+
+
+def test_large_weights_that_differ_in_some_tensors_are_others(
+    llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is not hashed whole; an adapter on `q_proj` that was folded in left its ends and middle alone."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from vlfeedback.models import _checkpoints
+
+    monkeypatch.setattr(_checkpoints, "_WHOLE", 1000)
+    monkeypatch.setattr(_checkpoints, "_SAMPLE", 64)
+    monkeypatch.setattr(_checkpoints, "_PIECE", 16)
+    copy = Path(shutil.copytree(llava, tmp_path / "llava"))
+    file = copy / "model.safetensors"
+    weights = load_file(file)
+    save_file(weights, file, metadata={"format": "pt"})
+    seen = {_checkpoints.fingerprint(copy)}
+    save_file(weights, file, metadata={"format": "pt"})
+    assert {_checkpoints.fingerprint(copy)} == seen
+    for name in [name for name in weights if "q_proj" in name]:
+        save_file({**weights, name: weights[name] + 0.01}, file, metadata={"format": "pt"})
+        seen.add(_checkpoints.fingerprint(copy))
+    assert len(seen) == 1 + sum("q_proj" in name for name in weights)
+    for header in (b"{", b"[1]", b'{"a": {}}', b'{"a": 1}'):
+        file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2000))
+        seen.add(_checkpoints.fingerprint(copy))  # loading it says that it is damaged
 
 
 def test_a_missing_checkpoint_says_what_to_give(
@@ -326,3 +371,46 @@ def test_a_picture_that_the_processor_refuses_spoils_only_its_question(
     assert (refused.error, refused.answered) == ("bad_request", True)
     assert refused.detail.endswith("does not take pics:3.png: absolute aspect ratio must be smaller than 9")
     assert fine.error is None
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:116] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+    ],
+)
+def test_a_batch_that_is_too_large_is_asked_in_halves(
+    llava: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch, problem: RuntimeError
+) -> None:
+    model = backend.load(model=str(llava), roots=roots)
+    requests = [ask(f"what {number} ?", max_tokens=4) for number in range(7)]
+    expected = [reply.text for reply in model.answer_all(requests)]
+    real, sizes = backend.run, list[int]()
+
+    def run(loaded: object, identity: str, asked: list[Request], encoded: object) -> object:
+        sizes.append(len(asked))
+        if len(asked) > most:
+            raise problem
+        return real(loaded, identity, asked, encoded)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(backend, "run", run)
+    most = 2
+    assert [reply.text for reply in model.answer_all(requests)] == expected
+    assert max(sizes) == 7
+    most = 0
+    [reply] = model.answer_all(requests[:1])
+    assert (reply.error, reply.answered) == ("server", False) and "out of memory with one question" in reply.detail
+
+
+def test_another_fault_of_a_batch_is_a_fault(
+    llava: Path, roots: Roots, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(backend, "run", run)
+    with pytest.raises(RuntimeError, match="shapes"):
+        backend.load(model=str(llava), roots=roots).answer_all([ask(), ask("who")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,83 @@ def test_the_number_format_is_known_without_loading(made: Path, roots: Roots, tm
     (tmp_path / "m" / "config.json").write_text(config)
     assert backend.load(model=str(tmp_path / "m"), roots=roots).number_format == "float32"  # of the file's own header
     assert _weights.number_format(Checkpoint("some/name")) == "auto"
+
+
+def misfit(made: Path, folder: Path, rename: Callable[[str], str], *, without: str = "") -> str:
+    """The first adapter with other names for its weights, or without some."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(made / "adapter1", folder)
+    file = folder / "adapter_model.safetensors"
+    kept = {rename(name): one for name, one in load_file(file).items() if not without or without not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_adapter_of_another_model_is_refused_and_the_base_answers_as_before(
+    made: Path, roots: Roots, ask: Ask, tmp_path: Path, shared: bool
+) -> None:
+    """Peft leaves out what it cannot place: the base would answer in the adapter's name."""
+    import torch
+
+    base, asked = backend.load(model=str(made / "base"), roots=roots), questions(ask)[:2]
+    before, was = logits(base), texts(base, asked)
+    if shared:
+        texts(base.with_adapter(str(made / "adapter1"), "fits"), asked)
+    renamed = misfit(made, tmp_path / "renamed", lambda name: name.replace("language_model", "lm"))
+    deeper = misfit(made, tmp_path / "deeper", lambda name: name.replace("layers.1.", "layers.7."))
+    holed = misfit(made, tmp_path / "holed", str, without="layers.0.mlp.down_proj.lora_A")
+    for folder in (renamed, deeper, holed):
+        with pytest.raises(ModelUnavailable, match="made for another model"):
+            texts(base.with_adapter(folder, folder), asked)
+        assert torch.equal(logits(base), before) and texts(base, asked) == was
+
+
+def test_an_adapter_without_its_safetensors_is_refused(made: Path, roots: Roots, ask: Ask, tmp_path: Path) -> None:
+    """Peft would take a pickle for them, which no identity tells from another."""
+    import torch
+    from safetensors.torch import load_file
+
+    base = backend.load(model=str(made / "base"), roots=roots)
+    shutil.copytree(made / "adapter1", tmp_path / "pickled")
+    file = tmp_path / "pickled" / "adapter_model.safetensors"
+    torch.save(load_file(file), file.with_name("adapter_model.bin"))
+    file.unlink()
+    with pytest.raises(ModelUnavailable, match=r"no adapter_model\.safetensors"):
+        texts(base.with_adapter(str(tmp_path / "pickled"), "pickled"), questions(ask)[:1])
+    shutil.copytree(made / "adapter1", tmp_path / "cut")
+    file = tmp_path / "cut" / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ModelUnavailable, match="cannot put adapter"):
+        texts(base.with_adapter(str(tmp_path / "cut"), "cut"), questions(ask)[:1])
+
+
+@pytest.mark.parametrize(
+    "more", [{"modules_to_save": ["multi_modal_projector"]}, {"trainable_token_indices": {"embed_tokens": [5, 6]}}]
+)
+def test_an_adapter_with_whole_modules_or_tokens_is_put_on_and_taken_off(
+    made: Path, roots: Roots, ask: Ask, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """Peft wraps these: what a wrapper says of merging is another's."""
+    import peft
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    tuned = peft.get_peft_model(
+        AutoModelForImageTextToText.from_pretrained(made / "base"),
+        peft.LoraConfig(r=4, target_modules=["q_proj"], **more),
+    )
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter))
+        expected = tuned.eval()(input_ids=torch.arange(5, 25)[None]).logits
+    tuned.save_pretrained(tmp_path / "adapter")
+    base, asked = backend.load(model=str(made / "base"), roots=roots), questions(ask)
+    before, was = logits(base), texts(base, asked)
+    adapted = base.with_adapter(str(tmp_path / "adapter"), "adapted")
+    assert texts(adapted, asked) != was
+    torch.testing.assert_close(logits(adapted), expected, atol=1e-3, rtol=1e-3)
+    assert texts(base, asked) == was and torch.equal(logits(base), before)

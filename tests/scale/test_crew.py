@@ -23,7 +23,7 @@ from vlfeedback.models._ledgered import LedgerBook, Ledgered
 from vlfeedback.models._limits import Gate
 from vlfeedback.models._purse import Purse
 from vlfeedback.records import Generation, Part, Request, Sampling
-from vlfeedback.scale._crew import Crew, Holder, Spread, Told, WorkerGone, open_through
+from vlfeedback.scale._crew import Crew, Holder, Named, Spread, Told, WorkerGone, open_through
 from vlfeedback.scale._parcels import Carried, Carrier, Parcel, wanted
 
 
@@ -46,11 +46,11 @@ class Here:
             await self._carrier.post(parcel)
         raise WorkerGone("killed")
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told:
+    async def ask(self, named: Named, request: Request) -> Generation | Told:
         self.carried += 1
         if self._last is not None and self.carried >= self._last:
             raise WorkerGone("killed")
-        return await self._holder.ask(number, table, where, request)
+        return await self._holder.ask(named, request)
 
     async def release(self, number: int) -> None:
         await self._holder.release(number)
@@ -236,10 +236,34 @@ def test_a_local_models_questions_move_to_the_workers_that_are_left(tmp_path: Pa
         ask_all(model, questions(roots, 1))
 
 
+def test_a_question_that_ends_every_worker_ends_the_run() -> None:
+    """Weights that no node has room for: new workers would be hired and lost without end."""
+    names = iter(range(100))
+    hired: list[Here] = []
+
+    def hire(there: Sequence[Any]) -> list[Here]:
+        hired.extend(new := [] if there else [Here(f"{next(names)}", Roots({}), last=1)])
+        return new
+
+    model = local(Crew(hire, []), replies=["x"])
+    with pytest.raises(ModelUnavailable, match=r"3 workers in a row were lost .* more memory than a node has"):
+        asyncio.run(model.answer(Request("", (Part(text="?"),), Sampling(), purpose="decode")))
+    assert len(hired) == 3
+
+
 def test_a_workers_error_arrives_as_what_it_was() -> None:
     crew = Crew(nobody, [Here("a", Roots({}))])
     model = Spread(scripted.load(replies=["x"]), crew, 1, PluginTable(use="broken"), "[[pool]] 3")
     with pytest.raises(ModelUnavailable, match=r"\[\[pool\]\] 3 is broken"):
+        asyncio.run(model.answer(Request("", (Part(text="?"),), Sampling(), purpose="decode")))
+
+
+def test_a_node_with_other_weights_at_the_same_path_does_not_answer(tmp_path: Path) -> None:
+    """The head would keep its answers under the name of the weights that lie with the head."""
+    crew = Crew(nobody, [Here("a", Roots({"own": tmp_path}))])
+    table = PluginTable(use="scripted", identity="scripted:m@later")
+    model = Spread(scripted.load(identity="scripted:m@first"), crew, 1, table, "[[pool]] 1")
+    with pytest.raises(ConfigError, match=r"\[\[pool\]\] 1: on node .* it is scripted:m@later, and scripted:m@first"):
         asyncio.run(model.answer(Request("", (Part(text="?"),), Sampling(), purpose="decode")))
 
 

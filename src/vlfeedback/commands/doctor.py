@@ -80,7 +80,7 @@ def doctor(
         answers: Replaces the asking of the model, for tests.
         training: Replaces the look at its training, for tests.
     Raises:
-        ModelUnavailable: the model cannot be loaded.
+        ModelUnavailable: the model cannot be loaded, or does not answer.
     """
     found = [*_system(), *_torch(), *_packages(), *_keys(), *_tools(), _ledger(run)]
     if model:
@@ -197,7 +197,10 @@ def _ask(model: str) -> tuple[list[str], list[str]]:
         roots = Roots({"probe": Path(folder)})
         requests = list(_probes(roots, Path(folder)))
         opened = backend.load(model=model, roots=roots, batch=PROBES)
-        together = [reply.text for reply in opened.answer_all(requests)]
+        replies = opened.answer_all(requests)
+        if failed := [reply for reply in replies if not reply.answered]:
+            raise ModelUnavailable(f"{model}: {len(failed)} of {PROBES} questions have no answer: {failed[0].detail}")
+        together = [reply.text for reply in replies]
         alone = [opened.answer_all([request])[0].text for request in requests]
         opened.close()
     return together, alone

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from vlfeedback.errors import ModelUnavailable
 from vlfeedback.ids import call_key
 from vlfeedback.models import _checkpoints
+from vlfeedback.models._chat import failure
 from vlfeedback.models._noise import KeyedSampler, read_logprobs, seed_of
 from vlfeedback.models._prompts import Encoded, Encoder
 from vlfeedback.models._thoughts import apart
@@ -58,20 +60,24 @@ def open_checkpoint(checkpoint: Checkpoint, read: Callable[[Image, str], bytes])
     import torch
     from transformers import GenerationConfig
 
-    encoder = Encoder(_checkpoints.open_processor(checkpoint.model, checkpoint.revision), read)
+    processor = _checkpoints.open_processor(checkpoint.model, checkpoint.revision)
+    try:
+        encoder = Encoder(processor, read)
+    except ModelUnavailable as problem:  # which of a pool's models it is
+        raise ModelUnavailable(f"model {checkpoint.model}: {problem}") from problem
     model = _checkpoints.open_model(checkpoint.model, checkpoint.revision, checkpoint.dtype, checkpoint.device)
     tokenizer = encoder.tokenizer
     ends = ends_of(model.generation_config.eos_token_id, tokenizer)
+    text = model.config.get_text_config()
+    width: int = text.vocab_size  # a tokenizer can have more: a padding that was added and never embedded
     # The checkpoint's own defaults (top_k, repetition penalties) are not in the request: they do not act.
     model.generation_config = GenerationConfig(
         do_sample=False,
         eos_token_id=list(ends) or None,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0),
+        pad_token_id=next((one for one in (tokenizer.pad_token_id, *ends) if one is not None and one < width), 0),
         bos_token_id=tokenizer.bos_token_id,
     )
     suppressed = encoder.unspeakable(ends)
-    text = model.config.get_text_config()
-    width: int = text.vocab_size
     return Loaded(
         model=model,
         encoder=encoder,
@@ -177,6 +183,11 @@ def _read(
     tokenizer = loaded.encoder.tokenizer
     text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     spent = len(ids) + (finish == "stop")
+    if int(sampler.broken[number]) < spent:  # the choice among NaN is one of the first tokens, often the end
+        kind = str(loaded.model.dtype).removeprefix("torch.")
+        return failure(
+            "server", f"the model's numbers overflow in {kind}, or its weights are no numbers; try another dtype"
+        )
     said = apart(text.strip(), finish)
     return Generation(
         text=said.text,

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vlfeedback import progress
 from vlfeedback.errors import ModelUnavailable
@@ -20,12 +21,17 @@ log = logging.getLogger(__name__)
 
 _WHOLE = 64 * 2**20
 _SAMPLE = 2**20
+_PIECE = 4096
+_HEADER = 100_000_000
+"""Bytes that a header of safetensors may have."""
 
 
 def fingerprint(folder: Path, suffixes: Sequence[str] = (".json", ".safetensors", ".jinja", ".model")) -> str:
     """A hash of a checkpoint's settings and weights, or of its files of some kinds; 12 hexadecimal digits.
 
-    Files up to 64 MiB are hashed whole; of larger ones the size and the first, middle and last MiB.
+    Files up to 64 MiB are hashed whole; of larger ones the size, the first, middle and last MiB, and of weights a piece
+    of the beginning, the middle and the end of every tensor: an adapter that was folded in has changed some tensors
+    alone, and of those all.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
@@ -40,7 +46,24 @@ def fingerprint(folder: Path, suffixes: Sequence[str] = (".json", ".safetensors"
             for start in (0, size // 2, size - _SAMPLE):
                 file.seek(start)
                 digest.update(file.read(_SAMPLE))
+            if path.suffix == ".safetensors":
+                for start, end in _tensors(file):
+                    for place in (start, (start + end) // 2, max(start, end - _PIECE)):
+                        file.seek(place)
+                        digest.update(file.read(min(_PIECE, end - place)))
     return digest.hexdigest()[:12]
+
+
+def _tensors(file: BinaryIO) -> list[tuple[int, int]]:
+    """Where the tensors of a safetensors file begin and end, in bytes; none where the file is damaged."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        header: dict[str, Any] = json.loads(file.read(length)) if length <= _HEADER else {}
+        offsets = (one["data_offsets"] for name, one in header.items() if name != "__metadata__")
+        return sorted((8 + length + int(start), 8 + length + int(end)) for start, end in offsets)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []  # loading it says so
 
 
 def place_of(model: str) -> str:
@@ -88,22 +111,43 @@ def open_model(model: str, revision: str | None, dtype: str, device: str) -> Any
     """Load weights (safetensors only) in evaluation mode.
 
     Raises:
-        ModelUnavailable: there is no such checkpoint, or it is not one that `AutoModelForImageTextToText` knows.
+        ModelUnavailable: there is no such checkpoint, it is not one that `AutoModelForImageTextToText` knows, its
+            weights are damaged or not all there, or the device is not there or too small.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
     settings: dict[str, Any] = {"revision": revision} if revision else {}
     try:
         with progress.quiet_transformers():
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                model, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
+            opened: Any = AutoModelForImageTextToText.from_pretrained(
+                model, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **settings
             )
-    except (OSError, ValueError, KeyError, ImportError) as problem:
+    except SafetensorError as problem:
+        raise ModelUnavailable(
+            f"cannot load {model!r}: {_first_line(problem)}; its *.safetensors are damaged, or were not fetched to the "
+            "end: fetch them again"
+        ) from problem
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as problem:
         raise ModelUnavailable(
             f"cannot load {model!r}: {_first_line(problem)}; give a folder with config.json and *.safetensors, or "
             "a name from the hub (needs a network the first time)"
         ) from problem
-    return loaded.to(pick_device(device)).eval()
+    loaded, told = opened
+    _require_all(model, loaded, told["missing_keys"])
+    try:
+        return loaded.to(pick_device(device)).eval()
+    except (RuntimeError, AssertionError) as problem:  # out of memory too; torch without CUDA asserts
+        raise ModelUnavailable(f"cannot put {model!r} on device {device!r}: {_first_line(problem)}") from problem
+
+
+def _require_all(model: str, loaded: Any, missing: Iterable[str]) -> None:
+    """Refuse what the library fills with random numbers: such a model answers, and its nonsense would be kept."""
+    if random := sorted(set(missing) & {name for name, _ in loaded.named_parameters()}):
+        raise ModelUnavailable(
+            f"cannot load {model!r}: {len(random)} of its weights are in none of its files, {random[0]} for one; "
+            "config.json and *.safetensors do not belong together, or a file was not fetched"
+        )
 
 
 def open_processor(model: str, revision: str | None) -> Any:

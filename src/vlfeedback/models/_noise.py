@@ -24,6 +24,9 @@ _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
 _MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
 
+WHOLE = 2**62
+"""A step that no reply reaches."""
+
 
 def seed_of(key: str) -> int:
     """A signed 64-bit seed from a call key (32 hexadecimal digits)."""
@@ -100,6 +103,8 @@ class KeyedSampler:
         import torch
 
         device = self.seeds.device
+        self.broken = torch.full_like(self.seeds, WHOLE)
+        """Step of each row from which on its logits are no numbers, shape (B,); `WHOLE` where they always are."""
         temperature = torch.tensor([each.temperature for each in self.samplings], device=device)
         self._noisy = (temperature > 0).float()[:, None]
         self._divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))[:, None]
@@ -108,13 +113,15 @@ class KeyedSampler:
         self._any_nucleus = any(each.top_p < 1 and each.temperature > 0 for each in self.samplings)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        step = input_ids.shape[1] - self.prompt_length
+        # One column tells, at no cost: a state that has overflown makes NaN of the logits of every token.
+        self.broken = self.broken.masked_fill((self.broken > step) & scores[:, 0].isnan(), step)
         plain = scores if self.top_logprobs else None
         scores = scores.index_fill(1, self.suppressed, -math.inf)
         if self._any_noise:
             scores = scores / self._divisor
             if self._any_nucleus:
                 scores = nucleus(scores, self._top_p)
-            step = input_ids.shape[1] - self.prompt_length
             scores = scores + gumbel(self.seeds, step, scores.shape[1]) * self._noisy
         if plain is not None:
             self._remember(plain, scores.argmax(dim=-1))

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from vlfeedback.errors import ModelUnavailable
@@ -12,6 +14,12 @@ from vlfeedback.models._shown import first_line
 
 Turn = Mapping[str, Any]
 """`role`, and `content` as a list of parts: `{"type": "image"}` or `{"type": "text", "text": …}`."""
+
+DAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""Today, to templates that write the date (Mistral's, Llama's): a question asked tomorrow is the same question, and a
+policy that is trained today was asked the same yesterday. It is the day that Llama's write where no clock is given."""
+
+_NOW = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<form>.*?)(?P=quote)\s*\)")
 
 _BLANKS = " \n\t\r\u3000"
 
@@ -44,6 +52,13 @@ def edges(write: Callable[[str], str], word: str) -> Edges:
     return Edges(None if left == _BLANKS else left, None if right == _BLANKS else right)
 
 
+def _on_one_day(template: Any) -> dict[str, str]:
+    """A template that asks for the time, with the answer in place of the question; nothing for any other."""
+    if not isinstance(template, str) or "strftime_now" not in template:
+        return {}
+    return {"chat_template": _NOW.sub(lambda found: repr(DAY.strftime(found["form"])), template)}
+
+
 def rendered(processor: Any, turns: Sequence[Turn], *, header: bool) -> str:
     """The text of a conversation.
 
@@ -60,9 +75,10 @@ def rendered(processor: Any, turns: Sequence[Turn], *, header: bool) -> str:
     import jinja2
 
     owner = processor if getattr(processor, "chat_template", None) else processor.tokenizer
+    dated = _on_one_day(getattr(owner, "chat_template", None))
 
     def through(given: Sequence[Turn]) -> str:
-        return str(owner.apply_chat_template(list(given), tokenize=False, add_generation_prompt=header))
+        return str(owner.apply_chat_template(list(given), tokenize=False, add_generation_prompt=header, **dated))
 
     problem = "it writes the list of a turn's parts out"
     try:

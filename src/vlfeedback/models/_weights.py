@@ -9,6 +9,7 @@ number format. Taking an adapter off restores the base's weights bit for bit.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import Any
 from vlfeedback import progress
 from vlfeedback.errors import ModelUnavailable
 from vlfeedback.models._batches import Checkpoint, Loaded, open_checkpoint
+from vlfeedback.models._shown import first_line
 from vlfeedback.records import Image
+
+_ADAPTER = "adapter_model.safetensors"
 
 _FORMATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Names of number formats in safetensors files."""
@@ -64,21 +68,17 @@ class Weights:
 
     def _put_on(self, loaded: Loaded, adapter: str) -> None:
         import torch
-        from peft import PeftModel
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from safetensors import SafetensorError
 
-        device = str(loaded.model.device)
         try:
-            with progress.quiet_transformers():
-                if self._tuned is None:
-                    self._tuned = PeftModel.from_pretrained(loaded.model, adapter, "a0", torch_device=device)
-                    self._names[adapter] = "a0"
-                elif adapter not in self._names:
-                    name = f"a{len(self._names)}"
-                    self._tuned.load_adapter(adapter, name, torch_device=device)
-                    self._names[adapter] = name
-        except (OSError, ValueError, KeyError, RuntimeError) as problem:
-            first = (str(problem).splitlines() or [""])[0][:300]
-            raise ModelUnavailable(f"cannot put adapter {adapter} on {self.checkpoint.model}: {first}") from problem
+            if adapter not in self._names:
+                self._read(loaded, adapter)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
+            self.close()  # half of the adapter is in the layers: the base would answer with it
+            raise ModelUnavailable(
+                f"cannot put adapter {adapter} on {self.checkpoint.model}: {first_line(problem)}"
+            ) from problem
         self._tuned.set_adapter(self._names[adapter])
         tuner = self._tuned.base_model
         if hasattr(tuner, "enable_adapter_layers"):
@@ -87,9 +87,36 @@ class Weights:
         self._on = adapter
         # Merged answers are computed faster. In half precision merging would round the adapter away.
         if next(loaded.model.parameters()).dtype == torch.float32 and hasattr(tuner, "merge_adapter"):
-            layers = [one.base_layer for one in tuner.modules() if hasattr(one, "merged_adapters")]
+            # Of wrappers (`modules_to_save`, single tokens) nothing is merged: they hand on what is asked of them.
+            tuned: list[Any] = [one for one in tuner.modules() if isinstance(one, BaseTunerLayer)]
+            layers = [one.get_base_layer() for one in tuned]
             self._kept = [(layer, layer.weight.detach().clone()) for layer in layers if hasattr(layer, "weight")]
             tuner.merge_adapter([self._names[adapter]])
+
+    def _read(self, loaded: Loaded, adapter: str) -> None:
+        """An adapter's weights beside the layers that they belong to.
+
+        Raises:
+            ValueError: they belong to other layers: peft leaves out what it cannot place, and the base would answer.
+        """
+        from peft import PeftModel
+
+        if not (Path(adapter).expanduser() / _ADAPTER).is_file():  # peft would look on the hub, or for a pickle
+            raise ValueError(f"there is no {_ADAPTER} in it")
+        name, device = f"a{len(self._names)}", str(loaded.model.device)
+        with progress.quiet_transformers(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below
+            if self._tuned is None:
+                self._tuned = PeftModel.from_pretrained(loaded.model, adapter, name, torch_device=device)
+            # The first one is read twice: `from_pretrained` does not say what it could not place.
+            placed = self._tuned.load_adapter(adapter, name, torch_device=device)
+        without = [key for key in placed.missing_keys if "vblora_vector_bank" not in key]
+        if (without or placed.unexpected_keys) and not self._tuned.peft_config[name].is_prompt_learning:
+            raise ValueError(
+                f"it was made for another model: {len(without)} of its weights are not in the file, "
+                f"{len(placed.unexpected_keys)} of the file have no layer ({[*without, *placed.unexpected_keys][0]})"
+            )
+        self._names[adapter] = name
 
     def _take_off(self) -> None:
         """Back to the base; what was merged is undone by copying, for subtracting again leaves rounding behind."""

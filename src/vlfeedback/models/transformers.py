@@ -7,6 +7,7 @@ precision, where a batch's shape changes the rounding, an answer can still diffe
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vlfeedback.errors import ConfigError, ImageError
+from vlfeedback.errors import ConfigError, ImageError, ModelUnavailable
 from vlfeedback.images import Roots, prepare
 from vlfeedback.models import _chat, _checkpoints
 from vlfeedback.models._batches import Checkpoint, Loaded, run
@@ -22,6 +23,8 @@ from vlfeedback.models._prompts import Encoded
 from vlfeedback.models._shown import RefusedPicture
 from vlfeedback.models._weights import Weights, number_format
 from vlfeedback.records import Generation, Image, Request
+
+log = logging.getLogger(__name__)
 
 _TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 """Whose turn it is, by device."""
@@ -96,6 +99,7 @@ class TransformersModel:
         # Two batches at a time on one device only hinder each other: on two cores 71 replies a second, against 265.
         self._turn = _TURNS[checkpoint.device]
         self._batcher: Any = None
+        self._told = False
 
     @property
     def weights(self) -> str:
@@ -194,6 +198,8 @@ class TransformersModel:
             return replace(_chat.failure("bad_request", str(problem)), sent=0)
         except ImageError as problem:
             return replace(_chat.failure("connection", f"a picture cannot be read: {problem}"), sent=0)
+        except ModelUnavailable as problem:
+            raise ModelUnavailable(f"model {self.name}: {problem}") from problem
         room = loaded.context - len(encoded.ids)
         if room < 1:
             words = f"the prompt has {len(encoded.ids)} tokens, of {loaded.context} that the model can take"
@@ -201,23 +207,39 @@ class TransformersModel:
         return encoded
 
     def _generate(self, loaded: Loaded, requests: list[Request], encoded: list[Encoded]) -> list[Generation]:
-        import torch
-
         try:
-            return run(loaded, self.identity, requests, encoded)
-        except torch.OutOfMemoryError:
+            return self._telling(run(loaded, self.identity, requests, encoded))
+        except RuntimeError as problem:
+            if not _out_of_memory(problem):
+                raise
             _release()
             if len(requests) == 1:
                 words = f"out of memory with one question of {len(encoded[0].ids)} tokens"
-                return [_chat.failure("server", words)]
+                return self._telling([_chat.failure("server", words)])
         half = len(requests) // 2  # outside the handler, so that the failed batch's tensors are free
         first = self._generate(loaded, requests[:half], encoded[:half])
         return first + self._generate(loaded, requests[half:], encoded[half:])
+
+    def _telling(self, made: list[Generation]) -> list[Generation]:
+        """Say once why there is no answer: the end of a run counts such questions, and asking again may not help."""
+        failed = next((one for one in made if one.error == "server"), None)
+        if failed is not None and not self._told:
+            self._told = True
+            log.warning("%s: %s", self.identity, failed.detail)
+        return made
 
 
 def _length(request: Request) -> float:
     """About how long a prompt is, and first of all how long its reply may be: a batch runs as long as its longest."""
     return 1e6 * request.sampling.max_tokens + sum(len(part.text or "") for part in request.parts)
+
+
+def _out_of_memory(problem: RuntimeError) -> bool:
+    """Whether fewer questions at a time may do: of a processor, or Apple's GPU, it is told by the words alone."""
+    import torch
+    from accelerate.utils.memory import should_reduce_batch_size  # pyright: ignore[reportMissingTypeStubs]
+
+    return isinstance(problem, torch.OutOfMemoryError) or should_reduce_batch_size(problem)
 
 
 def _release() -> None:

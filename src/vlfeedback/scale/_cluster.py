@@ -9,10 +9,12 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 import sys
 import threading
-from collections.abc import Awaitable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vlfeedback import __version__, _flow_signals as signals
@@ -22,7 +24,7 @@ from vlfeedback.models import Model
 from vlfeedback.models.openai import OpenAIModel
 from vlfeedback.records import Generation, Request
 from vlfeedback.run_folder import RunFolder
-from vlfeedback.scale._crew import Crew, Holder, Spread, Told, Worker, WorkerGone, open_through
+from vlfeedback.scale._crew import Crew, Holder, Named, Spread, Told, Worker, WorkerGone, open_through
 from vlfeedback.scale._mounts import require_local
 from vlfeedback.scale._parcels import Carried, Carrier, Parcel, wanted
 
@@ -31,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 STARTING = 120.0
 """Seconds a worker has to start: imports from a slow disk, a GPU that another one is about to give back."""
+
+ANSWERING = 20.0
+"""Seconds in which a cluster's head has to take a connection."""
 
 AT_ONCE = 8192
 """Calls that one worker takes at a time; how many it gets is decided on the head."""
@@ -53,8 +58,8 @@ class _Hands:
     async def post(self, parcel: Parcel) -> Carried:
         return await self._carrier.post(parcel)
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told:
-        return await self._holder.ask(number, table, where, request)
+    async def ask(self, named: Named, request: Request) -> Generation | Told:
+        return await self._holder.ask(named, request)
 
     async def release(self, number: int) -> None:
         await self._holder.release(number)
@@ -69,15 +74,15 @@ class RayWorker:
     async def post(self, parcel: Parcel) -> Carried:
         return await _told(self.actor.post.remote(parcel))
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told:
-        return await _told(self.actor.ask.remote(number, table, where, request))
+    async def ask(self, named: Named, request: Request) -> Generation | Told:
+        return await _told(self.actor.ask.remote(named, request))
 
     async def release(self, number: int) -> None:
         await _told(self.actor.release.remote(number))
 
 
 async def _told(answer: Awaitable[T]) -> T:
-    import ray
+    import ray.exceptions
 
     try:
         return await answer
@@ -102,6 +107,7 @@ class Engine:
         self._count = 0
         self._models = 0
         self._hiring = threading.Lock()
+        self._begun, self._unfit = False, set[str]()
         self.crew = Crew(self.hire, self.hire(()))
 
     def spread(self, model: Model, table: PluginTable, where: str) -> Model:
@@ -118,17 +124,18 @@ class Engine:
         """Start a worker on every living node that has too few; where weights are needed, one per GPU.
 
         Raises:
-            ConfigError: a node has another version of this package.
+            ConfigError: at the start, a node has another version of this package. One that joins later is left out.
             ModelUnavailable: the cluster does not answer.
         """
-        import ray
+        import ray.exceptions
 
         with self._hiring:
             try:
                 nodes = [node for node in ray.nodes() if node["Alive"]]
             except (ray.exceptions.RayError, ConnectionError, RuntimeError) as problem:
                 raise ModelUnavailable(f"the Ray cluster does not answer ({problem}); see `ray status`.") from problem
-            gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in nodes}
+            fit = [node for node in nodes if node["NodeID"] not in self._unfit]
+            gpus = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in fit}
             some = self._weights and any(gpus.values())
             started: list[RayWorker] = []
             for node, count in gpus.items():
@@ -136,7 +143,14 @@ class Engine:
                 have = sum(worker.node == node for worker in there)
                 for _ in range(wanted_here - have):
                     started.append(self._start(node, gpu=some and count > 0, computes=count > 0 if some else True))
-            return list(_ready(started))
+            ready, faults = _ready(started)
+            for node, words in faults.items():
+                if not self._begun:
+                    raise ConfigError(words)
+                self._unfit.add(node)
+                _log.warning("%s The node is left out.", words)
+            self._begun = True
+            return ready
 
     def _start(self, node: str, *, gpu: bool, computes: bool) -> RayWorker:
         import ray
@@ -163,12 +177,15 @@ class Engine:
                     ray.kill(worker.actor)
 
 
-def _ready(started: Sequence[RayWorker]) -> Iterator[Worker]:
-    import ray
+def _ready(started: Sequence[RayWorker]) -> tuple[list[Worker], dict[str, str]]:
+    """Workers that have said hello, and what is wrong with nodes that cannot have one."""
+    import ray.exceptions
 
     greetings = {worker.actor.hello.remote(): worker for worker in started}
     if not greetings:
-        return
+        return [], {}
+    ready: list[Worker] = []
+    faults: dict[str, str] = {}
     done, late = ray.wait(list(greetings), num_returns=len(greetings), timeout=STARTING)
     for one in late:
         ray.kill(greetings[one].actor)
@@ -177,15 +194,48 @@ def _ready(started: Sequence[RayWorker]) -> Iterator[Worker]:
         try:
             version = ray.get(one)
         except ray.exceptions.RayTaskError as problem:
-            raise ConfigError(f"a worker on node {worker.node} cannot start: {problem.cause}") from None
+            faults[worker.node] = f"a worker on node {worker.node} cannot start: {problem.cause}."
+            continue
         except ray.exceptions.RayError as problem:
             _log.warning("a worker on node %s could not be started: %s", worker.node, problem)
             continue
-        if version != __version__:
-            raise ConfigError(
+        if version == __version__:
+            ready.append(worker)
+        else:
+            faults[worker.node] = (
                 f"node {worker.node} has vlfeedback {version}, this one {__version__}: install the same everywhere."
             )
-        yield worker
+    return ready, faults
+
+
+def _noted() -> Path:
+    """Where `ray start` writes the address of its cluster, and Ray looks for one that runs on this machine."""
+    own = os.environ.get("TMPDIR") if sys.platform == "linux" else None
+    return Path(os.environ.get("RAY_TMPDIR") or own or "/tmp", "ray", "ray_current_cluster")
+
+
+def _require_answer() -> None:
+    """Ray itself waits without end for a cluster that is gone.
+
+    Raises:
+        ModelUnavailable: a cluster is named, and nothing answers there.
+    """
+    named, by = os.environ.get("RAY_ADDRESS", ""), "RAY_ADDRESS"
+    if named in ("", "auto"):
+        try:
+            named, by = _noted().read_text(encoding="utf-8").strip(), "the last `ray start`"
+        except OSError:
+            return
+    host, _, port = named.rpartition(":")
+    if "://" in named or not port.isdecimal():
+        return  # through Ray's client, or no address: both end soon and with words
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERING).close()
+    except (OSError, OverflowError) as problem:
+        raise ModelUnavailable(
+            f"no Ray cluster answers at {named} ({problem}), which {by} names. Start it again; or, for a cluster of "
+            "this machine alone, unset RAY_ADDRESS and forget the one that is gone with `ray stop`."
+        ) from problem
 
 
 @contextlib.contextmanager
@@ -213,6 +263,7 @@ def _joined(run: RunFolder, plugins: bool) -> Generator[Engine]:
     with signals.kept():  # Ray puts its own handlers in place of those that drain what is under way
         try:
             if mine:
+                _require_answer()
                 ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
             raise ModelUnavailable(f"the Ray cluster cannot be joined ({problem}); see RAY_ADDRESS.") from problem

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from vlfeedback import errors
 from vlfeedback.config import PluginTable
-from vlfeedback.errors import ModelUnavailable, VLFeedbackError
+from vlfeedback.errors import ConfigError, ModelUnavailable, VLFeedbackError
 from vlfeedback.models import Model
 from vlfeedback.models._base64 import Base64
 from vlfeedback.models._pictures import Addresses
@@ -25,11 +26,31 @@ LOOK = 10.0
 """Seconds between two looks whether a node has joined, or a worker is to be replaced."""
 
 
+LOSSES = 3
+"""Workers that one question to a local model may lose: whoever computes it may be what ends them."""
+
+
 class Told(NamedTuple):
     """An error of the package that a worker's model raised, by name: not every exception survives being pickled."""
 
     error: str
     words: str
+
+
+class Named(NamedTuple):
+    """A local model, as a worker is told of it.
+
+    Attributes:
+        number: Of the model in this command.
+        table: How a worker makes it.
+        where: The table's name, for messages.
+        identity: Who it has to be.
+    """
+
+    number: int
+    table: PluginTable
+    where: str
+    identity: str
 
 
 class WorkerGone(Exception):
@@ -51,7 +72,7 @@ class Worker(Protocol):
 
     async def post(self, parcel: Parcel) -> Carried: ...
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told: ...
+    async def ask(self, named: Named, request: Request) -> Generation | Told: ...
 
     async def release(self, number: int) -> None: ...
 
@@ -67,14 +88,28 @@ class Holder:
         self._make = make
         self._models: dict[int, Model] = {}
 
-    async def ask(self, number: int, table: PluginTable, where: str, request: Request) -> Generation | Told:
+    async def ask(self, named: Named, request: Request) -> Generation | Told:
         """Answer together with the other questions that are outstanding here."""
         try:
-            if number not in self._models:
-                self._models[number] = self._make(table, where)
-            return await self._models[number].answer(request)
+            if named.number not in self._models:
+                self._models[named.number] = self._made(named)
+            return await self._models[named.number].answer(request)
         except VLFeedbackError as problem:
             return Told(type(problem).__name__, str(problem))
+
+    def _made(self, named: Named) -> Model:
+        """The model, if it is the one that the head names: at the same path other weights can lie on this node.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        model = self._make(named.table, named.where)
+        if model.identity != named.identity:
+            raise ConfigError(
+                f"{named.where}: on node {platform.node()} it is {model.identity}, and {named.identity} on the head; "
+                "put the same files on every node, in folders of one name"
+            )
+        return model
 
     async def release(self, number: int) -> None:
         """Give back the memory of a model."""
@@ -212,7 +247,7 @@ class Spread:
     local = True
 
     def __init__(self, inner: Model, crew: Crew, number: int, table: PluginTable, where: str) -> None:
-        self.inner, self._crew, self._asked = inner, crew, (number, table, where)
+        self.inner, self._crew, self._asked = inner, crew, Named(number, table, where, inner.identity)
         self.identity = inner.identity
         self.recipe: str = getattr(inner, "recipe", "original")
 
@@ -226,23 +261,27 @@ class Spread:
         """Ask the worker whose part this is.
 
         Raises:
-            ModelUnavailable: it cannot be loaded there, or no worker is left.
+            ModelUnavailable: it cannot be loaded there, no worker is left, or `LOSSES` of them were lost with this.
         """
         images = request.images
         part = images[0].sha256 if images else part_of((repr(request.parts).encode(),))
-        while True:
+        for _ in range(LOSSES):
             try:
                 worker = await self._crew.pick(part, computing=True)
             except WorkerGone as problem:
                 raise ModelUnavailable(f"{self.identity}: {problem}; what was answered is kept: run again") from None
             try:
-                found = await worker.ask(*self._asked, request)
+                found = await worker.ask(self._asked, request)
             except WorkerGone:
                 self._crew.dismiss(worker)
                 continue
             if isinstance(found, Told):
                 raise _raised(found)
             return found
+        raise ModelUnavailable(
+            f"{self.identity}: {LOSSES} workers in a row were lost with one question in hand. The model may need more "
+            "memory than a node has: see Ray's logs on the nodes. What was answered is kept: run again"
+        )
 
     def close(self) -> None:
         """Let every worker give back the memory."""
@@ -251,7 +290,7 @@ class Spread:
         flow.run(self._release())
 
     async def _release(self) -> None:
-        number = self._asked[0]
+        number = self._asked.number
         telling: list[Awaitable[None]] = [worker.release(number) for worker in self._crew.workers if worker.computes]
         await asyncio.gather(*telling, return_exceptions=True)
 
