@@ -12,12 +12,13 @@ import toy_llava
 
 from vlfeedback import learning
 from vlfeedback.config import Settings, TrainSettings
-from vlfeedback.errors import ConfigError
+from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.images import Roots
 from vlfeedback.models import transformers
 from vlfeedback.records import Part, Request, Sampling
 from vlfeedback.run_folder import RunFolder
 from vlfeedback.train import Lora, Recipe, TrainResult, train
+from vlfeedback.train._merge import merge
 from vlfeedback.train.sigmoid import load as sigmoid
 
 Make = Callable[..., Recipe]
@@ -162,3 +163,36 @@ def test_an_adapter_of_another_kind_is_refused(stage: Stage, model_path: Path, t
     get_peft_model(model, asked).save_pretrained(tmp_path / "other")
     with pytest.raises(ConfigError, match="of kind IA3: only LoRA"):
         stage("second", init=str(tmp_path / "other"))
+
+
+def without(folder: Path, file: str, part: str) -> None:
+    """Leave some tensors out of a file."""
+    from safetensors.torch import load_file, save_file
+
+    kept = {name: tensor for name, tensor in load_file(folder / file).items() if part not in name}
+    save_file(kept, folder / file, metadata={"format": "pt"})
+
+
+def test_weights_that_are_in_no_file_are_not_made_up(stage: Stage, model_path: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_path, tmp_path / "half")
+    without(tmp_path / "half", "model.safetensors", "model.layers.1.mlp")
+    with pytest.raises(ModelUnavailable, match=r"3 of its weights are in none of its files, .*layers\.1\.mlp"):
+        stage("first", model=str(tmp_path / "half"))
+
+
+def test_an_adapter_with_a_hole_is_not_trained_on(stage: Stage, tmp_path: Path) -> None:
+    stage("first")
+    without(tmp_path / "first", "adapter_model.safetensors", "layers.1.mlp.up_proj")
+    with pytest.raises(ModelUnavailable, match="made for another model: 2 of its weights are not in the file"):
+        stage("second", init=str(tmp_path / "first"))
+    with pytest.raises(ModelUnavailable, match="made for another model: 2 of its weights are not in the file"):
+        merge(tmp_path / "first", tmp_path / "merged")
+
+
+def test_a_base_with_a_hole_is_not_merged(stage: Stage, model_path: Path, tmp_path: Path) -> None:
+    stage("first")
+    shutil.copytree(model_path, tmp_path / "half")
+    without(tmp_path / "half", "model.safetensors", "model.layers.1.mlp")
+    rename_base(tmp_path / "first", str(tmp_path / "half"))
+    with pytest.raises(ModelUnavailable, match="3 of its weights are in none of its files"):
+        merge(tmp_path / "first", tmp_path / "merged")

@@ -134,15 +134,21 @@ def open_model(model: str, revision: str | None, dtype: str, device: str) -> Any
             "a name from the hub (needs a network the first time)"
         ) from problem
     loaded, told = opened
-    _require_all(model, loaded, told["missing_keys"])
+    require_all(model, loaded, told["missing_keys"])
     try:
         return loaded.to(pick_device(device)).eval()
     except (RuntimeError, AssertionError) as problem:  # out of memory too; torch without CUDA asserts
         raise ModelUnavailable(f"cannot put {model!r} on device {device!r}: {_first_line(problem)}") from problem
 
 
-def _require_all(model: str, loaded: Any, missing: Iterable[str]) -> None:
-    """Refuse what the library fills with random numbers: such a model answers, and its nonsense would be kept."""
+def require_all(model: str, loaded: Any, missing: Iterable[str]) -> None:
+    """Refuse what the library fills with random numbers: such a model answers, and its nonsense would be kept.
+
+    Args:
+        missing: Names of weights that were in no file, as the library tells them.
+    Raises:
+        ModelUnavailable: there are some.
+    """
     if random := sorted(set(missing) & {name for name, _ in loaded.named_parameters()}):
         raise ModelUnavailable(
             f"cannot load {model!r}: {len(random)} of its weights are in none of its files, {random[0]} for one; "

@@ -9,7 +9,6 @@ number format. Taking an adapter off restores the base's weights bit for bit.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,10 @@ from typing import Any
 
 from vlfeedback import progress
 from vlfeedback.errors import ModelUnavailable
+from vlfeedback.models._adapters import put_on
 from vlfeedback.models._batches import Checkpoint, Loaded, open_checkpoint
 from vlfeedback.models._shown import first_line
 from vlfeedback.records import Image
-
-_ADAPTER = "adapter_model.safetensors"
 
 _FORMATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Names of number formats in safetensors files."""
@@ -73,7 +71,10 @@ class Weights:
 
         try:
             if adapter not in self._names:
-                self._read(loaded, adapter)
+                name, device = f"a{len(self._names)}", str(loaded.model.device)
+                with progress.quiet_transformers():
+                    self._tuned = put_on(loaded.model, adapter, name, tuned=self._tuned, torch_device=device)
+                self._names[adapter] = name
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as problem:
             self.close()  # half of the adapter is in the layers: the base would answer with it
             raise ModelUnavailable(
@@ -92,31 +93,6 @@ class Weights:
             layers = [one.get_base_layer() for one in tuned]
             self._kept = [(layer, layer.weight.detach().clone()) for layer in layers if hasattr(layer, "weight")]
             tuner.merge_adapter([self._names[adapter]])
-
-    def _read(self, loaded: Loaded, adapter: str) -> None:
-        """An adapter's weights beside the layers that they belong to.
-
-        Raises:
-            ValueError: they belong to other layers: peft leaves out what it cannot place, and the base would answer.
-        """
-        from peft import PeftModel
-
-        if not (Path(adapter).expanduser() / _ADAPTER).is_file():  # peft would look on the hub, or for a pickle
-            raise ValueError(f"there is no {_ADAPTER} in it")
-        name, device = f"a{len(self._names)}", str(loaded.model.device)
-        with progress.quiet_transformers(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # refused below
-            if self._tuned is None:
-                self._tuned = PeftModel.from_pretrained(loaded.model, adapter, name, torch_device=device)
-            # The first one is read twice: `from_pretrained` does not say what it could not place.
-            placed = self._tuned.load_adapter(adapter, name, torch_device=device)
-        without = [key for key in placed.missing_keys if "vblora_vector_bank" not in key]
-        if (without or placed.unexpected_keys) and not self._tuned.peft_config[name].is_prompt_learning:
-            raise ValueError(
-                f"it was made for another model: {len(without)} of its weights are not in the file, "
-                f"{len(placed.unexpected_keys)} of the file have no layer ({[*without, *placed.unexpected_keys][0]})"
-            )
-        self._names[adapter] = name
 
     def _take_off(self) -> None:
         """Back to the base; what was merged is undone by copying, for subtracting again leaves rounding behind."""

@@ -1,9 +1,8 @@
 """Which ratings may be averaged: those of annotations that rate the same responses.
 
 One judge is strict and another is kind. Where one of them has no score for one of the responses, a mean over what is
-there would be that of other judges than its neighbour's, and a missing rating would work like a high or a low one
-(simulated: two judges that are 1.6 points apart, one of whom says nothing of a response: 18 % of its pairs turned
-round, 9 % against what both judges say).
+there would be that of other judges than its neighbour's, and a missing rating would work like a high or a low one: it
+would turn pairs round, some of them against what both judges say.
 """
 
 from __future__ import annotations

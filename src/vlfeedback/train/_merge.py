@@ -11,7 +11,8 @@ from typing import Any
 
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
-from vlfeedback.models._checkpoints import open_processor
+from vlfeedback.models._adapters import put_on
+from vlfeedback.models._checkpoints import open_processor, require_all
 from vlfeedback.train._model_card import merged_card
 from vlfeedback.train._note import is_begun
 from vlfeedback.train._weights import DAMAGED, is_adapter, save
@@ -27,10 +28,9 @@ def merge(checkpoint: Path, out: Path) -> None:
         out: An empty folder.
     Raises:
         ConfigError: the folder is no adapter, or its training has not come to its end.
-        ModelUnavailable: its base is not there.
+        ModelUnavailable: its base is not there, not all of it, or another model than the adapter was made for.
     """
     import torch
-    from peft import PeftModel
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     if is_begun(checkpoint):
@@ -46,9 +46,11 @@ def merge(checkpoint: Path, out: Path) -> None:
         with progress.quiet_transformers():
             config: Any = AutoConfig.from_pretrained(base)
             kept = getattr(config, "dtype", None) or torch.float32
-            model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
-            adapted: Any = PeftModel.from_pretrained(model, str(checkpoint))
-            model = adapted.merge_and_unload().to(kept)
+            opened: Any = AutoModelForImageTextToText.from_pretrained(
+                base, dtype=torch.float32, output_loading_info=True
+            )
+            require_all(base, opened[0], opened[1]["missing_keys"])
+            model: Any = put_on(opened[0], str(checkpoint)).merge_and_unload().to(kept)
     except DAMAGED as error:
         raise ModelUnavailable(f"cannot load {base!r}, the base of {checkpoint}: {error}") from error
     save(model, open_processor(str(checkpoint), None), out)

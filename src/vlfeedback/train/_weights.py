@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from vlfeedback import progress
 from vlfeedback.errors import ConfigError, ModelUnavailable
 from vlfeedback.ids import hash_id
-from vlfeedback.models._checkpoints import fingerprint
+from vlfeedback.models._adapters import put_on
+from vlfeedback.models._checkpoints import fingerprint, require_all
 from vlfeedback.train._tokens import template
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def load_model(recipe: Recipe) -> Any:
     """The weights that training starts from and that serve as reference: `model`, or `init` where given.
 
     Raises:
-        ModelUnavailable: they are not there or cannot be read.
+        ModelUnavailable: they are not there, not all there, or cannot be read; or the adapter is another model's.
         ConfigError: `model` is an adapter, or `init` and `lora` do not fit together.
     """
     import torch
@@ -51,9 +52,13 @@ def load_model(recipe: Recipe) -> Any:
     dtype = torch.bfloat16 if recipe.dtype == "bf16" and recipe.lora is not None else torch.float32
     packed = in_four_bits(start, dtype) if recipe.quantization == "nf4" else {}
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(start, dtype=dtype, **packed)
+        opened: Any = AutoModelForImageTextToText.from_pretrained(
+            start, dtype=dtype, output_loading_info=True, **packed
+        )
     except DAMAGED as error:
         raise ModelUnavailable(f"cannot load {start!r}: {error}") from error
+    model, told = opened
+    require_all(start, model, told["missing_keys"])
     for module in model.modules():
         # bitsandbytes packs 4-bit weights for inference on a processor; gradients do not pass through packed ones,
         # and a reference pass comes before every training.
@@ -62,10 +67,8 @@ def load_model(recipe: Recipe) -> Any:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if adapter:
-        from peft import PeftModel
-
         try:
-            model = PeftModel.from_pretrained(model, str(recipe.init), is_trainable=True)
+            model = put_on(model, str(recipe.init), is_trainable=True)
         except DAMAGED as error:
             raise ModelUnavailable(f"cannot load the adapter {recipe.init!r} onto {start!r}: {error}") from error
     return model
