@@ -152,7 +152,7 @@ def _responses(run: RunFolder, reach: _Knowing) -> str:
 def _annotations(run: RunFolder, reach: _Knowing) -> str:
     preflight.require_models(run.settings, training=False)
     judges = [_named(table, "[[judge]]", reach) for table in run.settings.judge]
-    who = collecting.judged_by(run.settings, judges, collecting.rubric_of(run, reach.allow_plugins))
+    who = collecting.judged_by(run.settings, judges, collecting.rubric_of(run.settings, reach.allow_plugins))
     return collecting.annotations_from(run.need("responses", "decode").digest, who)
 
 

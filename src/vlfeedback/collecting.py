@@ -251,10 +251,10 @@ def _missing(run: RunFolder) -> dict[str, int]:
     return found
 
 
-def rubric_of(run: RunFolder, allow_plugins: bool) -> Rubric:
+def rubric_of(settings: Settings, allow_plugins: bool) -> Rubric:
     """The rubric that [annotate] names."""
-    plugin = registry.find("annotate", run.settings.annotate.rubric, allow_plugins=allow_plugins)
-    return registry.bind(plugin, run.settings.annotate.options, "[annotate.options]")
+    plugin = registry.find("annotate", settings.annotate.rubric, allow_plugins=allow_plugins)
+    return registry.bind(plugin, settings.annotate.options, "[annotate.options]")
 
 
 def _annotating(
@@ -265,7 +265,7 @@ def _annotating(
     decoded: str,
     instructions: int,
 ) -> list[Outcome]:
-    asked, rubric, judges = run.settings.annotate, rubric_of(run, reach.allow_plugins), reach.judges()
+    asked, rubric, judges = run.settings.annotate, rubric_of(run.settings, reach.allow_plugins), reach.judges()
     who = judged_by(run.settings, judges, rubric)
 
     def inputs() -> str:

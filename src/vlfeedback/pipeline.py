@@ -250,7 +250,7 @@ class _Rated:
 
 def _paired(run: RunFolder, table: PairTable, allow_plugins: bool) -> Iterator[PreferencePair | Dropped]:
     strategy = registry.bind(registry.find("pair", table.use, allow_plugins=allow_plugins), table.options, "[pair]")
-    rated, scale = _Rated(run), rubric_of(run, allow_plugins).scale
+    rated, scale = _Rated(run), rubric_of(run.settings, allow_plugins).scale
     yield from pair.pairs(rated, strategy, scale=scale, judged=rated.judged)
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 from vlfeedback import prices, registry
 from vlfeedback.config import PluginTable, Settings
@@ -108,6 +108,8 @@ class Access:
         """
         recipe = getattr(model, "recipe", "original")
         if is_local(model):
+            if batch:
+                _refuse_batches(model)
             return Ledgered(model, self.book, price=_free, reserve=_free, recipe=recipe)
         rate = self.table.of(model)
         live = Ledgered(model, self.book, price=rate.cost, reserve=rate.reserve, recipe=recipe)
@@ -118,7 +120,7 @@ class Access:
         from vlfeedback.models.openai import OpenAIModel
 
         if not isinstance(model, OpenAIModel):
-            raise ConfigError(f'{model.identity}: batch = true is for endpoints (use = "openai"); leave it away.')
+            _refuse_batches(model)
         ledger, less = self.book.ledger, rate.batched()
 
         def done(keys: list[str]) -> set[str]:
@@ -194,6 +196,10 @@ def identity_of(table: PluginTable, where: str, *, allow_plugins: bool = False) 
     if plugin.identity_of is None:
         return None
     return plugin.identity_of(**{name: values[name] for name in registry.options(plugin.identity_of)})
+
+
+def _refuse_batches(model: Model) -> NoReturn:
+    raise ConfigError(f'{model.identity}: batch = true is for endpoints (use = "openai"); leave it away.')
 
 
 def is_local(model: Model) -> bool:

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from vlfeedback import config, registry
 from vlfeedback.commands import _plan_survey as surveys
+from vlfeedback.commands._plan_command import plan_command
 from vlfeedback.commands._plan_survey import Seen, Survey, Surveyor
 from vlfeedback.commands._plan_world import of_sources
 from vlfeedback.commands.plan import plan, show
-from vlfeedback.errors import ImageError
+from vlfeedback.errors import ImageError, PluginError
 from vlfeedback.images import Roots
 from vlfeedback.records import Dropped, Instruction
 from vlfeedback.run_folder import roots_of
@@ -204,3 +205,24 @@ def test_a_name_that_is_no_path_is_not_kept(tmp_path: Path) -> None:
     assert record.problem and len(repr(record)) < 1000
     found = surveyor.survey("s", lambda: iter([Found("1", "What?", (Named(long),))]), "own", None)
     assert found == Survey(0, [], found.warnings) and len(found.warnings[0]) < 1000
+
+
+def test_plug_ins_from_outside_are_asked_where_they_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_of_the_plan.py").write_text(
+        "from pathlib import Path\nfrom vlfeedback.annotate import vlfeedback\nfrom vlfeedback.source import jsonl\n"
+        "def load(*, path: Path) -> object:\n    return jsonl.load(path)\n"
+        "def rubric() -> object:\n    return vlfeedback.load()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    half_used(tmp_path)
+    for given in (
+        settings(tmp_path, {"use": "mine_of_the_plan:load"}),
+        settings(tmp_path, annotate={"rubric": "mine_of_the_plan:rubric"}),
+    ):
+        with pytest.raises(PluginError, match="--allow-plugins"):
+            plan(given)
+        assert plan(given, allow_plugins=True).instructions == 15
+        (tmp_path / "run.toml").write_text(config.to_toml(given), encoding="utf-8")
+        assert plan_command(tmp_path / "run.toml", None, [], 0, print, allow_plugins=True).plan.instructions == 15

@@ -45,25 +45,26 @@ def plan_command(
         opened = open_run(target, out, given)
         announce(opened, tell)
         run = opened.run
-        plan(run.settings, ledger=run.ledger_path)  # an unknown price is refused before anything is sent
+        # An unknown price is refused before anything is sent.
+        plan(run.settings, ledger=run.ledger_path, allow_plugins=allow_plugins)
         found = pilot(run, count, allow_plugins=allow_plugins)
         tell(
             f"pilot: {found.instructions:,} instructions, {found.bought:,} calls made ({found.failed:,} without an "
             f"answer), {found.reused:,} reused; the run in {run.path} will not buy them again"
         )
-        return Planned(_of_folder(run, run.settings, found), run.path)
+        return Planned(_of_folder(run, run.settings, found, allow_plugins=allow_plugins), run.path)
     if out is not None:
         raise ConfigError("--out belongs to --pilot: a plan alone writes nothing.")
     settings = config.load(target / "run.toml" if target.is_dir() else target)
     settings = config.changed(settings, given) if given else settings
     if target.is_dir():
-        return Planned(_of_folder(RunFolder.open(target), settings), target)
-    return Planned(plan(settings), target)
+        return Planned(_of_folder(RunFolder.open(target), settings, allow_plugins=allow_plugins), target)
+    return Planned(plan(settings, allow_plugins=allow_plugins), target)
 
 
-def _of_folder(run: RunFolder, settings: Settings, found: Pilot | None = None) -> Plan:
+def _of_folder(run: RunFolder, settings: Settings, found: Pilot | None = None, *, allow_plugins: bool) -> Plan:
     ledger = Path(settings.ledger.path) if settings.ledger.path else run.path / "ledger.sqlite"
     info = run.info("instructions")
     same = (settings.source, settings.limit) == (run.settings.source, run.settings.limit)
     table = run.table("instructions") if info is not None and info.complete and same else None
-    return plan(settings, ledger=ledger, instructions=table, measured=found)
+    return plan(settings, ledger=ledger, instructions=table, measured=found, allow_plugins=allow_plugins)

@@ -87,7 +87,7 @@ def _chosen(run: RunFolder, count: int) -> list[Instruction]:
 
 
 def _ask(run: RunFolder, reach: Access, chosen: list[Instruction]) -> Iterator[_Key]:
-    rubric, judges = collecting.rubric_of(run, reach.allow_plugins), reach.judges()
+    rubric, judges = collecting.rubric_of(run.settings, reach.allow_plugins), reach.judges()
     pool, wanted = reach.pool(), {one.id for one in chosen}
     decode.check_pool(pool, run.settings.decode.k)
     collecting.plan(run, pool, run.need("instructions", "source").digest)  # of all: the pilot's slots are the run's

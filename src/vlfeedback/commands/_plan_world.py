@@ -71,9 +71,11 @@ def of_table(path: Path) -> World:
     return World(sum(counts.values()), counts, seen, complete=True)
 
 
-def of_sources(settings: Settings) -> World:
+def of_sources(settings: Settings, *, allow_plugins: bool = False) -> World:
     """The instructions that the sources would give, as far as their files are here; only headers of pictures are read.
 
+    Args:
+        allow_plugins: Whether a source may be code from outside of the package.
     Raises:
         ConfigError, PluginError: a source is not as its plug-in wants it.
     """
@@ -92,7 +94,8 @@ def of_sources(settings: Settings) -> World:
         name = table.name or table.use
         while name in counts:  # two files of one dataset
             name += "'"
-        found = _survey(name, table, sample, f"[[source]] {number}", surveyor, home_of(settings, table))
+        plugin = registry.find("source", table.use, allow_plugins=allow_plugins)
+        found = _survey(plugin, table, sample, f"[[source]] {number}", surveyor, home_of(settings, table), name)
         counts[name], seen[name] = (sample, []) if found is None else (found.instructions, found.seen)
         warnings += found.warnings if found is not None else ()
     known = [count for count in counts.values() if count is not None]
@@ -105,10 +108,15 @@ def of_sources(settings: Settings) -> World:
 
 
 def _survey(
-    name: str, table: SourceTable, sample: int | None, where: str, surveyor: Surveyor, home: Path | None
+    plugin: registry.Plugin,
+    table: SourceTable,
+    sample: int | None,
+    where: str,
+    surveyor: Surveyor,
+    home: Path | None,
+    name: str,
 ) -> Survey | None:
     """A look at a source, or None where its file is not here."""
-    plugin = registry.find("source", table.use)
     check_options(table, registry.options(plugin.load, besides=INJECTED), where)
     path = table.options.get("path")
     if not isinstance(path, str) or not Path(path).exists():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlfeedback import prices, registry
+from vlfeedback import collecting, prices
 from vlfeedback.commands import _plan_world as worlds
 from vlfeedback.commands._plan_estimate import Known, Stratum, interval, stratum
 from vlfeedback.commands._plan_evaluation import Evaluation
@@ -39,6 +39,7 @@ def plan(
     ledger: Path | None = None,
     instructions: Path | None = None,
     measured: Pilot | None = None,
+    allow_plugins: bool = False,
 ) -> Plan:
     """Estimate a run; nothing is sent, loaded or written.
 
@@ -48,18 +49,22 @@ def plan(
         ledger: Calls already made, for measured lengths; default the settings' shared ledger.
         instructions: Table of a run folder, if it was made already; then nothing about instructions is assumed.
         measured: Calls of a pilot.
+        allow_plugins: Whether sources and the rubric may be code from outside of the package.
     Raises:
         ConfigError: a model has no price, or an option is unknown.
-        PluginError: a plug-in is unknown.
+        PluginError: a plug-in is unknown, or from outside and not allowed.
     """
     check(settings)
     assume = assume or Assumptions()
     table = prices.read(settings.prices.path)
-    world = worlds.of_table(instructions) if instructions is not None else worlds.of_sources(settings)
+    if instructions is not None:
+        world = worlds.of_table(instructions)
+    else:
+        world = worlds.of_sources(settings, allow_plugins=allow_plugins)
     if world.count is not None and settings.limit is not None:
         world = replace(world, count=min(world.count, settings.limit))
     past = Past(ledger or (Path(settings.ledger.path) if settings.ledger.path else None))
-    maker = _Maker(settings, world, table, assume, past, measured)
+    maker = _Maker(settings, world, table, assume, past, measured, allow_plugins=allow_plugins)
     made = [*maker.decode(), *maker.annotate()]
     evaluation = Evaluation(settings, table, assume, past)
     collecting = tuple(one.row for one in made)
@@ -134,7 +139,10 @@ class _Maker:
         assume: Assumptions,
         past: Past,
         measured: Pilot | None,
+        *,
+        allow_plugins: bool,
     ) -> None:
+        self._allow_plugins = allow_plugins
         self._settings, self._world, self._rates = settings, world, rates
         self._assume, self._past, self._measured = assume, past, measured
         self._total = world.count or 0
@@ -159,7 +167,7 @@ class _Maker:
         if not settings.judge:
             return
         chosen = settings.annotate
-        rubric = registry.bind(registry.find("annotate", chosen.rubric), chosen.options, "[annotate.options]")
+        rubric = collecting.rubric_of(settings, self._allow_plugins)
         k = settings.decode.k
         instruction = Instruction("0", "", (Image("0" * 64, "r:0.png", assume.width, assume.height),), "plan")
         responses = tuple(Response(str(number), "0", "m", "", "stop") for number in range(k))
