@@ -133,28 +133,51 @@ def in_the_memory() -> int:
     return sum(isinstance(one, Response) for one in gc.get_objects())
 
 
-def test_responses_of_models_asked_in_turn_rest_in_the_ledger(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, 2])
+def test_responses_of_models_asked_in_turn_rest_in_the_ledger(before: int, tmp_path: Path) -> None:
+    """Also those of the first models where an earlier run has asked them."""
     count = 60
     held = list[int]()
 
     def speak(request: Request) -> Generation:
-        if len(held) <= 2 * count:  # the last model's are handed on, and held here
-            held.append(in_the_memory() if len(held) % 20 == 0 else 0)
         return Generation(f"Of {request.parts[-1].text}", "stop")
+
+    def speak_last(request: Request) -> Generation:
+        if not held:  # later ones are handed on, and held here
+            held.append(in_the_memory())
+        return speak(request)
 
     def free(_: object) -> float:
         return 0.0
 
     instructions = [instruction(n) for n in range(count)]
-    before = in_the_memory()
+    others = in_the_memory()
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
         book = LedgerBook(ledger)
-        models = [Ledgered(Says(f"m{n}", speak), book, price=free, reserve=free) for n in range(3)]
+        said = (Says("m0", speak), Says("m1", speak), Says("m2", speak_last))
+        models = [Ledgered(one, book, price=free, reserve=free) for one in said]
         pool = [PoolModel(model, local=n > 0, in_flight=4) for n, model in enumerate(models)]
+        for member in pool[:before]:
+            list(answered(instructions, [member], k=1, sampling=Sampling(), in_flight=4))
         kept = list(answered(instructions, pool, k=3, sampling=Sampling(), in_flight=4))
         counters = book.counters
-    assert max(held) - before < count / 2, "not even one model's"
-    assert (counters.made, counters.reused) == (3 * count, 0)
+    assert held[0] - others < count / 2, "not even one model's"
+    assert (counters.made, counters.reused) == (3 * count, before * count)
     plain = [PoolModel(Says(f"m{n}", speak), local=n > 0, in_flight=4) for n in range(3)]
     told = list(answered(instructions, plain, k=3, sampling=Sampling(), in_flight=4))
     assert {one.instruction.id: one for one in kept} == {one.instruction.id: one for one in told}
+
+
+def test_failures_of_models_asked_in_turn_rest_nowhere(tmp_path: Path) -> None:
+    """The ledger has no reply of theirs to be read again."""
+    gone, empty = Generation("", "error", error="server", detail="503"), Generation(" ", "stop", detail="nothing")
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        book = LedgerBook(ledger)
+        models = [
+            Ledgered(Says(name, lambda _, reply=reply: reply), book, price=lambda _: 0.0, reserve=lambda _: 0.0)
+            for name, reply in (("gone", gone), ("empty", empty), ("good", GOOD))
+        ]
+        pool = [PoolModel(model, local=True) for model in models]
+        found = list(answered([instruction(n) for n in range(3)], pool, k=3, sampling=Sampling()))
+    assert [sorted(gone.reason for gone in one.dropped) for one in found] == [["call_failed", "empty_response"]] * 3
+    assert [len(one.responses) for one in found] == [1] * 3

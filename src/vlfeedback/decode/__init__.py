@@ -107,20 +107,20 @@ def answered(
         pictures = weigh(one.instruction) if weigh else PICTURE_BYTES * len(one.instruction.images)
         return len(one.asks(pool)) * in_memory(pictures)  # every call has a body of its own
 
+    def whole(one: Open) -> Answered:
+        one.wake(pool, lambda model: _request(one.instruction, sampling, system, model))
+        return one.close()
+
     looked_up = from_ledger(opened(), pool, lambda one, model: _request(one.instruction, sampling, system, model))
     window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": weight}
     by_instruction = flow.each(looked_up, ask_endpoints, known=lambda one: None if one.asks(pool) else one, **window)
     waiting: list[Open] = []
     for one in by_instruction:
         if len(one.settled) == k:
-            yield one.close()
+            yield whole(one)
         else:
-            one.rest(pool)
             waiting.append(one)
-    for one in _by_model(waiting, pool, k, ask):
-        one.wake(pool, lambda model, one=one: _request(one.instruction, sampling, system, model))
-        yield one.close()
-        one.rest(pool)
+    yield from map(whole, _by_model(waiting, pool, k, ask))
 
 
 async def _ask(one: Open, wanted: Sequence[int], *, pool: Sequence[PoolModel], sampling: Sampling, system: str) -> Open:
@@ -128,10 +128,11 @@ async def _ask(one: Open, wanted: Sequence[int], *, pool: Sequence[PoolModel], s
     models = [pool[index].model for index in wanted]
     requests = [_request(one.instruction, sampling, system, model) for model in models]
     replies = await asyncio.gather(*map(_answer, models, requests), return_exceptions=True)
+    left = len(one.plan) - len(one.settled) - len(wanted)
     for index, model, request, reply in zip(wanted, models, requests, replies, strict=True):
         if isinstance(reply, BaseException):
             raise reply
-        one.settled[index] = read(one.instruction, model.identity, request, reply)
+        one.settle(index, model, request, reply, rests=left > 0)
     return one
 
 
@@ -171,9 +172,9 @@ def _by_model(waiting: list[Open], pool: Sequence[PoolModel], k: int, ask: _Ask)
             return await ask(one, [index])
 
         for one in flow.each(mine, ask_one, in_flight=pool[index].in_flight):
-            one.rest(pool)
             if len(one.settled) == k:
                 yield one
+                one.settled.clear()  # handed on: what stands behind it in the list is still to be asked
         model: object = pool[index].model
         if isinstance(model, Closing):
             model.close()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vlfeedback.ids import call_key, hash_id, response_id
 from vlfeedback.models import Model
-from vlfeedback.models._kept import Recalling, Shelf
+from vlfeedback.models._kept import Kept, Recalling, Shelf
 from vlfeedback.records import Dropped, Generation, Instruction, Request, Response
 
 AT_ONCE = 128
@@ -44,7 +44,7 @@ class Open:
     """An instruction some of whose slots are still to come; slots keep the order of the plan.
 
     Attributes:
-        settled: What has become of a slot; None for a response that rests in the ledger (`rest`).
+        settled: What has become of a slot; None for a response that rests in the ledger.
     """
 
     instruction: Instruction
@@ -55,11 +55,19 @@ class Open:
         """Which endpoints are still to be asked."""
         return [index for index in self.plan if index not in self.settled and not pool[index].local]
 
-    def rest(self, pool: Sequence[PoolModel]) -> None:
-        """Hold no response whose model keeps it: of a large set all are open until the last model has been asked."""
-        for index, found in self.settled.items():
-            if isinstance(found, Response) and isinstance(pool[index].model, Recalling):
-                self.settled[index] = None
+    def settle(
+        self, index: int, model: Model, asked: Request, reply: Generation, key: str = "", *, rests: bool
+    ) -> None:
+        """Take a reply.
+
+        Args:
+            index: Of the model in the pool.
+            key: Of the call, where known.
+            rests: Leave a response to the ledger until `wake`, if the model keeps it there: of a large set all
+                instructions are open until the last local model has been asked.
+        """
+        resting = rests and isinstance(model, Recalling) and is_response(reply)
+        self.settled[index] = None if resting else read(self.instruction, model.identity, asked, reply, key)
 
     def wake(self, pool: Sequence[PoolModel], request: Callable[[Model], Request]) -> None:
         """Read from the ledger what rests there."""
@@ -68,7 +76,7 @@ class Open:
             if isinstance(model, Recalling):
                 asked = request(model)
                 kept = model.recall(asked)
-                self.settled[index] = read(self.instruction, model.identity, asked, kept.generation, kept.key)
+                self.settle(index, model, asked, kept.generation, kept.key, rests=False)
 
     def close(self) -> Answered:
         found = [self.settled[index] for index in self.plan]
@@ -84,6 +92,11 @@ def slot_id(instruction: str, model: str) -> str:
     return hash_id("slot", instruction, model)
 
 
+def is_response(generation: Generation) -> bool:
+    """Whether a generation is worth a response."""
+    return generation.finish != "error" and bool(generation.text.strip())
+
+
 def read(
     instruction: Instruction, model: str, request: Request, generation: Generation, key: str = ""
 ) -> Response | Dropped:
@@ -91,7 +104,7 @@ def read(
     if generation.finish == "error":
         slot = slot_id(instruction.id, model)
         return Dropped("decode", slot, "call_failed", f"{model}: {generation.error}: {generation.detail}")
-    if not generation.text.strip():
+    if not is_response(generation):
         slot = slot_id(instruction.id, model)
         reason = "content_filter" if generation.finish == "content_filter" else "empty_response"
         return Dropped("decode", slot, reason, f"{model}: {generation.detail or generation.finish}")
@@ -112,13 +125,17 @@ def from_ledger(
     """Settle what needs no call, of many instructions at a time; the others are handed on as they are."""
     shelf, coming = Shelf(one.model for one in pool), iter(opened)
     while not shelf.bare and (some := list(islice(coming, AT_ONCE))):
+        found: list[list[tuple[int, Request, Kept]]] = [[] for _ in some]
         for index, member in enumerate(pool):
-            mine = [one for one in some if index in one.plan]
-            requests = [request(one, member.model) for one in mine]
-            found = shelf.look(member.model, requests) if requests else ()
-            for one, asked, kept in zip(mine, requests, found, strict=True):
+            mine = [place for place, one in enumerate(some) if index in one.plan]
+            requests = [request(some[place], member.model) for place in mine]
+            looked = shelf.look(member.model, requests) if requests else ()
+            for place, asked, kept in zip(mine, requests, looked, strict=True):
                 if kept is not None:
-                    name = member.model.identity
-                    one.settled[index] = read(one.instruction, name, asked, kept.generation, kept.key)
+                    found[place].append((index, asked, kept))
+        for one, replies in zip(some, found, strict=True):
+            for index, asked, kept in replies:
+                rests = len(replies) < len(one.plan)
+                one.settle(index, pool[index].model, asked, kept.generation, kept.key, rests=rests)
         yield from some
     yield from coming
