@@ -84,8 +84,9 @@ def ratings(run: Artefacts) -> Ratings | None:
     notes = run.frame("annotations", SCORE_COLUMNS)
     if notes is None or notes.is_empty():
         return None
+    notes = notes.with_row_index("annotation")
     long = (
-        notes.select("instruction_id", "order", "ratings")
+        notes.select("annotation", "instruction_id", "ratings")
         .explode("ratings")
         .filter(pl.col("ratings").is_not_null())
         .unnest("ratings")
@@ -98,7 +99,7 @@ def ratings(run: Artefacts) -> Ratings | None:
         scale=tuple(range(min([1, *found]), max([5, *found]) + 1)),
         spreads=_spreads(run, long, aspects),
         models=_by_model(run, scored),
-        positions=_by_position(scored),
+        positions=_by_position(scored, notes.select("annotation", "order")),
         statuses=dict(sorted(notes["status"].value_counts().iter_rows())),
         judges=tuple(sorted(notes["judge"].unique().to_list())),
         rubrics=tuple(sorted(notes["rubric"].unique().to_list())),
@@ -133,18 +134,18 @@ def _by_model(run: Artefacts, scored: Any) -> dict[tuple[str, str], Mean]:
     return {(row[0], row[1]): mean for row, mean in clustered_means(joined, ["model", "aspect"], "score")}
 
 
-def _by_position(scored: Any) -> dict[tuple[int, str], Mean]:
+def _by_position(scored: Any, orders: Any) -> dict[tuple[int, str], Mean]:
     """Mean rating by the place in which the judge saw the response."""
     import polars as pl
 
-    known = scored.filter(pl.col("order").list.len() > 0)
-    if known.is_empty():
-        return {}
-    place = (
-        known.with_columns(place=pl.int_ranges(1, pl.col("order").list.len() + 1))
+    places = (
+        orders.filter(pl.col("order").list.len() > 0)
+        .with_columns(place=pl.int_ranges(1, pl.col("order").list.len() + 1))
         .explode("order", "place")
-        .filter(pl.col("order") == pl.col("response_id"))
     )
+    if places.is_empty():
+        return {}
+    place = scored.join(places, left_on=["annotation", "response_id"], right_on=["annotation", "order"])
     return {(int(row[0]), row[1]): mean for row, mean in clustered_means(place, ["place", "aspect"], "score")}
 
 
