@@ -57,12 +57,7 @@ def plan(
     check(settings)
     assume = assume or Assumptions()
     table = prices.read(settings.prices.path)
-    if instructions is not None:
-        world = worlds.of_table(instructions)
-    else:
-        world = worlds.of_sources(settings, allow_plugins=allow_plugins)
-    if world.count is not None and settings.limit is not None:
-        world = replace(world, count=min(world.count, settings.limit))
+    world = _world(settings, instructions, allow_plugins)
     past = Past(ledger or (Path(settings.ledger.path) if settings.ledger.path else None))
     maker = _Maker(settings, world, table, assume, past, measured, allow_plugins=allow_plugins)
     made = [*maker.decode(), *maker.annotate()]
@@ -98,6 +93,17 @@ def plan(
         pilot=measured.instructions if measured else 0,
         warnings=(*world.warnings, *maker.warnings, *evaluation.warnings),
     )
+
+
+def _world(settings: Settings, instructions: Path | None, allow_plugins: bool) -> World:
+    """The instructions of a run's table, or those that its sources would give; no more than its limit."""
+    if instructions is not None:
+        found = worlds.of_table(instructions)
+    else:
+        found = worlds.of_sources(settings, allow_plugins=allow_plugins)
+    if found.count is None or settings.limit is None:
+        return found
+    return replace(found, count=min(found.count, settings.limit))
 
 
 def _viewers(rows: Iterable[PlanRow]) -> dict[str, tuple[str, ...]]:

@@ -89,15 +89,6 @@ def answered(
         ModelUnavailable, BudgetExceeded, LedgerError: after everything that was under way has been yielded.
     """
     check_pool(pool, k)
-    identities, shares = [one.model.identity for one in pool], [one.share for one in pool]
-    places = {identity: index for index, identity in enumerate(identities)}
-
-    def opened() -> Iterator[Open]:
-        rows = None if planned is None else iter(planned)
-        for instruction in instructions:
-            drawn = plan(instruction.id, identities, shares, k) if rows is None else _planned(instruction, rows, places)
-            yield Open(instruction, drawn)
-
     ask = partial(_ask, pool=pool, sampling=sampling, system=system)
 
     async def ask_endpoints(one: Open) -> Open:
@@ -111,7 +102,11 @@ def answered(
         one.wake(pool, lambda model: _request(one.instruction, sampling, system, model))
         return one.close()
 
-    looked_up = from_ledger(opened(), pool, lambda one, model: _request(one.instruction, sampling, system, model))
+    looked_up = from_ledger(
+        _opened(instructions, pool, k, planned),
+        pool,
+        lambda one, model: _request(one.instruction, sampling, system, model),
+    )
     window: dict[str, Any] = {"in_flight": in_flight, "bytes_in_flight": bytes_in_flight, "size": weight}
     by_instruction = flow.each(looked_up, ask_endpoints, known=lambda one: None if one.asks(pool) else one, **window)
     waiting: list[Open] = []
@@ -121,6 +116,18 @@ def answered(
         else:
             waiting.append(one)
     yield from map(whole, _by_model(waiting, pool, k, ask))
+
+
+def _opened(
+    instructions: Iterable[Instruction], pool: Sequence[PoolModel], k: int, planned: Iterable[Plan] | None
+) -> Iterator[Open]:
+    """Instructions with their planned models, by the stored plan or each by its own draw."""
+    identities, shares = [one.model.identity for one in pool], [one.share for one in pool]
+    places = {identity: index for index, identity in enumerate(identities)}
+    rows = None if planned is None else iter(planned)
+    for instruction in instructions:
+        drawn = plan(instruction.id, identities, shares, k) if rows is None else _planned(instruction, rows, places)
+        yield Open(instruction, drawn)
 
 
 async def _ask(one: Open, wanted: Sequence[int], *, pool: Sequence[PoolModel], sampling: Sampling, system: str) -> Open:
