@@ -32,7 +32,7 @@ PLAIN_EVERY = 15.0
 """Seconds between two lines where stderr is a file, or a terminal that cannot draw a bar anew (TERM=dumb)."""
 
 WIDE = 80
-"""Columns of a terminal from which on there is room for bars, units and notes beside the counts."""
+"""Columns of a terminal from which on there is room for bars, units, notes or names beside the counts."""
 
 
 Line = Callable[[], str]

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from vlfeedback import _pipeline_upstream as upstream, tables
+from vlfeedback import _pipeline_upstream as upstream, progress, tables
 from vlfeedback._pipeline_upstream import Behind
 from vlfeedback.commands._terminal import say, table, typed
 from vlfeedback.errors import ConfigError
@@ -23,9 +23,6 @@ from vlfeedback.train._note import is_finished
 
 _CALLS = ("calls", "state", "number", "unsure", "tokens in", "out", "cost")
 _COUNTED = ("calls", "unsure", "tokens in", "tokens out", "cost")
-
-WIDE = 80
-"""Columns of a terminal from which on there is room for names beside the counts of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +173,7 @@ def _show_calls(totals: Sequence[Total], console: Console) -> None:
     for one in totals:
         name = f"{one.purpose} {one.model}"
         counts = [f"{n:,}" for n in (one.calls, one.unsure, one.usage.input, one.usage.output)] + [f"{one.cost:,.4f}"]
-        if console.width >= WIDE:
+        if console.width >= progress.WIDE:
             rows.add_row(escape(name), one.state, *counts)
             continue
         say(console, f"\n{name}: {one.state}")
